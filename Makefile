@@ -1,0 +1,35 @@
+# make run: the digits run, from a clean clone to results/digits/report.html. make test: the whole test suite.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test lint clean
+
+run: .venv/run
+	$(BIN)/snakemake --cores all
+
+test: .venv/dev lint
+	$(BIN)/python -m pytest
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+# What a run needs. taming-transformers declares torchvision and pytorch-lightning, which the modules used here do
+# not need: hence --no-deps.
+.venv/run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --no-deps taming-transformers
+	touch $@
+
+.venv/dev: .venv/run
+	$(PIP_INSTALL) --editable .[dev]
+	touch $@
+
+clean:
+	rm -rf .venv .snakemake results
