@@ -1,0 +1,77 @@
+"""The command line: one command a stage, each the typed, documented function that does the work."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from cortex.errors import InputError
+
+# Command → (module:function, what it does). Modules are imported when their command runs: help stays fast.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "generate": {
+        "train-generator": ("cortex.generate.train:train_generator", "train the embedded digits generator"),
+        "generate-shard": ("cortex.generate.shard:generate_shard", "draw one shard of synthetic images"),
+        "manifest": ("cortex.shards.manifest:write_manifest", "list shards with their checksums"),
+        "pack-grids": ("cortex.shards.pack:pack_grids", "pack a split's grids into one array"),
+        "export-codebook": ("cortex.extractors.codebook:export_codebook", "write the generator's codebook"),
+    },
+    "train": {
+        "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
+        "train-judge": ("cortex.judges.train:train_judge", "train a judge on real digits"),
+    },
+    "explain": {
+        "importance": ("cortex.explain.importance:explain_shard", "token importance of a shard's images"),
+        "concept-tokens": ("cortex.explain.concept_tokens:count_important", "concept-level tokens of every label"),
+        "frequent-tokens": ("cortex.explain.concept_tokens:count_frequent", "most frequent tokens of every label"),
+        "codebook-search": ("cortex.explain.codebook_search:search_codebook", "tokens that turn a region into a class"),
+    },
+    "evaluate": {
+        "extractor-accuracy": ("cortex.evaluate.extractor_accuracy:rank_labels", "rank labels by an extractor"),
+        "image-level": ("cortex.evaluate.image_level:judge_images", "judge images without their important tokens"),
+        "concept-level": ("cortex.evaluate.concept_level:judge_concepts", "judge images without concept-level tokens"),
+        "codebook-level": ("cortex.evaluate.codebook_level:judge_search", "judge what the codebook search found"),
+        "accuracy": ("cortex.evaluate.metrics:accuracy_at", "top-k accuracy of the extractors"),
+        "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
+    },
+    "report": {
+        "figures": ("cortex.report.figures:draw_figures", "draw the report's figures"),
+        "report": ("cortex.report.html:write_report", "write the self-contained HTML report"),
+    },
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status: 0, or 1 after an error that was told in one line."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    targets = {name: target for phase in COMMANDS.values() for name, (target, _) in phase.items()}
+    if not arguments or arguments[0] not in targets:
+        asked_for_help = not arguments or arguments[0] in ("-h", "--help")
+        if not asked_for_help:
+            print(f"cortex: error: no command {arguments[0]!r}\n", file=sys.stderr)
+        print(_overview(), file=sys.stdout if asked_for_help else sys.stderr)
+        return 0 if asked_for_help else 2
+    command, *rest = arguments
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    module, _, function = targets[command].partition(":")
+    import tyro
+
+    try:
+        tyro.cli(
+            getattr(importlib.import_module(module), function),
+            prog=f"cortex {command}",
+            args=rest,
+            config=(tyro.conf.FlagConversionOff,),
+        )
+    except (InputError, OSError) as error:
+        print(f"cortex {command}: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _overview() -> str:
+    lines = ["usage: cortex COMMAND [options]      (cortex COMMAND --help explains one)"]
+    for phase, commands in COMMANDS.items():
+        lines += ["", phase]
+        lines += [f"  {name:<20}{what}" for name, (_, what) in commands.items()]
+    return "\n".join(lines)

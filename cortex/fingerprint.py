@@ -1,0 +1,72 @@
+"""A fingerprint of the code that a stage can reach, so that a rule runs again when that code changes.
+
+Snakemake sees a rule's shell text but not the Python behind the command. The fingerprint covers the stage's module
+and every module of this package that it imports, transitively, by their syntax trees: comments, docstrings and
+formatting do not count.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def code_fingerprint(*modules: str) -> str:
+    """SHA-256, in hex, of the code reachable from modules named like ``cortex.explain.importance``."""
+    reached: set[str] = set()
+    todo = list(modules)
+    while todo:
+        module = todo.pop()
+        if module not in reached:
+            reached.add(module)
+            todo.extend(_imports(module))
+    digest = hashlib.sha256()
+    for module in sorted(reached):
+        digest.update(f"{module} {_tree_digest(module)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _path(module: str) -> Path | None:
+    """The module's file, None for what is no module of this package."""
+    base = PACKAGE.joinpath(*module.split(".")[1:])
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _path(module)
+    if path is None:
+        raise ValueError(f"{module} is no module of cortex")
+    return ast.parse(path.read_text())
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """Modules of this package that the module imports anywhere, with the packages above them."""
+    names: set[str] = set()
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    ours = {name for name in names if name.split(".")[0] == "cortex" and _path(name)}
+    parents = {name.rpartition(".")[0] for name in (*ours, module)} - {""}
+    return frozenset(ours | parents)
+
+
+@cache
+def _tree_digest(module: str) -> str:
+    tree = _tree(module)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                del body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

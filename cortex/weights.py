@@ -1,0 +1,44 @@
+"""Weights on disk: safetensors files, which hold tensors and text and cannot execute anything."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cortex.errors import InputError
+from cortex.files import whole_file
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write named tensors and string metadata to a safetensors file, whole or not at all."""
+    with whole_file(path) as temporary:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name and the metadata of a safetensors file.
+
+    Raises:
+        InputError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+
+
+def load_into(network: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load ``tensors`` into ``network``; ``path`` is named if a weight is missing, unexpected or misshapen."""
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unexpected:
+        raise InputError(f"{path}: missing weights: {missing or 'none'}; unexpected weights: {unexpected or 'none'}")
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise InputError(f"{path}: weight {name} has shape {found[name]}, expected {shape}")
+    network.load_state_dict(tensors)
