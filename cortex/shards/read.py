@@ -1,0 +1,173 @@
+"""Read shards that may come from anywhere: nothing is unpacked to disk, executed, or read beyond a set size."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cortex.errors import InputError
+
+# The largest member of each kind that is read into memory, in bytes.
+MEMBER_LIMITS = {"tokens.npy": 1 << 20, "cls": 32, "json": 1 << 16, "png": 1 << 26}
+MAX_PIXELS = 1 << 24
+
+
+@dataclass
+class Sample:
+    """One image of a shard.
+
+    Args:
+        key: unique name in the data set, without dots.
+        label: class index.
+        grid: token grid uint16 ``[h, w]``.
+        image: uint8 ``[H, W, 3]``, or None where the shard has none or it was not asked for.
+        info: what else is known, e.g. the seed and the class name.
+    """
+
+    key: str
+    label: int
+    grid: NDArray[np.uint16]
+    image: NDArray[np.uint8] | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+def read_shard(path: Path, *, images: bool = False, codes: int | None = None) -> Iterator[Sample]:
+    """Yield the samples of a shard in their order, reading it once from front to back.
+
+    Args:
+        path: the tar.
+        images: decode the images too; without, they are skipped.
+        codes: codes in the codebook; a token outside is an error.
+
+    Raises:
+        InputError: the tar is missing, truncated or damaged, or a member is not what a shard holds; it is named.
+    """
+    seen: set[str] = set()
+    shape: tuple[int, ...] | None = None
+    for key, members in _members_by_key(path, skip=() if images else ("png",)):
+        if key in seen:
+            raise InputError(f"{path}: key {key!r} appears twice; keys are unique")
+        seen.add(key)
+        for extension in ("tokens.npy", "cls") + (("png",) if images else ()):
+            if extension not in members:
+                raise InputError(f"{path}: member {key}.{extension} is missing")
+        where = f"{path}: member {key}"
+        grid = parse_grid(members["tokens.npy"], f"{where}.tokens.npy", codes)
+        if shape is not None and grid.shape != shape:
+            raise InputError(f"{where}.tokens.npy: a grid of {grid.shape}, others of this shard are {shape}")
+        shape = grid.shape
+        yield Sample(
+            key=key,
+            label=_parse_label(members["cls"], f"{where}.cls"),
+            grid=grid,
+            image=_parse_image(members["png"], f"{where}.png") if images else None,
+            info=_parse_info(members["json"], f"{where}.json") if "json" in members else {},
+        )
+    if not seen:
+        raise InputError(f"{path}: holds no samples")
+
+
+def _members_by_key(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Group the consecutive members of one key; WebDataset's convention: a key ends at the first dot."""
+    current, members = "", dict[str, bytes]()
+    for name, content in _members(path, skip):
+        key, _, extension = name.partition(".")
+        if key != current:
+            if members:
+                yield current, members
+            current, members = key, {}
+        if extension in members:
+            raise InputError(f"{path}: member {name!r} appears twice")
+        members[extension] = content
+    if members:
+        yield current, members
+
+
+def _members(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of every member; the contents of the kinds in ``skip`` are not read.
+
+    Headers are parsed by the standard library's ``TarInfo.frombuf``, one block at a time: ``TarFile`` would follow
+    extended headers of any size, and take a damaged header for the end.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such shard")
+    with open(path, "rb") as file:
+        while (block := file.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):  # a block of zeros ends a tar
+            try:
+                member = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+            except (tarfile.HeaderError, ValueError) as error:
+                before = file.tell() - len(block)
+                raise InputError(f"{path}: not a whole tar: {error} at byte {before}") from None
+            where = f"{path}: member {member.name!r}"
+            if not member.isreg():
+                raise InputError(f"{where}: not a regular file; a shard holds nothing else")
+            key, _, extension = member.name.partition(".")
+            if not key or "/" in member.name or "\\" in member.name:
+                raise InputError(f"{where}: a name has no folder and starts with its key")
+            if extension not in MEMBER_LIMITS:
+                raise InputError(f"{where}: unknown kind; allowed: {', '.join(MEMBER_LIMITS)}")
+            if not 0 <= member.size <= MEMBER_LIMITS[extension]:
+                raise InputError(f"{where}: {member.size} bytes; at most {MEMBER_LIMITS[extension]} allowed")
+            padded = -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            if extension in skip:
+                file.seek(padded, io.SEEK_CUR)
+                yield member.name, b""
+            else:
+                content = file.read(padded)
+                if len(content) != padded:
+                    raise InputError(f"{where}: the tar ends inside it")
+                yield member.name, content[: member.size]
+
+
+def parse_grid(content: bytes, where: str, codes: int | None) -> NDArray[np.uint16]:
+    """A token grid ``[h, w]`` from the bytes of a ``.npy`` file; ``where`` is named in errors."""
+    stream = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise ValueError(f"npy format version {version}, expected (1, 0)")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except (ValueError, SyntaxError, TypeError, EOFError) as error:
+        raise InputError(f"{where}: not an npy file: {str(error).splitlines()[0]}") from None
+    if dtype != np.dtype("<u2") or fortran or len(shape) != 2:
+        raise InputError(f"{where}: {dtype} of shape {shape}, expected row-major uint16 of two dimensions")
+    data = content[stream.tell() :]
+    if min(shape) < 1 or len(data) != 2 * shape[0] * shape[1]:
+        raise InputError(f"{where}: {len(data)} bytes of data for shape {shape}, expected {2 * shape[0] * shape[1]}")
+    grid = np.frombuffer(data, "<u2").reshape(shape)
+    if codes is not None and int(grid.max()) >= codes:
+        raise InputError(f"{where}: token {int(grid.max())}; allowed: 0 to {codes - 1}")
+    return grid
+
+
+def _parse_label(content: bytes, where: str) -> int:
+    if not content.isdigit():
+        raise InputError(f"{where}: {content[:32]!r} is not a class index")
+    return int(content)
+
+
+def _parse_image(content: bytes, where: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(content), formats=["png"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{where}: {image.width}×{image.height} pixels; at most {MAX_PIXELS} allowed")
+            return np.array(image.convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{where}: not a whole image: {error}") from None
+
+
+def _parse_info(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        info = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON: {error}") from None
+    if not isinstance(info, dict):
+        raise InputError(f"{where}: a JSON {type(info).__name__}, expected an object")
+    return info
