@@ -1,0 +1,1 @@
+"""Draw class-balanced synthetic images and their token grids from a VQGAN-type generator."""

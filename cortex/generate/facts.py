@@ -1,0 +1,64 @@
+"""What a generator's weights file says about its shapes, read from its metadata alone, without torch."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from cortex.errors import InputError
+
+
+@dataclass(frozen=True)
+class GeneratorFacts:
+    """Shapes that settings must fit.
+
+    Args:
+        class_names: one a class, in the order of the class indices.
+        grid: (h, w) of a token grid.
+        codes: codes in the codebook, K.
+        channels: channels of a code, d.
+    """
+
+    class_names: tuple[str, ...]
+    grid: tuple[int, int]
+    codes: int
+    channels: int
+
+
+def embedded_weights() -> Path:
+    """Path of the weights of the digits generator that ships with this package."""
+    return Path(str(resources.files("cortex.generate").joinpath("digits.safetensors")))
+
+
+def architecture_of(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
+    """The architecture kept in a weights file's metadata.
+
+    Raises:
+        InputError: the file is not a generator's.
+    """
+    if not metadata or "architecture" not in metadata:
+        raise InputError(f"{path}: not a generator's weights: its metadata has no 'architecture'")
+    architecture: dict[str, Any] = json.loads(metadata["architecture"])
+    return architecture
+
+
+def generator_facts(path: Path | None = None) -> GeneratorFacts:
+    """The facts of the generator at ``path``; None: of the embedded digits generator.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a generator's.
+    """
+    path = path or embedded_weights()
+    try:
+        with safe_open(path, framework="numpy") as file:
+            architecture = architecture_of(file.metadata(), path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+    vqgan = architecture["vqgan"]
+    side = vqgan["ddconfig"]["resolution"] // 2 ** (len(vqgan["ddconfig"]["ch_mult"]) - 1)
+    return GeneratorFacts(tuple(architecture["classes"]), (side, side), vqgan["n_embed"], vqgan["embed_dim"])

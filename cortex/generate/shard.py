@@ -1,0 +1,154 @@
+"""Draw one shard of a class-balanced synthetic data set."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cortex.device import choose_device
+from cortex.errors import InputError
+from cortex.generate.generator import Generator, load_generator
+from cortex.progress import progress
+from cortex.randomness import sample_seeds
+from cortex.shards.read import Sample
+from cortex.shards.write import write_shard
+
+# The splits' places in the random numbers' counter: index 7 of a class is another image in every split.
+STREAMS = {"train": 0, "validation": 1, "test": 2}
+
+
+def generate_shard(
+    output: Path,
+    split: Literal["train", "validation", "test"],
+    first: int,
+    last: int,
+    *,
+    seed: int,
+    classes: list[int],
+    generator: Path | None = None,
+    batch_classes: int = 10,
+    batch_indices: int = 10,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    device: str = "auto",
+) -> None:
+    """Draw samples `first` to `last` of a split and write them as one WebDataset tar.
+
+    A split's samples are numbered across its classes (number = index within the class × classes + place of the
+    class), so every stretch of them is class-balanced. The tar is a function of these arguments and the kind of
+    processor; it is the same byte for byte however many cores compute it.
+
+    Args:
+        output: the tar to write.
+        split: train, validation or test; the same index of another split is another image.
+        first: number of the first sample, from 0.
+        last: number of the sample after the last.
+        seed: seed of the data set.
+        classes: class indices of the data set, ascending.
+        generator: weights file of the generator; the embedded digits generator if not given.
+        batch_classes: neighbouring classes of a canonical batch (samples are always computed in the same batches).
+        batch_indices: indices of each of them.
+        temperature: divides the logits of the next token.
+        top_k: draw from the k most probable tokens only; all if not given.
+        top_p: draw from the most probable tokens that together exceed probability p; all if not given.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    if not 0 <= first < last:
+        raise InputError(f"samples {first} to {last}: a shard holds at least one sample, numbered from 0")
+    model = load_generator(generator, choose_device(device))
+    if max(classes) >= len(model.class_names):
+        raise InputError(f"class {max(classes)}: the generator has classes 0 to {len(model.class_names) - 1}")
+    numbers = np.arange(first, last)
+    labels, indices = np.asarray(classes)[numbers % len(classes)], numbers // len(classes)
+    with _one_thread():
+        grids, images = draw_samples(
+            model,
+            labels,
+            indices,
+            seed=seed,
+            stream=STREAMS[split],
+            batch=(batch_classes, batch_indices),
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+    write_shard(
+        output,
+        (
+            Sample(
+                key=f"{split}-{label:04d}-{index:06d}",
+                label=int(label),
+                grid=grid,
+                image=image,
+                info={"seed": seed, "class_name": model.class_names[label]},
+            )
+            for label, index, grid, image in zip(labels, indices, grids, images, strict=True)
+        ),
+    )
+
+
+def draw_samples(
+    model: Generator,
+    labels: NDArray[np.integer],
+    indices: NDArray[np.integer],
+    *,
+    seed: int,
+    stream: int,
+    batch: tuple[int, int],
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Grids uint16 ``[N, h, w]`` and images uint8 ``[N, H, W, 3]`` of the samples (label, index)."""
+    grids: NDArray[np.uint16] | None = None
+    images: NDArray[np.uint8] | None = None
+    batches = list(canonical_batches(labels, indices, batch, len(model.class_names)))
+    for batch_labels, batch_indices, rows, columns in progress(batches, len(batches), "sampling", "batch"):
+        seeds = sample_seeds(seed, stream, batch_labels, batch_indices)
+        drawn = model.sample(batch_labels, seeds, temperature=temperature, top_k=top_k, top_p=top_p)
+        decoded = model.decode(drawn).cpu().numpy()
+        if grids is None or images is None:
+            grids = np.empty((len(labels), *drawn.shape[1:]), np.uint16)
+            images = np.empty((len(labels), *decoded.shape[1:]), np.uint8)
+        grids[rows], images[rows] = drawn.cpu().numpy()[columns], decoded[columns]
+    assert grids is not None and images is not None
+    return grids, images
+
+
+def canonical_batches(
+    labels: NDArray[np.integer], indices: NDArray[np.integer], batch: tuple[int, int], class_count: int
+) -> Iterator[tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]]:
+    """The batches that hold the samples (label, index), each of a composition fixed by class and index alone.
+
+    A batch is a block of ``batch[0]`` neighbouring classes × ``batch[1]`` neighbouring indices, drawn whole even
+    where only some of it is wanted: arithmetic differs in its last bits between batch shapes, and a sample must
+    not depend on the shard that asked for it.
+
+    Yields:
+        The labels and indices of the whole batch, then for the wanted samples in it: their rows in the arguments
+        and their columns in the batch.
+    """
+    wide, deep = batch
+    blocks = np.stack([labels // wide, indices // deep], axis=1)
+    for block in np.unique(blocks, axis=0):
+        of_classes = np.arange(block[0] * wide, min((block[0] + 1) * wide, class_count))
+        of_indices = np.arange(block[1] * deep, (block[1] + 1) * deep)
+        rows = np.flatnonzero((blocks == block).all(axis=1))
+        columns = (labels[rows] - of_classes[0]) * deep + (indices[rows] - of_indices[0])
+        yield np.repeat(of_classes, deep), np.tile(of_indices, len(of_classes)), rows, columns
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums over threads depend on how many there are; samples must not."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
