@@ -1,0 +1,43 @@
+"""The codebook: what a token is to an extractor."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cortex.errors import InputError
+from cortex.generate.facts import embedded_weights
+from cortex.weights import read_weights, write_weights
+
+CODEBOOK_WEIGHT = "first_stage_model.quantize.embedding.weight"
+
+
+def look_up(codebook: Tensor, grids: Tensor) -> Tensor:
+    """Embeddings ``[B, d, h, w]``, channels last in memory, of token grids ``[B, h, w]``, from ``[K, d]``."""
+    return codebook[grids].permute(0, 3, 1, 2)
+
+
+def export_codebook(output: Path, *, generator: Path | None = None) -> None:
+    """Write a generator's codebook to a file of its own: extractors need nothing else of the generator.
+
+    Args:
+        output: safetensors file to write: `codebook` float [K, d].
+        generator: weights file of the generator; the embedded digits generator if not given.
+    """
+    path = generator or embedded_weights()
+    tensors, _ = read_weights(path)
+    if CODEBOOK_WEIGHT not in tensors:
+        raise InputError(f"{path}: not a generator's weights: {CODEBOOK_WEIGHT} is missing")
+    write_weights(output, {"codebook": tensors[CODEBOOK_WEIGHT]}, {})
+
+
+def load_codebook(path: Path, device: torch.device) -> Tensor:
+    """The codebook float32 ``[K, d]`` that :func:`export_codebook` wrote.
+
+    Raises:
+        InputError: the file is missing, truncated, or not a codebook.
+    """
+    tensors, _ = read_weights(path)
+    if "codebook" not in tensors or tensors["codebook"].ndim != 2:
+        raise InputError(f"{path}: not a codebook: expected one tensor 'codebook' of shape [K, d]")
+    return tensors["codebook"].float().to(device)

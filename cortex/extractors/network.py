@@ -1,0 +1,51 @@
+"""Build an extractor by name, save it, and load it back from its file alone."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cortex.device import place
+from cortex.errors import InputError
+from cortex.extractors import NETWORKS
+from cortex.weights import load_into, read_weights, write_weights
+
+NetworkName = Literal["cnn", "cnn_deep", "resnet", "transformer"]
+
+
+def build_extractor(name: str, **settings: Any) -> nn.Module:
+    """A new extractor; ``settings`` are its class's keyword arguments.
+
+    Raises:
+        InputError: no such network, or it has no such setting.
+    """
+    if name not in NETWORKS:
+        raise InputError(f"extractor {name!r}: allowed: {', '.join(NETWORKS)}")
+    module, cls = NETWORKS[name]
+    try:
+        network: nn.Module = getattr(importlib.import_module(module), cls)(**settings)
+    except TypeError as error:
+        raise InputError(f"extractor {name}: {error}") from None
+    return network
+
+
+def save_extractor(path: Path, name: str, settings: dict[str, Any], state: dict[str, Tensor]) -> None:
+    """Write an extractor's weights with what is needed to build it."""
+    write_weights(path, state, {"extractor": name, "settings": json.dumps(settings)})
+
+
+def load_extractor(path: Path, device: torch.device) -> nn.Module:
+    """The extractor at ``path``, in eval mode and without gradients for its weights.
+
+    Raises:
+        InputError: the file is missing, truncated, or not an extractor's.
+    """
+    tensors, metadata = read_weights(path)
+    if "extractor" not in metadata:
+        raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
+    network = build_extractor(metadata["extractor"], **json.loads(metadata["settings"]))
+    load_into(network, tensors, path)
+    return place(network, device).eval().requires_grad_(False)
