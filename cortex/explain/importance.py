@@ -1,0 +1,130 @@
+"""Sample-level explanation: the token importance score (METHOD.md, section 4)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from cortex.device import choose_device
+from cortex.extractors.codebook import load_codebook, look_up
+from cortex.extractors.network import load_extractor
+from cortex.progress import progress
+from cortex.randomness import key_seeds
+from cortex.shards.read import read_shard
+from cortex.tables import write_table
+
+
+def token_importance(
+    extractor: nn.Module,
+    embeddings: Tensor,
+    labels: Tensor,
+    seeds: Sequence[int],
+    *,
+    samples: int = 20,
+    noise: float = 0.2,
+    reduction: Literal["max", "mean"] = "max",
+) -> Tensor:
+    """Token importance scores ``[B, h, w]``: SmoothGrad of the label's logit, reduced over channels, signed.
+
+    The noise of an image has standard deviation ``noise`` × (max − min of its own embedding) and is drawn from its
+    own seed, so a score does not depend on the other images of the batch. One backward pass serves them all: in
+    eval mode no image's logit depends on another image.
+
+    Args:
+        extractor: in eval mode, its weights without gradients.
+        embeddings: ``[B, d, h, w]``.
+        labels: int64 ``[B]``.
+        seeds: one an image.
+        samples: noisy copies of every image.
+        noise: noise level; 0 gives the plain gradient.
+        reduction: over the d channels; ``max`` as published, ``mean`` as an alternative.
+    """
+    count, shape = len(embeddings), embeddings.shape[1:]
+    noisy = torch.empty((count, samples, *shape), device=embeddings.device)
+    random = torch.Generator(embeddings.device)
+    for image, seed in enumerate(seeds):  # one call an image: its numbers must be its own
+        torch.randn((samples, *shape), generator=random.manual_seed(seed), out=noisy[image])
+    flat = embeddings.flatten(1)
+    spread = noise * (flat.amax(1) - flat.amin(1))
+    noisy.mul_(spread[:, None, None, None, None]).add_(embeddings[:, None])
+    noisy = noisy.flatten(0, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
+    logits = extractor(noisy).gather(1, labels.repeat_interleave(samples)[:, None])
+    (gradients,) = torch.autograd.grad(logits.sum(), noisy)
+    mean = gradients.unflatten(0, (count, samples)).mean(1)
+    return mean.amax(1) if reduction == "max" else mean.mean(1)
+
+
+def schema(positions: int) -> pa.Schema:
+    """Columns of an importance file for grids of so many positions."""
+    return pa.schema(
+        [
+            ("key", pa.string()),
+            ("label", pa.int32()),
+            ("predicted", pa.int32()),
+            ("importance", pa.list_(pa.float32(), positions)),
+        ]
+    )
+
+
+def explain_shard(
+    output: Path,
+    shard: Path,
+    extractor: Path,
+    codebook: Path,
+    *,
+    samples: int = 20,
+    noise: float = 0.2,
+    reduction: Literal["max", "mean"] = "max",
+    batch: int = 25,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Compute the token importance of every image of a shard.
+
+    Args:
+        output: Parquet to write: key, label, predicted, importance (h·w float32, row-major).
+        shard: WebDataset tar.
+        extractor: weights of a trained extractor.
+        codebook: the generator's codebook.
+        samples: noisy copies of every image (SmoothGrad).
+        noise: their standard deviation, in units of (max − min) of the image's embedding.
+        reduction: of the gradient over the channels of a position: max (published) or mean.
+        batch: images of one backward pass.
+        seed: of the noise; an image's noise is a function of it and the image's key.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    on = choose_device(device)
+    network, code_vectors = load_extractor(extractor, on), load_codebook(codebook, on)
+    images = list(read_shard(shard, codes=len(code_vectors)))
+    grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int32)).to(on)
+    labels = torch.tensor([image.label for image in images], device=on)
+    seeds = key_seeds(seed, "importance", [image.key for image in images]).tolist()
+    scores, predicted = [], []
+    parts = torch.arange(len(images)).split(batch)
+    for rows in progress(parts, len(parts), "importance", "batch"):
+        embeddings = look_up(code_vectors, grids[rows])
+        with torch.inference_mode():
+            predicted.append(network(embeddings).argmax(1))
+        scores.append(
+            token_importance(
+                network,
+                embeddings,
+                labels[rows],
+                [seeds[row] for row in rows],
+                samples=samples,
+                noise=noise,
+                reduction=reduction,
+            )
+        )
+    flat = torch.cat(scores).flatten(1).cpu().numpy()
+    columns = [
+        pa.array([image.key for image in images]),
+        pa.array(labels.cpu().numpy(), pa.int32()),
+        pa.array(torch.cat(predicted).cpu().numpy(), pa.int32()),
+        pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel(), pa.float32()), flat.shape[1]),
+    ]
+    write_table(output, pa.Table.from_arrays(columns, schema=schema(flat.shape[1])))
