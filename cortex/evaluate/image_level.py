@@ -1,0 +1,100 @@
+"""Image level: mask the codes at an image's most important positions, against random ones (METHOD.md, section 6)."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cortex.device import choose_device
+from cortex.evaluate.masking import code_ranks, judge_masks
+from cortex.explain.explained import ranks, read_explained
+from cortex.judges.judge import load_judge
+from cortex.randomness import key_seeds, uniforms
+from cortex.tables import write_table
+
+METHODS = ("importance", "random", "random_area")
+MEASURES = ("masked_fraction", "probability", "probability_change", "logit", "logit_change")
+SCHEMA = pa.schema(
+    [("key", pa.string()), ("label", pa.int32()), ("method", pa.string()), ("n", pa.int32())]
+    + [(name, pa.float32()) for name in MEASURES]
+)
+
+
+def image_masks(
+    grids: NDArray[np.integer],
+    importance: NDArray[np.floating],
+    random: NDArray[np.floating],
+    n: list[int],
+    codes: int,
+) -> NDArray[np.bool_]:
+    """The masks of all methods and n: bool ``[3, len(n), N, P]``, methods in the order of :data:`METHODS`.
+
+    ``importance`` masks every position whose code is among the codes at the top-n positions, ``random`` the same
+    for n random positions, ``random_area`` as many random positions as ``importance`` masks, whatever their codes.
+
+    Args:
+        grids: tokens ``[N, P]``.
+        importance: scores ``[N, P]``.
+        random: numbers ``[N, P]``; each image's order of them is its random order of positions.
+        n: how many positions' codes.
+        codes: codes in the codebook.
+    """
+    sizes = np.array(n)[:, None, None]
+    random_ranks = ranks(random)
+    important = code_ranks(grids, ranks(importance), codes) < sizes
+    at_random = code_ranks(grids, random_ranks, codes) < sizes
+    same_area = random_ranks < important.sum(2, keepdims=True)
+    return np.stack([important, at_random, same_area])
+
+
+def judge_images(
+    output: Path,
+    shard: Path,
+    importance: Path,
+    judge: Path,
+    *,
+    codes: int,
+    n: list[int],
+    batch: int = 100,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Ask a judge how much less of an image's class is left when its most important tokens are painted black.
+
+    Args:
+        output: Parquet to write, a row an image, method (importance, random, random_area) and n: key, label,
+            method, n, masked_fraction (0..1), probability and logit of the label in the masked image, and their
+            changes against the unmasked one.
+        shard: WebDataset tar of the test split.
+        importance: its importance file.
+        judge: weights of a judge.
+        codes: codes in the codebook.
+        n: how many positions' codes to mask; one result for each.
+        batch: images that the judge sees at once.
+        seed: of the random positions; an image's are a function of it and the image's key.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    explained = read_explained(shard, importance, images=True)
+    assert explained.images is not None
+    random = uniforms(key_seeds(seed, "random positions", explained.keys), explained.grids.shape[1])
+    masks = image_masks(explained.grids, explained.importance, random, n, codes)
+    verdict = judge_masks(
+        load_judge(judge, choose_device(device)),
+        explained.images,
+        explained.labels,
+        masks.reshape(-1, *masks.shape[2:]),
+        explained.grid_shape,
+        batch,
+    )
+    images, combinations = len(explained.keys), len(METHODS) * len(n)
+    table = pa.table(
+        {
+            "key": explained.keys * combinations,
+            "label": np.tile(explained.labels, combinations),
+            "method": np.repeat(METHODS, len(n) * images),
+            "n": np.tile(np.repeat(n, images), len(METHODS)),
+            **{measure: getattr(verdict, measure).ravel() for measure in MEASURES},
+        }
+    )
+    write_table(output, table.cast(SCHEMA))

@@ -1,0 +1,104 @@
+"""Paint token positions black and ask a judge what is left (METHOD.md, section 6)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cortex.judges.judge import Judge
+
+
+def code_ranks(grids: NDArray[np.integer], position_ranks: NDArray[np.integer], codes: int) -> NDArray[np.int64]:
+    """Rank of every position's *code*: the best rank of any position that holds it, ``[N, P]``.
+
+    The positions whose code is among the codes at the top-n positions are those with a code rank below n, so one
+    table gives the masks of every n.
+
+    Args:
+        grids: tokens ``[N, P]``.
+        position_ranks: rank of every position, 0 the best, ``[N, P]``.
+        codes: codes in the codebook, K.
+    """
+    best = np.full((len(grids), codes), grids.shape[1])
+    image = np.arange(len(grids))[:, None]
+    np.minimum.at(best, (image, grids), position_ranks)
+    return best[image, grids]
+
+
+def concept_mask(grids: NDArray[np.integer], tokens: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Positions ``[N, P]`` whose code is marked in the image's row of ``tokens [N, K]``."""
+    return np.take_along_axis(tokens, grids.astype(np.int64), axis=1)
+
+
+def paint_black(images: Tensor, masks: Tensor, grid_shape: tuple[int, int]) -> Tensor:
+    """Images uint8 ``[B, H, W, 3]``, black wherever the position that covers the pixel is masked.
+
+    Args:
+        images: ``[B, H, W, 3]``.
+        masks: bool ``[B, P]``, P = h·w, row-major.
+        grid_shape: (h, w); a position covers H/h × W/w pixels.
+    """
+    height, width = grid_shape
+    mask = masks.view(-1, height, 1, width, 1, 1)
+    blocks = images.view(-1, height, images.shape[1] // height, width, images.shape[2] // width, 3)
+    return blocks.masked_fill(mask, 0).view(images.shape)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of the label of every image, before and after each of M masks.
+
+    Args:
+        probability, logit: of the label in the masked image, float32 ``[M, N]``.
+        probability_change, logit_change: masked minus unmasked; negative where the mask hid the concept.
+        masked_fraction: share of the positions that the mask covers, float32 ``[M, N]``.
+    """
+
+    probability: NDArray[np.float32]
+    probability_change: NDArray[np.float32]
+    logit: NDArray[np.float32]
+    logit_change: NDArray[np.float32]
+    masked_fraction: NDArray[np.float32]
+
+
+def judge_masks(
+    judge: Judge,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.integer],
+    masks: NDArray[np.bool_],
+    grid_shape: tuple[int, int],
+    batch: int,
+) -> Verdict:
+    """Ask a judge about images under masks.
+
+    Args:
+        judge: the judge.
+        images: uint8 ``[N, H, W, 3]``.
+        labels: ``[N]``.
+        masks: bool ``[M, N, P]``.
+        grid_shape: (h, w) of the token grid, P = h·w.
+        batch: images that the judge sees at once.
+    """
+    truth = torch.from_numpy(labels.astype(np.int64)).to(judge.device)
+    pictures = torch.from_numpy(images)
+    # The unmasked image first, as one more mask that hides nothing.
+    hidden = torch.from_numpy(np.concatenate([np.zeros_like(masks[:1]), masks]))
+    probability = torch.empty(len(hidden), len(images))
+    logit = torch.empty_like(probability)
+    for start in range(0, len(images), batch):
+        rows = slice(start, start + batch)
+        shown = pictures[rows].to(judge.device)
+        of_label = truth[rows, None]
+        for index, mask in enumerate(hidden[:, rows]):
+            logits = judge.logits(paint_black(shown, mask.to(judge.device), grid_shape))
+            logit[index, rows] = logits.gather(1, of_label)[:, 0].cpu()
+            probability[index, rows] = logits.softmax(1).gather(1, of_label)[:, 0].cpu()
+    return Verdict(
+        probability=probability[1:].numpy(),
+        probability_change=(probability[1:] - probability[:1]).numpy(),
+        logit=logit[1:].numpy(),
+        logit_change=(logit[1:] - logit[:1]).numpy(),
+        masked_fraction=masks.mean(2, dtype=np.float32),
+    )

@@ -1,0 +1,45 @@
+"""The one interface of all judges: images in, class logits out."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cortex.device import place
+from cortex.digits import CLASS_NAMES
+from cortex.errors import InputError
+from cortex.judges.networks import NETWORKS
+from cortex.weights import load_into, read_weights
+
+
+class Judge:
+    """An image classifier in eval mode.
+
+    Args:
+        network: images float ``[B, 3, H, W]`` in -1..1 to logits ``[B, classes]``.
+        device: where it is.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device):
+        self.network = place(network, device).eval().requires_grad_(False)
+        self.device = device
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits float32 ``[B, classes]`` of images uint8 ``[B, H, W, 3]``."""
+        scaled = images.to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        return self.network(scaled).float()
+
+
+def load_judge(path: Path, device: torch.device) -> Judge:
+    """The judge that :func:`cortex.judges.train.train_judge` wrote.
+
+    Raises:
+        InputError: the file is missing, truncated, or not a judge's.
+    """
+    tensors, metadata = read_weights(path)
+    if metadata.get("judge") not in NETWORKS:
+        raise InputError(f"{path}: not a judge's weights: its metadata has no 'judge' among {sorted(NETWORKS)}")
+    network = NETWORKS[metadata["judge"]](classes=len(CLASS_NAMES))
+    load_into(network, tensors, path)
+    return Judge(network, device)

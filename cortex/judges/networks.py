@@ -1,0 +1,76 @@
+"""Two small image classifiers for 32×32 images: a residual network and a vision transformer."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ResidualBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut (He et al., CVPR 2016)."""
+
+    def __init__(self, inputs: int, width: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """A residual network of three stages.
+
+    Args:
+        classes: classes to tell apart.
+        width: channels of the first stage; each further stage has twice as many at half the resolution.
+    """
+
+    def __init__(self, classes: int = 10, width: int = 16):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.stages = nn.Sequential(
+            ResidualBlock(width, width, 2), ResidualBlock(width, 2 * width, 2), ResidualBlock(2 * width, 4 * width, 2)
+        )
+        self.head = nn.Linear(4 * width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, classes]`` of images ``[B, 3, H, W]`` in -1..1."""
+        return self.head(self.stages(self.stem(images)).mean((2, 3)))
+
+
+class ViT(nn.Module):
+    """A vision transformer (Dosovitskiy et al., ICLR 2021), its class token replaced by an average.
+
+    Args:
+        classes: classes to tell apart.
+        side: of an image, in pixels.
+        patch: side of a patch, in pixels.
+        width, layers, heads: of the transformer; its MLPs have twice the width.
+    """
+
+    def __init__(
+        self, classes: int = 10, side: int = 32, patch: int = 4, width: int = 64, layers: int = 4, heads: int = 4
+    ):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, patch, stride=patch)
+        self.positions = nn.Parameter(torch.randn(1, (side // patch) ** 2, width) * 0.02)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[B, classes]`` of images ``[B, 3, side, side]`` in -1..1."""
+        x = self.patches(images).flatten(2).transpose(1, 2) + self.positions
+        return self.head(self.norm(self.encoder(x)).mean(1))
+
+
+NETWORKS: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT}
