@@ -1,0 +1,113 @@
+# The config, validated before any job is planned, and what the rules share.
+
+import json
+import os
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, workflow.basedir)
+
+from cortex.config import parse_config
+from cortex.errors import InputError
+from cortex.extractors import NETWORKS
+from cortex.fingerprint import code_fingerprint
+from cortex.provenance import VARIABLE, git_commit
+
+try:
+    CONFIG, GENERATOR = parse_config(config)
+except InputError as error:
+    raise WorkflowError(str(error))
+
+RUN = f"results/{CONFIG.run}"
+CLASSES = CONFIG.classes(GENERATOR)
+EXTRACTORS = list(CONFIG.extractors.chosen())
+JUDGES = list(CONFIG.judges)
+SPLITS = ["train", "validation", "test"]
+
+# What every output says of its origin. No parameter of a rule: a new commit makes nothing run again.
+os.environ[VARIABLE] = json.dumps(
+    {
+        "run": CONFIG.run,
+        "seed": CONFIG.seed,
+        "config_sha256": CONFIG.hash(),
+        "git_commit": git_commit(workflow.basedir),
+    }
+)
+
+
+wildcard_constraints:
+    split="train|validation|test",
+    shard=r"\d{6}",
+    extractor="cnn|cnn_deep|resnet|transformer",
+    judge="[A-Za-z0-9_-]+",
+
+
+def samples_in(split):
+    """Images of a split, all classes together."""
+    return getattr(CONFIG.data.per_class, split) * len(CLASSES)
+
+
+def shards_of(split):
+    """The shards of a split, as the file names without ending."""
+    count = -(-samples_in(split) // CONFIG.data.shard_size)
+    return [f"{shard:06d}" for shard in range(count)]
+
+
+def options(settings, without=()):
+    """Settings as command-line options; those that are not set are left to the command's default."""
+    words = []
+    for name, value in dict(settings).items():
+        if value is not None and name not in without:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return " ".join(words)
+
+
+def shard_paths(split):
+    """The tars of a split."""
+    return [f"{RUN}/data/{split}/{shard}.tar" for shard in shards_of(split)]
+
+
+def stretch_of(split, shard):
+    """Numbers of a shard's first sample and of the one after its last."""
+    first = shard * CONFIG.data.shard_size
+    return {"first": first, "last": min(first + CONFIG.data.shard_size, samples_in(split))}
+
+
+def network_module(extractor):
+    """The module of an extractor's network: its code is part of what a result was computed by."""
+    return NETWORKS[extractor][0]
+
+
+# The generator's weights: an input where they are the user's, nothing where they are the package's.
+GENERATOR_WEIGHTS = [CONFIG.generator.weights] if CONFIG.generator.weights else []
+
+MASKING_MEASURES = ["probability", "probability_change", "logit", "logit_change", "masked_fraction"]
+METRICS = {
+    "image_level": {"by": ["method", "n"], "measures": MASKING_MEASURES},
+    "concept_level": {"by": ["method", "top_n", "tokens"], "measures": MASKING_MEASURES},
+    "codebook_level": {
+        "by": ["method"],
+        "measures": [
+            f"{which}_{what}_{when}"
+            for which in ("source", "target")
+            for what in ("probability", "logit")
+            for when in ("before", "after")
+        ],
+    },
+}
+
+
+def evaluations(level):
+    """The evaluation files of a level, each with its extractor and judge."""
+    if level == "codebook_level":
+        pattern, shards = f"{RUN}/evaluation/{level}/{{extractor}}/{{judge}}.parquet", [None]
+    else:
+        pattern, shards = f"{RUN}/evaluation/{level}/{{extractor}}/{{judge}}/{{shard}}.parquet", shards_of("test")
+    return [
+        (pattern.format(extractor=extractor, judge=judge, shard=shard), extractor, judge)
+        for extractor in EXTRACTORS
+        for judge in JUDGES
+        for shard in shards
+    ]

@@ -1,0 +1,191 @@
+# Evaluate: rows per image first, then the metrics, which are means of them.
+
+
+rule extractor_accuracy:
+    input:
+        shards=shard_paths("test"),
+        extractor=rules.train_extractor.output.model,
+        codebook=rules.export_codebook.output.codebook,
+    output:
+        rows=f"{RUN}/evaluation/extractor_accuracy/{{extractor}}.parquet",
+    log:
+        f"{RUN}/logs/extractor_accuracy/{{extractor}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/extractor_accuracy/{{extractor}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        batch=CONFIG.evaluation.batch,
+        device=CONFIG.device,
+        code=lambda wildcards: code_fingerprint(
+            "cortex.evaluate.extractor_accuracy", network_module(wildcards.extractor)
+        ),
+    message:
+        "Accuracy of {wildcards.extractor} on the test split"
+    shell:
+        "python -m cortex extractor-accuracy --output {output.rows} --shards {input.shards}"
+        " --extractor {input.extractor} --codebook {input.codebook} --batch {params.batch}"
+        " --device {params.device} &> {log}"
+
+
+rule image_level:
+    input:
+        shard=f"{RUN}/data/test/{{shard}}.tar",
+        importance=f"{RUN}/importance/{{extractor}}/test/{{shard}}.parquet",
+        judge=rules.train_judge.output.model,
+    output:
+        rows=f"{RUN}/evaluation/image_level/{{extractor}}/{{judge}}/{{shard}}.parquet",
+    log:
+        f"{RUN}/logs/image_level/{{extractor}}/{{judge}}/{{shard}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/image_level/{{extractor}}/{{judge}}/{{shard}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        codes=GENERATOR.codes,
+        n=CONFIG.evaluation.image_level.n,
+        batch=CONFIG.evaluation.batch,
+        seed=CONFIG.seed,
+        device=CONFIG.device,
+        code=code_fingerprint("cortex.evaluate.image_level"),
+    message:
+        "Image level: judge {wildcards.judge} on {wildcards.extractor}'s tokens, test shard {wildcards.shard}"
+    shell:
+        "python -m cortex image-level --output {output.rows} --shard {input.shard} --importance {input.importance}"
+        " --judge {input.judge} --codes {params.codes} --n {params.n} --batch {params.batch}"
+        " --seed {params.seed} --device {params.device} &> {log}"
+
+
+rule concept_level:
+    input:
+        shard=f"{RUN}/data/test/{{shard}}.tar",
+        tokens=rules.concept_tokens.output.tokens,
+        frequency=rules.frequent_tokens.output.tokens,
+        judge=rules.train_judge.output.model,
+    output:
+        rows=f"{RUN}/evaluation/concept_level/{{extractor}}/{{judge}}/{{shard}}.parquet",
+    log:
+        f"{RUN}/logs/concept_level/{{extractor}}/{{judge}}/{{shard}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/concept_level/{{extractor}}/{{judge}}/{{shard}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        codes=GENERATOR.codes,
+        top_n=CONFIG.evaluation.concept_level.top_n,
+        tokens=CONFIG.concept_tokens.tokens,
+        batch=CONFIG.evaluation.batch,
+        device=CONFIG.device,
+        code=code_fingerprint("cortex.evaluate.concept_level"),
+    message:
+        "Concept level: judge {wildcards.judge} on {wildcards.extractor}'s tokens, test shard {wildcards.shard}"
+    shell:
+        "python -m cortex concept-level --output {output.rows} --shard {input.shard} --tokens {input.tokens}"
+        " --frequency {input.frequency} --judge {input.judge} --codes {params.codes} --top-n {params.top_n}"
+        " --keep {params.tokens} --batch {params.batch} --device {params.device} &> {log}"
+
+
+rule codebook_level:
+    input:
+        GENERATOR_WEIGHTS,
+        search=rules.codebook_search.output.tokens,
+        shards=shard_paths("test"),
+        judge=rules.train_judge.output.model,
+    output:
+        rows=f"{RUN}/evaluation/codebook_level/{{extractor}}/{{judge}}.parquet",
+    log:
+        f"{RUN}/logs/codebook_level/{{extractor}}/{{judge}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/codebook_level/{{extractor}}/{{judge}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        generator=options({"generator": CONFIG.generator.weights}),
+        batch=CONFIG.evaluation.batch,
+        device=CONFIG.device,
+        code=code_fingerprint("cortex.evaluate.codebook_level"),
+    message:
+        "Codebook level: judge {wildcards.judge} on {wildcards.extractor}'s search"
+    shell:
+        "python -m cortex codebook-level --output {output.rows} --search {input.search} --shards {input.shards}"
+        " --judge {input.judge} {params.generator} --batch {params.batch} --device {params.device} &> {log}"
+
+
+rule accuracy_metrics:
+    input:
+        rows=expand(rules.extractor_accuracy.output.rows, extractor=EXTRACTORS),
+    output:
+        metrics=f"{RUN}/metrics/extractor_accuracy.parquet",
+    log:
+        f"{RUN}/logs/metrics/extractor_accuracy.log",
+    benchmark:
+        f"{RUN}/benchmarks/metrics/extractor_accuracy.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        extractors=EXTRACTORS,
+        k=CONFIG.evaluation.extractor_accuracy.k,
+        code=code_fingerprint("cortex.evaluate.metrics"),
+    message:
+        "Metrics: accuracy of the extractors"
+    shell:
+        "python -m cortex accuracy --output {output.metrics} --tables {input.rows}"
+        " --extractors {params.extractors} --k {params.k} &> {log}"
+
+
+rule judged_metrics:
+    input:
+        rows=lambda wildcards: [path for path, _, _ in evaluations(wildcards.level)],
+    output:
+        metrics=f"{RUN}/metrics/{{level}}.parquet",
+    log:
+        f"{RUN}/logs/metrics/{{level}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/metrics/{{level}}.tsv"
+    wildcard_constraints:
+        level="image_level|concept_level|codebook_level",
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        extractors=lambda wildcards: [extractor for _, extractor, _ in evaluations(wildcards.level)],
+        judges=lambda wildcards: [judge for _, _, judge in evaluations(wildcards.level)],
+        by=lambda wildcards: METRICS[wildcards.level]["by"],
+        measures=lambda wildcards: METRICS[wildcards.level]["measures"],
+        code=code_fingerprint("cortex.evaluate.metrics"),
+    message:
+        "Metrics: {wildcards.level}"
+    shell:
+        "python -m cortex metrics --output {output.metrics} --tables {input.rows} --extractors {params.extractors}"
+        " --judges {params.judges} --by {params.by} --measures {params.measures} &> {log}"
+
+
+rule metrics:
+    input:
+        accuracy=rules.accuracy_metrics.output.metrics,
+        image_level=f"{RUN}/metrics/image_level.parquet",
+        concept_level=f"{RUN}/metrics/concept_level.parquet",
+        codebook_level=f"{RUN}/metrics/codebook_level.parquet",

@@ -1,0 +1,120 @@
+# Explain: token importance of every image, concept-level tokens of every label, codebook search.
+
+
+rule importance:
+    input:
+        shard=rules.generate_shard.output.tar,
+        extractor=rules.train_extractor.output.model,
+        codebook=rules.export_codebook.output.codebook,
+    output:
+        scores=f"{RUN}/importance/{{extractor}}/{{split}}/{{shard}}.parquet",
+    log:
+        f"{RUN}/logs/importance/{{extractor}}/{{split}}/{{shard}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/importance/{{extractor}}/{{split}}/{{shard}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        options=options(CONFIG.importance),
+        seed=CONFIG.seed,
+        device=CONFIG.device,
+        code=lambda wildcards: code_fingerprint("cortex.explain.importance", network_module(wildcards.extractor)),
+    message:
+        "Token importance by {wildcards.extractor}: shard {wildcards.shard} of the {wildcards.split} split"
+    shell:
+        "python -m cortex importance --output {output.scores} --shard {input.shard} --extractor {input.extractor}"
+        " --codebook {input.codebook} {params.options} --seed {params.seed} --device {params.device} &> {log}"
+
+
+rule concept_tokens:
+    input:
+        shards=shard_paths("train"),
+        importance=[f"{RUN}/importance/{{extractor}}/train/{shard}.parquet" for shard in shards_of("train")],
+    output:
+        tokens=f"{RUN}/tokens/{{extractor}}.parquet",
+    log:
+        f"{RUN}/logs/concept_tokens/{{extractor}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/concept_tokens/{{extractor}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        codes=GENERATOR.codes,
+        options=options(CONFIG.concept_tokens),
+        code=code_fingerprint("cortex.explain.concept_tokens"),
+    message:
+        "Concept-level tokens by {wildcards.extractor}"
+    shell:
+        "python -m cortex concept-tokens --output {output.tokens} --shards {input.shards}"
+        " --importance {input.importance} --codes {params.codes} {params.options} &> {log}"
+
+
+rule frequent_tokens:
+    input:
+        grids=f"{RUN}/data/train/grids.npy",
+    output:
+        tokens=f"{RUN}/tokens/frequency.parquet",
+    log:
+        f"{RUN}/logs/frequent_tokens.log",
+    benchmark:
+        f"{RUN}/benchmarks/frequent_tokens.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        codes=GENERATOR.codes,
+        tokens=CONFIG.concept_tokens.tokens,
+        code=code_fingerprint("cortex.explain.concept_tokens"),
+    message:
+        "Most frequent tokens of every label"
+    shell:
+        "python -m cortex frequent-tokens --output {output.tokens} --grids {input.grids} --codes {params.codes}"
+        " --tokens {params.tokens} &> {log}"
+
+
+rule codebook_search:
+    input:
+        shards=shard_paths("test"),
+        extractor=rules.train_extractor.output.model,
+        codebook=rules.export_codebook.output.codebook,
+    output:
+        tokens=f"{RUN}/codebook/{{extractor}}.parquet",
+    log:
+        f"{RUN}/logs/codebook_search/{{extractor}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/codebook_search/{{extractor}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=480,
+    params:
+        pairs=options(
+            {
+                "sources": list(CONFIG.codebook_search.pairs),
+                "targets": list(CONFIG.codebook_search.pairs.values()),
+            }
+        ),
+        region=options(CONFIG.codebook_search.region),
+        options=options(CONFIG.codebook_search, without=("pairs", "region")),
+        seed=CONFIG.seed,
+        device=CONFIG.device,
+        code=lambda wildcards: code_fingerprint("cortex.explain.codebook_search", network_module(wildcards.extractor)),
+    message:
+        "Codebook search with {wildcards.extractor}"
+    shell:
+        "python -m cortex codebook-search --output {output.tokens} --shards {input.shards}"
+        " --extractor {input.extractor} --codebook {input.codebook} {params.pairs} {params.region}"
+        " {params.options} --seed {params.seed} --device {params.device} &> {log}"

@@ -1,0 +1,133 @@
+# Draw class-balanced synthetic images with their token grids, and pack the grids for training.
+
+
+rule train_generator:
+    output:
+        weights=f"{RUN}/generator/digits.safetensors",
+        history=f"{RUN}/generator/history.parquet",
+    log:
+        f"{RUN}/logs/train_generator.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_generator.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        options=options(CONFIG.generator_training),
+        code=code_fingerprint("cortex.generate.train"),
+    message:
+        "Training the embedded digits generator anew (set generator.weights to use the result)"
+    shell:
+        "python -m cortex train-generator --output {output.weights} --history {output.history} {params.options}"
+        " &> {log}"
+
+
+rule generate_shard:
+    input:
+        GENERATOR_WEIGHTS,
+    output:
+        tar=f"{RUN}/data/{{split}}/{{shard}}.tar",
+    log:
+        f"{RUN}/logs/generate_shard/{{split}}/{{shard}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/generate_shard/{{split}}/{{shard}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        samples=lambda wildcards: options(stretch_of(wildcards.split, int(wildcards.shard))),
+        options=options(
+            {
+                "seed": CONFIG.seed,
+                "classes": CLASSES,
+                "batch_classes": CONFIG.generator.batch.classes,
+                "batch_indices": CONFIG.generator.batch.indices,
+                "temperature": CONFIG.generator.temperature,
+                "top_k": CONFIG.generator.top_k,
+                "top_p": CONFIG.generator.top_p,
+                "generator": CONFIG.generator.weights,
+            }
+        ),
+        code=code_fingerprint("cortex.generate.shard"),
+    message:
+        "Drawing shard {wildcards.shard} of the {wildcards.split} split"
+    shell:
+        "python -m cortex generate-shard --output {output.tar} --split {wildcards.split} {params.samples}"
+        " {params.options} &> {log}"
+
+
+rule manifest:
+    input:
+        shards=[f"{RUN}/data/{split}/{shard}.tar" for split in SPLITS for shard in shards_of(split)],
+    output:
+        manifest=f"{RUN}/data/manifest.parquet",
+    log:
+        f"{RUN}/logs/manifest.log",
+    benchmark:
+        f"{RUN}/benchmarks/manifest.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=60,
+    params:
+        code=code_fingerprint("cortex.shards.manifest"),
+    message:
+        "Listing all shards with their checksums"
+    shell:
+        "python -m cortex manifest --output {output.manifest} --shards {input.shards} &> {log}"
+
+
+rule pack_grids:
+    input:
+        shards=lambda wildcards: shard_paths(wildcards.split),
+    output:
+        grids=f"{RUN}/data/{{split}}/grids.npy",
+    log:
+        f"{RUN}/logs/pack_grids/{{split}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/pack_grids/{{split}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        codes=GENERATOR.codes,
+        code=code_fingerprint("cortex.shards.pack"),
+    message:
+        "Packing the grids of the {wildcards.split} split"
+    shell:
+        "python -m cortex pack-grids --output {output.grids} --shards {input.shards} --codes {params.codes} &> {log}"
+
+
+rule export_codebook:
+    input:
+        GENERATOR_WEIGHTS,
+    output:
+        codebook=f"{RUN}/generator/codebook.safetensors",
+    log:
+        f"{RUN}/logs/export_codebook.log",
+    benchmark:
+        f"{RUN}/benchmarks/export_codebook.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        options=options({"generator": CONFIG.generator.weights}),
+        code=code_fingerprint("cortex.extractors.codebook"),
+    message:
+        "Writing the generator's codebook"
+    shell:
+        "python -m cortex export-codebook --output {output.codebook} {params.options} &> {log}"

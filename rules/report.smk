@@ -1,0 +1,1 @@
+# Report: figures, then one self-contained page.

@@ -1,0 +1,75 @@
+# Train the information extractors on tokens, and the judges on real images.
+
+
+rule train_extractor:
+    input:
+        train=f"{RUN}/data/train/grids.npy",
+        validation=f"{RUN}/data/validation/grids.npy",
+        codebook=rules.export_codebook.output.codebook,
+    output:
+        model=f"{RUN}/extractors/{{extractor}}/model.safetensors",
+        history=f"{RUN}/extractors/{{extractor}}/history.parquet",
+    log:
+        f"{RUN}/logs/train_extractor/{{extractor}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_extractor/{{extractor}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=1440,
+    params:
+        classes=len(GENERATOR.class_names),
+        options=lambda wildcards: options(CONFIG.extractors.chosen()[wildcards.extractor]),
+        seed=CONFIG.seed,
+        device=CONFIG.device,
+        code=lambda wildcards: code_fingerprint("cortex.extractors.train", network_module(wildcards.extractor)),
+    message:
+        "Training extractor {wildcards.extractor}"
+    shell:
+        "python -m cortex train-extractor --output {output.model} --history {output.history}"
+        " --network {wildcards.extractor} --train {input.train} --validation {input.validation}"
+        " --codebook {input.codebook} --classes {params.classes} {params.options}"
+        " --seed {params.seed} --device {params.device} &> {log}"
+
+
+rule train_judge:
+    output:
+        model=f"{RUN}/judges/{{judge}}/model.safetensors",
+        history=f"{RUN}/judges/{{judge}}/history.parquet",
+    log:
+        f"{RUN}/logs/train_judge/{{judge}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/train_judge/{{judge}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        options=lambda wildcards: options(CONFIG.judges[wildcards.judge]),
+        seed=CONFIG.seed,
+        device=CONFIG.device,
+        code=code_fingerprint("cortex.judges.train"),
+    message:
+        "Training judge {wildcards.judge} on real digits"
+    shell:
+        "python -m cortex train-judge --output {output.model} --history {output.history} {params.options}"
+        " --seed {params.seed} --device {params.device} &> {log}"
+
+
+# Targets that can be asked for by name: snakemake --cores all cnn, … resnet, … transformer, … judges
+for extractor in EXTRACTORS:
+
+    rule:
+        name:
+            extractor
+        input:
+            f"{RUN}/extractors/{extractor}/model.safetensors",
+
+
+rule judges:
+    input:
+        [f"{RUN}/judges/{judge}/model.safetensors" for judge in JUDGES],
