@@ -34,7 +34,8 @@ def build_extractor(name: str, **settings: Any) -> nn.Module:
 
 def save_extractor(path: Path, name: str, settings: dict[str, Any], state: dict[str, Tensor]) -> None:
     """Write an extractor's weights with what is needed to build it."""
-    write_weights(path, state, {"extractor": name, "settings": json.dumps(settings)})
+    # One entry: safetensors writes several in an order of its own, and the same training is to give the same file.
+    write_weights(path, state, {"extractor": json.dumps({"network": name, "settings": settings})})
 
 
 def load_extractor(path: Path, device: torch.device) -> nn.Module:
@@ -46,6 +47,7 @@ def load_extractor(path: Path, device: torch.device) -> nn.Module:
     tensors, metadata = read_weights(path)
     if "extractor" not in metadata:
         raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
-    network = build_extractor(metadata["extractor"], **json.loads(metadata["settings"]))
+    stated = json.loads(metadata["extractor"])
+    network = build_extractor(stated["network"], **stated["settings"])
     load_into(network, tensors, path)
     return place(network, device).eval().requires_grad_(False)
