@@ -27,11 +27,15 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "codebook-search": ("cortex.explain.codebook_search:search_codebook", "tokens that turn a region into a class"),
     },
     "evaluate": {
-        "extractor-accuracy": ("cortex.evaluate.extractor_accuracy:rank_labels", "rank labels by an extractor"),
+        "extractor-accuracy": (
+            "cortex.evaluate.accuracy:rank_by_extractor",
+            "rank every image's label by an extractor",
+        ),
+        "judge-accuracy": ("cortex.evaluate.accuracy:rank_by_judge", "rank every image's label by a judge"),
         "image-level": ("cortex.evaluate.image_level:judge_images", "judge images without their important tokens"),
         "concept-level": ("cortex.evaluate.concept_level:judge_concepts", "judge images without concept-level tokens"),
         "codebook-level": ("cortex.evaluate.codebook_level:judge_search", "judge what the codebook search found"),
-        "accuracy": ("cortex.evaluate.metrics:accuracy_at", "top-k accuracy of the extractors"),
+        "accuracy": ("cortex.evaluate.metrics:accuracy_at", "top-k accuracy of extractors or judges"),
         "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
     },
     "report": {

@@ -5,16 +5,34 @@ The defaults are those of the paper (METHOD.md); ``config.yaml`` states what the
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import GenericAlias, UnionType
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cortex.errors import InputError
 from cortex.generate.facts import GeneratorFacts, generator_facts
 
+
+class WrongValueError(ValueError):
+    """What a validator of several keys finds wrong with one of them; it names the key within its section."""
+
+    def __init__(self, key: str, value: object, reason: str):
+        super().__init__(f"{key} = {value}: {reason}")
+        self.key, self.value, self.reason = key, value, reason
+
+
+def _distinct(values: list[int]) -> list[int]:
+    if len(set(values)) != len(values):
+        raise ValueError("should have every value once")
+    return values
+
+
 Count = Annotated[int, Field(ge=1)]
+Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
+Class = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -32,7 +50,7 @@ class CanonicalBatch(Section):
 
 
 class Generator(Section):
-    weights: str | None = None
+    weights: Annotated[str, Field(min_length=1)] | None = None
     batch: CanonicalBatch = CanonicalBatch()
     temperature: Annotated[float, Field(gt=0)] = 1.0
     top_k: Count | None = 600
@@ -46,15 +64,9 @@ class PerClass(Section):
 
 
 class Data(Section):
-    classes: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2)] | None = None
+    classes: Annotated[list[Class], Field(min_length=2), AfterValidator(_distinct)] | None = None
     per_class: PerClass = PerClass()
     shard_size: Count = 10_000
-
-    @model_validator(mode="after")
-    def _distinct_classes(self) -> "Data":
-        if self.classes is not None and len(set(self.classes)) != len(self.classes):
-            raise ValueError("data.classes: every class once")
-        return self
 
 
 class Training(Section):
@@ -101,7 +113,7 @@ class TransformerSettings(Training):
     @model_validator(mode="after")
     def _heads_divide(self) -> "TransformerSettings":
         if self.width % self.heads:
-            raise ValueError(f"width = {self.width}: must be a multiple of heads = {self.heads}")
+            raise WrongValueError("width", self.width, f"should be a multiple of heads = {self.heads}")
         return self
 
 
@@ -114,7 +126,7 @@ class Extractors(Section):
     @model_validator(mode="after")
     def _at_least_one(self) -> "Extractors":
         if not self.chosen():
-            raise ValueError("none is configured; allowed: cnn, cnn_deep, resnet, transformer")
+            raise ValueError(f"should configure at least one of {', '.join(Extractors.model_fields)}")
         return self
 
     def chosen(self) -> dict[str, Training]:
@@ -130,7 +142,7 @@ class Importance(Section):
 
 
 class ConceptTokens(Section):
-    top_n: Annotated[list[Count], Field(min_length=1)] = [1, 5, 10, 20]
+    top_n: Counts = [1, 5, 10, 20]
     tokens: Count = 100
 
 
@@ -145,7 +157,9 @@ class Region(Section):
 
 class CodebookSearch(Section):
     region: Region = Region()
-    pairs: dict[int, int] = {source: 30 - source for source in range(10, 21) if source != 15}
+    pairs: Annotated[dict[Class, Class], Field(min_length=1)] = {
+        source: 30 - source for source in range(10, 21) if source != 15
+    }
     images_per_class: Count = 50
     steps: Count = 5000
     record_every: Count = 500
@@ -156,12 +170,10 @@ class CodebookSearch(Section):
     @model_validator(mode="after")
     def _consistent(self) -> "CodebookSearch":
         if self.record_every > self.steps:
-            raise ValueError(f"record_every = {self.record_every}: at most steps = {self.steps}")
-        if not self.pairs:
-            raise ValueError("pairs: at least one 'source: target' pair of classes")
+            raise WrongValueError("record_every", self.record_every, f"should be at most steps = {self.steps}")
         for source, target in self.pairs.items():
-            if source == target or min(source, target) < 0:
-                raise ValueError(f"pairs.{source} = {target}: two different class indices from 0 on")
+            if source == target:
+                raise WrongValueError(f"pairs.{source}", target, "should be another class")
         return self
 
 
@@ -174,21 +186,21 @@ class Judge(Section):
     learning_rate: Rate = 1e-3
 
 
-class ExtractorAccuracy(Section):
-    k: Annotated[list[Count], Field(min_length=1)] = [1, 3, 5, 10]
+class Accuracy(Section):
+    k: Counts = [1, 3, 5, 10]
 
 
 class ImageLevel(Section):
-    n: Annotated[list[Count], Field(min_length=1)] = list(range(5, 51, 5))
+    n: Counts = list(range(5, 51, 5))
 
 
 class ConceptLevel(Section):
-    top_n: Annotated[list[Count], Field(min_length=1)] = [20]
+    top_n: Counts = [20]
 
 
 class Evaluation(Section):
     batch: Count = 100
-    extractor_accuracy: ExtractorAccuracy = ExtractorAccuracy()
+    accuracy: Accuracy = Accuracy()
     image_level: ImageLevel = ImageLevel()
     concept_level: ConceptLevel = ConceptLevel()
 
@@ -239,7 +251,12 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
         config = Config.model_validate(settings)
     except ValidationError as error:
         raise InputError(_one_line(error)) from None
-    facts = generator_facts(Path(config.generator.weights) if config.generator.weights else None)
+    weights = config.generator.weights
+    try:
+        facts = generator_facts(Path(weights) if weights is not None else None)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{weights}: ")
+        raise InputError(f"config: generator.weights = {_shown(weights)}: {reason}") from None
     for problem in _misfits(config, facts):
         raise InputError(f"config: {problem}")
     return config, facts
@@ -263,7 +280,7 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     for source, target in config.codebook_search.pairs.items():
         for label in (source, target):
             if label not in classes:
-                yield f"codebook_search.pairs = {source}: {target}: class {label} is not among the run's {classes}"
+                yield f"codebook_search.pairs.{source} = {target}: class {label} is not among the run's {classes}"
     if config.codebook_search.images_per_class > config.data.per_class.test:
         yield (
             f"codebook_search.images_per_class = {config.codebook_search.images_per_class}: "
@@ -273,7 +290,7 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
         ("concept_tokens.top_n", config.concept_tokens.top_n, positions, "positions of the grid"),
         ("concept_tokens.tokens", [config.concept_tokens.tokens], facts.codes, "codes of the codebook"),
         ("evaluation.image_level.n", config.evaluation.image_level.n, positions, "positions of the grid"),
-        ("evaluation.extractor_accuracy.k", config.evaluation.extractor_accuracy.k, len(classes), "classes"),
+        ("evaluation.accuracy.k", config.evaluation.accuracy.k, len(classes), "classes"),
     ):
         for count in counts:
             if count > most:
@@ -287,27 +304,48 @@ def _one_line(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     first = problems[0]
     # pydantic adds "[key]" for the key of a mapping; the value itself says as much.
-    location = [str(part) for part in first["loc"] if part != "[key]"]
-    key = ".".join(location)
+    location = [part for part in first["loc"] if part != "[key]"]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        allowed = ", ".join(_fields_at(location[:-1]))
-        return f"config: {key}: unknown key; allowed here: {allowed}{more}"
+        allowed = ", ".join(_section_at(location[:-1]).model_fields)
+        return f"config: {_dotted(location)}: unknown key; allowed here: {allowed}{more}"
     if first["type"] == "missing":
-        return f"config: {key}: missing; it must be set{more}"
-    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    value = repr(first["input"])
-    shown = value if len(value) <= 80 else value[:77] + "..."
-    return f"config: {key or 'the file'} = {shown}: {reason}{more}"
+        return f"config: {_dotted(location)}: missing; it must be set{more}"
+    value, reason = first["input"], first["msg"].removeprefix("Value error, ")
+    wrong = first.get("ctx", {}).get("error")
+    if isinstance(wrong, WrongValueError):
+        location, value, reason = [*location, wrong.key], wrong.value, wrong.reason
+    elif first["type"] in ("model_type", "dict_type"):
+        reason = "should be a mapping of keys to values"
+    elif first["type"] == "invalid_key":
+        reason = f"keys are words; allowed here: {', '.join(_section_at(location[:-1]).model_fields)}"
+    elif first["type"] in ("int_type", "float_type") and isinstance(value, str):
+        # YAML reads 1e-3 as text, and Snakemake all that is nested in --config.
+        reason += ", not text: in a config file and without quotes, as in 0.001 or 1.0e-3"
+    reason = reason.removeprefix("Input ").removeprefix("String ").removeprefix("List ").removeprefix("Dictionary ")
+    return f"config: {_dotted(location)} = {_shown(value)}: {reason}{more}"
 
 
-def _fields_at(location: list[str]) -> list[str]:
-    """The keys allowed in the section at ``location``, walking down from the whole config."""
-    section: Any = Config
+def _dotted(location: Sequence[int | str]) -> str:
+    """A key's place in the file, on one line whatever its names are."""
+    names = (str(part) for part in location)
+    return ".".join(name if name.isprintable() else repr(name) for name in names) or "the file"
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no integers of more than 4300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _section_at(location: Sequence[int | str]) -> type[Section]:
+    """The section at ``location``, walking down from the whole config."""
+    found: Any = Config  # a section, or a mapping of names to sections
     for part in location:
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            section = section.model_fields[part].annotation
-        else:
-            section = get_args(section)[-1]  # the values of a mapping
-        section = next((s for s in get_args(section) if isinstance(s, type) and issubclass(s, BaseModel)), section)
-    return list(section.model_fields)
+        found = get_args(found)[1] if isinstance(found, GenericAlias) else found.model_fields[part].annotation
+        if isinstance(found, UnionType):  # Section | None
+            found = get_args(found)[0]
+    section: type[Section] = found
+    return section

@@ -23,6 +23,7 @@ RUN = f"results/{CONFIG.run}"
 CLASSES = CONFIG.classes(GENERATOR)
 EXTRACTORS = list(CONFIG.extractors.chosen())
 JUDGES = list(CONFIG.judges)
+READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
 
 # What every output says of its origin. No parameter of a rule: a new commit makes nothing run again.

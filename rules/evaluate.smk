@@ -21,15 +21,40 @@ rule extractor_accuracy:
     params:
         batch=CONFIG.evaluation.batch,
         device=CONFIG.device,
-        code=lambda wildcards: code_fingerprint(
-            "cortex.evaluate.extractor_accuracy", network_module(wildcards.extractor)
-        ),
+        code=lambda wildcards: code_fingerprint("cortex.evaluate.accuracy", network_module(wildcards.extractor)),
     message:
         "Accuracy of {wildcards.extractor} on the test split"
     shell:
         "python -m cortex extractor-accuracy --output {output.rows} --shards {input.shards}"
         " --extractor {input.extractor} --codebook {input.codebook} --batch {params.batch}"
         " --device {params.device} &> {log}"
+
+
+rule judge_accuracy:
+    input:
+        shards=shard_paths("test"),
+        judge=rules.train_judge.output.model,
+    output:
+        rows=f"{RUN}/evaluation/judge_accuracy/{{judge}}.parquet",
+    log:
+        f"{RUN}/logs/judge_accuracy/{{judge}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/judge_accuracy/{{judge}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        batch=CONFIG.evaluation.batch,
+        device=CONFIG.device,
+        code=code_fingerprint("cortex.evaluate.accuracy"),
+    message:
+        "Does judge {wildcards.judge} read what the generator was asked for?"
+    shell:
+        "python -m cortex judge-accuracy --output {output.rows} --shards {input.shards} --judge {input.judge}"
+        " --batch {params.batch} --device {params.device} &> {log}"
 
 
 rule image_level:
@@ -129,13 +154,17 @@ rule codebook_level:
 
 rule accuracy_metrics:
     input:
-        rows=expand(rules.extractor_accuracy.output.rows, extractor=EXTRACTORS),
+        rows=lambda wildcards: [
+            f"{RUN}/evaluation/{wildcards.reader}_accuracy/{name}.parquet" for name in READERS[wildcards.reader]
+        ],
     output:
-        metrics=f"{RUN}/metrics/extractor_accuracy.parquet",
+        metrics=f"{RUN}/metrics/{{reader}}_accuracy.parquet",
     log:
-        f"{RUN}/logs/metrics/extractor_accuracy.log",
+        f"{RUN}/logs/metrics/{{reader}}_accuracy.log",
     benchmark:
-        f"{RUN}/benchmarks/metrics/extractor_accuracy.tsv"
+        f"{RUN}/benchmarks/metrics/{{reader}}_accuracy.tsv"
+    wildcard_constraints:
+        reader="extractor|judge",
     conda:
         "../envs/cortex.yaml"
     threads: 1
@@ -143,14 +172,14 @@ rule accuracy_metrics:
         mem_mb=1000,
         runtime=10,
     params:
-        extractors=EXTRACTORS,
-        k=CONFIG.evaluation.extractor_accuracy.k,
+        names=lambda wildcards: READERS[wildcards.reader],
+        k=CONFIG.evaluation.accuracy.k,
         code=code_fingerprint("cortex.evaluate.metrics"),
     message:
-        "Metrics: accuracy of the extractors"
+        "Metrics: accuracy of every {wildcards.reader}"
     shell:
-        "python -m cortex accuracy --output {output.metrics} --tables {input.rows}"
-        " --extractors {params.extractors} --k {params.k} &> {log}"
+        "python -m cortex accuracy --output {output.metrics} --tables {input.rows} --of {wildcards.reader}"
+        " --names {params.names} --k {params.k} &> {log}"
 
 
 rule judged_metrics:
@@ -185,7 +214,8 @@ rule judged_metrics:
 
 rule metrics:
     input:
-        accuracy=rules.accuracy_metrics.output.metrics,
+        extractor_accuracy=f"{RUN}/metrics/extractor_accuracy.parquet",
+        judge_accuracy=f"{RUN}/metrics/judge_accuracy.parquet",
         image_level=f"{RUN}/metrics/image_level.parquet",
         concept_level=f"{RUN}/metrics/concept_level.parquet",
         codebook_level=f"{RUN}/metrics/codebook_level.parquet",

@@ -8,7 +8,7 @@ import torch
 from cortex.errors import InputError
 from cortex.evaluate.codebook_level import best_steps, edited_grids
 from cortex.evaluate.concept_level import judge_concepts
-from cortex.evaluate.extractor_accuracy import label_ranks
+from cortex.evaluate.accuracy import label_ranks, rank_by_judge
 from cortex.evaluate.image_level import METHODS, image_masks, judge_images
 from cortex.evaluate.masking import code_ranks, judge_masks, paint_black
 from cortex.evaluate.metrics import accuracy_at, mean_by
@@ -218,12 +218,23 @@ def test_label_ranks_by_hand():
     assert label_ranks(logits, torch.tensor([1, 0, 2])).tolist() == [0, 2, 2]
 
 
+def test_labels_are_ranked_by_a_judge(run):
+    folder, samples, _ = run
+    rank_by_judge(folder / "rows.parquet", [folder / "000000.tar"], folder / "judge.safetensors", batch=4, device="cpu")
+    judge = load_judge(folder / "judge.safetensors", CPU)
+    for row, sample in zip(read_table(folder / "rows.parquet").to_pylist(), samples, strict=True):
+        logits = judge.logits(torch.from_numpy(sample.image)[None])[0].tolist()
+        order = sorted(range(10), key=lambda label: -logits[label])
+        assert (row["key"], row["label"]) == (sample.key, sample.label)
+        assert (row["predicted"], row["rank"]) == (order[0], order.index(sample.label))
+
+
 def test_accuracy_by_hand(tmp_path):
     for name, rank in (("a", [0, 1, 0, 3]), ("b", [0, 0])):
         split = ["test"] * len(rank)
         write_table(tmp_path / f"{name}.parquet", pa.table({"split": split, "rank": rank}))
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
-    accuracy_at(tmp_path / "accuracy.parquet", files, extractors=["cnn", "resnet"], k=[1, 2])
+    accuracy_at(tmp_path / "accuracy.parquet", files, of="extractor", names=["cnn", "resnet"], k=[1, 2])
     assert [tuple(row.values()) for row in read_table(tmp_path / "accuracy.parquet").to_pylist()] == [
         ("cnn", "test", 1, 0.5, 4),
         ("cnn", "test", 2, 0.75, 4),

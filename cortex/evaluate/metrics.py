@@ -1,6 +1,7 @@
 """The metrics: means over images of the rows that the evaluations keep."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -44,26 +45,29 @@ def mean_by(
     write_table(output, pa.table({name: columns[name] for name in [*keys, "samples", *measures]}))
 
 
-def accuracy_at(output: Path, tables: list[Path], *, extractors: list[str], k: list[int]) -> None:
-    """Top-k accuracy of every extractor and split.
+def accuracy_at(
+    output: Path, tables: list[Path], *, of: Literal["extractor", "judge"], names: list[str], k: list[int]
+) -> None:
+    """Top-k accuracy of every extractor, or of every judge, and split.
 
     Args:
-        output: Parquet to write: extractor, split, k, accuracy (0..1), samples.
+        output: Parquet to write: extractor (or judge), split, k, accuracy (0..1), samples.
         tables: files of label ranks.
-        extractors: the extractor of every file.
+        of: what ranked the labels; the name of the first column.
+        names: the extractor or judge of every file.
         k: the label counts as found among the k highest logits; one result for each.
     """
-    if len(tables) != len(extractors):
-        raise InputError(f"{len(tables)} files, {len(extractors)} extractors: one for each is needed")
+    if len(tables) != len(names):
+        raise InputError(f"{len(tables)} files, {len(names)} names: one for each is needed")
     rows = []
-    for path, extractor in zip(tables, extractors, strict=True):
+    for path, name in zip(tables, names, strict=True):
         table = read_table(path, ["split", "rank"])
         for split in pc.unique(table["split"]).to_pylist():
             rank = np.asarray(table.filter(pc.equal(table["split"], split))["rank"])
             for at in k:
                 rows.append(
                     {
-                        "extractor": extractor,
+                        of: name,
                         "split": split,
                         "k": at,
                         "accuracy": float((rank < at).mean()),

@@ -1,0 +1,95 @@
+"""How well extractors read the concept off the tokens, and judges off the images (METHOD.md, sections 3 and 6)."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from cortex.device import choose_device
+from cortex.extractors.codebook import load_codebook, look_up
+from cortex.extractors.network import load_extractor
+from cortex.judges.judge import load_judge
+from cortex.progress import progress
+from cortex.shards.read import read_shard
+from cortex.tables import write_table
+
+SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("key", pa.string()),
+        ("label", pa.int32()),
+        ("predicted", pa.int32()),
+        ("rank", pa.int32()),
+    ]
+)
+
+
+def label_ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many classes have a logit above the label's, int64 ``[B]``: 0 where the label is top-1."""
+    return (logits > logits.gather(1, labels[:, None])).sum(1)
+
+
+def rank_by_extractor(
+    output: Path, shards: list[Path], extractor: Path, codebook: Path, *, batch: int = 100, device: str = "auto"
+) -> None:
+    """Rank the label of every image of a split among an extractor's logits.
+
+    Args:
+        output: Parquet to write: split, key, label, predicted, rank (0: the label is top-1).
+        shards: tars of one split.
+        extractor: weights of a trained extractor.
+        codebook: the generator's codebook.
+        batch: images at once.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    on = choose_device(device)
+    network, code_vectors = load_extractor(extractor, on), load_codebook(codebook, on)
+
+    @torch.inference_mode()
+    def logits_of(grids: Tensor, _: Tensor) -> Tensor:
+        return network(look_up(code_vectors, grids.to(on)))
+
+    _rank_shards(output, shards, logits_of, images=False, batch=batch)
+
+
+def rank_by_judge(output: Path, shards: list[Path], judge: Path, *, batch: int = 100, device: str = "auto") -> None:
+    """Rank the label of every image of a split among a judge's logits: does it read what the generator was asked for?
+
+    Args:
+        output: Parquet to write: split, key, label, predicted, rank (0: the label is top-1).
+        shards: tars of one split.
+        judge: weights of a judge.
+        batch: images at once.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    panelist = load_judge(judge, choose_device(device))
+    _rank_shards(output, shards, lambda _, images: panelist.logits(images), images=True, batch=batch)
+
+
+def _rank_shards(
+    output: Path, shards: list[Path], logits_of: Callable[[Tensor, Tensor], Tensor], *, images: bool, batch: int
+) -> None:
+    """Write the ranks by ``logits_of(grids int64 [B, h, w], images uint8 [B, H, W, 3] or empty)``."""
+    tables = []
+    for shard in progress(shards, len(shards), "ranking labels", "shard"):
+        samples = list(read_shard(shard, images=images))
+        labels = torch.tensor([sample.label for sample in samples])
+        grids = torch.from_numpy(np.stack([sample.grid for sample in samples]).astype(np.int64))
+        pictures = [sample.image for sample in samples if sample.image is not None]
+        shown = torch.from_numpy(np.stack(pictures)) if pictures else torch.empty(len(samples), 0)
+        parts = zip(grids.split(batch), shown.split(batch), strict=True)
+        logits = torch.cat([logits_of(*part).cpu() for part in parts])
+        table = pa.table(
+            {
+                "split": [shard.parent.name] * len(samples),
+                "key": [sample.key for sample in samples],
+                "label": labels.numpy(),
+                "predicted": logits.argmax(1).numpy(),
+                "rank": label_ranks(logits, labels).numpy(),
+            }
+        )
+        tables.append(table.cast(SCHEMA))
+    write_table(output, pa.concat_tables(tables))
