@@ -1,0 +1,59 @@
+"""What several test files share: a generator small enough to run in every test."""
+
+import os
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: on tensors this small, threads only wait for each other
+
+import pytest
+from hypothesis import settings
+
+# No deadline: the first example of a test may import torch. The same examples on every machine.
+settings.register_profile("cortex", deadline=None, derandomize=True)
+settings.load_profile("cortex")
+
+
+@pytest.fixture(scope="session")
+def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random generator of 7 classes, 4×4 grids of 24 codes of 6 channels, and images of 8×8 pixels.
+
+    Its weights are large, so that its next-token distributions are far from uniform and its images not all grey.
+    """
+    import torch
+    from taming.modules.transformer.mingpt import GPT
+
+    from cortex.generate.generator import save_generator
+    from cortex.generate.vqgan import VQGAN
+
+    architecture = {
+        "vqgan": {
+            "n_embed": 24,
+            "embed_dim": 6,
+            "ddconfig": {
+                "double_z": False,
+                "z_channels": 8,
+                "resolution": 8,
+                "in_channels": 3,
+                "out_ch": 3,
+                "ch": 32,  # taming's GroupNorm has 32 groups
+                "ch_mult": [1, 1],
+                "num_res_blocks": 1,
+                "attn_resolutions": [],
+                "dropout": 0.0,
+            },
+        },
+        "transformer": {"vocab_size": 24, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16},
+        "classes": ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"],
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        vqgan, transformer = VQGAN(**architecture["vqgan"]), GPT(**architecture["transformer"])
+        with torch.no_grad():
+            vqgan.codebook.normal_()
+            for parameter in transformer.parameters():
+                if parameter.ndim == 2:
+                    parameter.normal_(std=0.5)
+            transformer.pos_emb.normal_(std=0.5)
+    path = tmp_path_factory.mktemp("generator") / "generator.safetensors"
+    save_generator(path, vqgan, transformer, architecture)
+    return path
