@@ -41,7 +41,15 @@ def architecture_of(metadata: dict[str, str] | None, path: Path) -> dict[str, An
     """
     if not metadata or "architecture" not in metadata:
         raise InputError(f"{path}: not a generator's weights: its metadata has no 'architecture'")
-    architecture: dict[str, Any] = json.loads(metadata["architecture"])
+    try:
+        architecture: dict[str, Any] = json.loads(metadata["architecture"])
+        facts, transformer = _facts(architecture), architecture["transformer"]
+        if not len(facts.class_names) <= transformer["vocab_size"] <= facts.codes:
+            raise ValueError("vocab_size holds all class indices, and nothing but codes")
+        if transformer["block_size"] < facts.grid[0] * facts.grid[1]:
+            raise ValueError("block_size is less than the positions of the grid")
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise InputError(f"{path}: not a generator's weights: its 'architecture' is wrong: {error!r}") from None
     return architecture
 
 
@@ -59,6 +67,15 @@ def generator_facts(path: Path | None = None) -> GeneratorFacts:
         raise InputError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+    return _facts(architecture)
+
+
+def _facts(architecture: dict[str, Any]) -> GeneratorFacts:
     vqgan = architecture["vqgan"]
     side = vqgan["ddconfig"]["resolution"] // 2 ** (len(vqgan["ddconfig"]["ch_mult"]) - 1)
-    return GeneratorFacts(tuple(architecture["classes"]), (side, side), vqgan["n_embed"], vqgan["embed_dim"])
+    facts = GeneratorFacts(tuple(architecture["classes"]), (side, side), vqgan["n_embed"], vqgan["embed_dim"])
+    if not all(type(number) is int and number > 0 for number in (side, facts.codes, facts.channels)):
+        raise ValueError("resolution, n_embed and embed_dim are whole numbers from 1 on")
+    if not facts.class_names or not all(isinstance(name, str) for name in facts.class_names):
+        raise ValueError("classes are names")
+    return facts

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from taming.modules.transformer.mingpt import GPT
 from torch import Tensor, nn
 
+from cortex.errors import InputError
 from cortex.generate.facts import architecture_of, embedded_weights
 from cortex.generate.sampler import sample_tokens
 from cortex.generate.vqgan import VQGAN
@@ -92,7 +93,11 @@ def load_generator(path: Path | None = None, device: str | torch.device = "cpu")
     """
     path = path or embedded_weights()
     tensors, metadata = read_weights(path)
-    generator = Generator(architecture_of(metadata, path), device)
+    architecture = architecture_of(metadata, path)
+    try:
+        generator = Generator(architecture, device)
+    except Exception as error:  # taming's constructors check nothing; anything can go wrong in them
+        raise InputError(f"{path}: no generator of its architecture can be built: {error!r}") from None
     networks = nn.ModuleDict({"first_stage_model": generator.vqgan, "transformer": generator.transformer})
     constants = {name: tensor for name, tensor in networks.state_dict().items() if name.endswith(CONSTANT)}
     load_into(networks, tensors | constants, path)

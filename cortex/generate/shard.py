@@ -60,9 +60,14 @@ def generate_shard(
     """
     if not 0 <= first < last:
         raise InputError(f"samples {first} to {last}: a shard holds at least one sample, numbered from 0")
+    if not 0 <= seed < 1 << 64:
+        raise InputError(f"seed {seed}: allowed: 0 to 2^64 − 1")
+    if not classes or classes != sorted(set(classes)):
+        raise InputError(f"classes {classes}: name at least one, every class once, ascending")
     model = load_generator(generator, choose_device(device))
-    if max(classes) >= len(model.class_names):
-        raise InputError(f"class {max(classes)}: the generator has classes 0 to {len(model.class_names) - 1}")
+    for label in (classes[0], classes[-1]):
+        if not 0 <= label < len(model.class_names):
+            raise InputError(f"class {label}: the generator has classes 0 to {len(model.class_names) - 1}")
     numbers = np.arange(first, last)
     labels, indices = np.asarray(classes)[numbers % len(classes)], numbers // len(classes)
     with _one_thread():
