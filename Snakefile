@@ -26,5 +26,6 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
+        rules.report.output,
         rules.metrics.input,
         rules.manifest.output,

@@ -1,0 +1,348 @@
+"""The page: what the run was, its figures with their captions, its metrics and what they say, in one HTML file."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow.parquet as pq
+
+from cortex.errors import InputError
+from cortex.files import whole_file
+from cortex.generate.facts import generator_facts
+from cortex.provenance import provenance
+from cortex.report import CAPTIONS, TEMPLATE
+from cortex.report import findings as say
+from cortex.report.curves import pairs
+from cortex.tables import read_table
+
+MIME = {".svg": "image/svg+xml", ".png": "image/png"}
+# The figures in the page's order; all but the last exist once, that one once for each judge.
+FIGURES = (
+    "samples",
+    "training",
+    "importance",
+    "tokens",
+    "masking_by_n",
+    "masking_by_area",
+    "concept_level",
+    "codebook_level",
+    "codebook_search",
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page holds it.
+
+    Args:
+        source: the file as a data URI.
+        title: first line of its caption, also its text for those who do not see it.
+        text: the rest of the caption.
+        of: what tells it from others of its name, such as the judge; empty where it is the only one.
+    """
+
+    source: str
+    title: str
+    text: str
+    of: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: what it shows, the number behind it, and whether it wins its comparison."""
+
+    text: str
+    value: float | int | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its column names, how many of the columns name the row, its rows."""
+
+    columns: list[str]
+    names: int
+    rows: list[list[Cell]] = field(default_factory=list)
+
+
+def write_report(
+    output: Path,
+    figures: list[Path],
+    *,
+    extractor_accuracy: Path,
+    judge_accuracy: Path,
+    image_level: Path,
+    concept_level: Path,
+    codebook_level: Path,
+    judges: list[str],
+    judge_histories: list[Path],
+    extractors: list[str],
+    tokens: list[Path],
+    frequency: Path,
+    top_n: int,
+    manifest: Path,
+    settings: list[str],
+    generator: Path | None = None,
+) -> None:
+    """Write the report: one HTML file that needs no other file and no network.
+
+    Args:
+        output: HTML file to write.
+        figures: svg and png files named after their captions: samples, training, importance, tokens, masking_by_n,
+            masking_by_area, concept_level, codebook_level, and codebook_search.JUDGE for every judge.
+        extractor_accuracy: accuracy of the extractors.
+        judge_accuracy: accuracy of the judges on generated images.
+        image_level: image-level metrics.
+        concept_level: concept-level metrics.
+        codebook_level: codebook-level metrics.
+        judges: names of the judges.
+        judge_histories: their history.parquet files, in the same order.
+        extractors: names of the extractors.
+        tokens: their concept-level tokens, in the same order.
+        frequency: the most frequent tokens.
+        top_n: which of the concept-level token lists is shown and compared with the most frequent tokens.
+        manifest: the list of shards.
+        settings: the run's settings, each as name=value, for the record.
+        generator: weights file of the generator; the embedded digits generator if not given.
+    """
+    metric_files = {
+        "extractor_accuracy": extractor_accuracy,
+        "judge_accuracy": judge_accuracy,
+        "image_level": image_level,
+        "concept_level": concept_level,
+        "codebook_level": codebook_level,
+    }
+    metrics = {name: read_table(path).to_pylist() for name, path in metric_files.items()}
+    facts = generator_facts(generator)
+    frequent = token_sets(frequency, None)
+    lists = {name: token_sets(path, top_n) for name, path in pairs(extractors, tokens)}
+    shards = read_table(manifest).to_pylist()
+    histories = {name: read_table(path).to_pylist() for name, path in pairs(judges, judge_histories)}
+    page = _template().render(
+        origin=origin([*metric_files.values(), frequency, manifest, *tokens, *judge_histories]),
+        written_by=provenance(),
+        facts={
+            "classes": _class_list([facts.class_names[label] for label in sorted(frequent)]),
+            "images": _image_counts(shards),
+            "tokens": f"{facts.grid[0]} × {facts.grid[1]} an image, of a codebook of {facts.codes:,} codes with "
+            f"{facts.channels} channels",
+            "extractors": say.listed(extractors),
+            "judges": say.listed(judges),
+        },
+        settings=[setting.partition("=")[::2] for setting in settings],
+        pictures=read_pictures(figures),
+        findings={
+            "extractor_accuracy": say.extractor_findings(metrics["extractor_accuracy"], len(frequent)),
+            "judge_accuracy": say.judge_findings(metrics["judge_accuracy"]),
+            "image_level": say.image_level_findings(metrics["image_level"]),
+            "concept_level": say.concept_level_findings(metrics["concept_level"]),
+            "codebook_level": say.codebook_level_findings(metrics["codebook_level"]),
+            "tokens": [say.overlap_finding(lists, frequent)],
+        },
+        tables={
+            "extractor_accuracy": accuracy_table(metrics["extractor_accuracy"]),
+            "judge_accuracy": judges_table(histories, metrics["judge_accuracy"], metrics["image_level"]),
+            "image_level": image_level_table(metrics["image_level"]),
+            "concept_level": concept_level_table(metrics["concept_level"]),
+            "codebook_level": codebook_level_table(metrics["codebook_level"]),
+        },
+        full={name: full_table(rows) for name, rows in metrics.items()},
+        top_n=top_n,
+    )
+    with whole_file(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def read_pictures(figures: list[Path]) -> dict[str, list[Picture]]:
+    """The figures by name, inlined, with their captions.
+
+    Raises:
+        InputError: a figure is missing, unknown, or of a kind that a page cannot show.
+    """
+    pictures: dict[str, list[Picture]] = {name: [] for name in FIGURES}
+    for path in figures:
+        name, _, of = path.stem.partition(".")
+        if name not in pictures or path.suffix not in MIME:
+            raise InputError(f"{path}: no figure of the report; those are {', '.join(FIGURES)}, as svg or png")
+        content = base64.b64encode(path.read_bytes()).decode()
+        title, text = caption(name)
+        pictures[name].append(Picture(f"data:{MIME[path.suffix]};base64,{content}", title, text, of))
+    if missing := [name for name, found in pictures.items() if not found]:
+        raise InputError(f"figures: {', '.join(missing)} missing")
+    return pictures
+
+
+def caption(name: str) -> tuple[str, str]:
+    """First line and the rest of a figure's caption, the same that Snakemake's own report shows."""
+    title, _, text = (CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").partition("\n")
+    return title.strip(), " ".join(text.split())
+
+
+def origin(tables: list[Path]) -> dict[str, dict[str, int]]:
+    """What the tables' schema metadata says of their origin: by key, every value with how many files state it.
+
+    Files of one run may state several values, such as git commits: a new commit makes nothing run again by itself.
+    """
+    stated: dict[str, dict[str, int]] = {}
+    for path in tables:
+        metadata = pq.read_schema(path).metadata or {}
+        entries = {key.decode(): value.decode() for key, value in metadata.items() if key.startswith(b"cortex.")}
+        packages = json.loads(entries.pop("cortex.packages", "{}"))
+        for name, value in {
+            **{key.removeprefix("cortex."): value for key, value in entries.items()},
+            **packages,
+        }.items():
+            values = stated.setdefault(name, {})
+            values[value] = values.get(value, 0) + 1
+    return stated
+
+
+def token_sets(path: Path, top_n: int | None) -> dict[int, set[int]]:
+    """By label, the tokens of a token table; of those counted among the top-n if given."""
+    sets: dict[int, set[int]] = {}
+    for row in read_table(path).to_pylist():
+        if top_n is None or row["top_n"] == top_n:
+            sets.setdefault(row["label"], set()).add(row["token"])
+    if not sets:
+        raise InputError(f"{path}: no tokens" + (f" for top_n = {top_n}" if top_n is not None else ""))
+    return sets
+
+
+def accuracy_table(rows: say.Rows) -> Table:
+    """Top-k accuracy, an extractor and split a row, k in columns."""
+    ks = sorted({row["k"] for row in rows})
+    table = Table(["extractor", "split", *(f"top-{k}" for k in ks), "images"], 2)
+    for (extractor, split), group in _groups(rows, "extractor", "split").items():
+        at = {row["k"]: row for row in group}
+        cells = [share(at[k]["accuracy"] if k in at else None) for k in ks]
+        table.rows.append([Cell(extractor), Cell(split), *cells, number(group[0]["samples"])])
+    return table
+
+
+def judges_table(histories: Mapping[str, say.Rows], accuracy: say.Rows, image_level: say.Rows) -> Table:
+    """Judges: how well they read held-out real images, and generated ones, and the probability that these get."""
+    readings = _groups(accuracy, "split", "k")
+    headings = [f"top-{k}, generated ({split})" for split, k in readings]
+    table = Table(["judge", "epochs", "top-1, held-out real images", *headings, "label's probability, unmasked"], 1)
+    for judge, history in histories.items():
+        cells = [number(history[-1]["epoch"]), share(history[-1]["held_out_top1"])]
+        for group in readings.values():
+            cells.append(share(next((row["accuracy"] for row in group if row["judge"] == judge), None)))
+        seen = next((row for row in image_level if row["judge"] == judge), None)
+        cells.append(number(seen["probability"] - seen["probability_change"] if seen else None))
+        table.rows.append([Cell(judge), *cells])
+    return table
+
+
+def image_level_table(rows: say.Rows) -> Table:
+    """Change of the label's probability, a method a row, n in columns; best is the lowest of an extractor and judge."""
+    ns = sorted({row["n"] for row in rows})
+    table = Table(["extractor", "judge", "method", *(f"n = {n}" for n in ns)], 3)
+    for (extractor, judge), group in _groups(rows, "extractor", "judge").items():
+        for method, of_method in _groups(group, "method").items():
+            at = {row["n"]: row["probability_change"] for row in of_method}
+            others = {n: [row["probability_change"] for row in group if row["n"] == n] for n in ns}
+            cells = [
+                Cell(say.change(at[n]), at[n], _stands_out(at[n], others[n], min)) if n in at else Cell("–") for n in ns
+            ]
+            table.rows.append([Cell(extractor), Cell(judge), Cell(*method), *cells])
+    return table
+
+
+def concept_level_table(rows: say.Rows) -> Table:
+    """Change of the label's probability and the masked share; best are those of importance below frequency's."""
+    settings = sorted({row["top_n"] for row in rows if row["top_n"] is not None})
+    table = Table(["extractor", "judge", *(f"importance, top_n = {n}" for n in settings), "frequency"], 2)
+    for (extractor, judge), group in _groups(rows, "extractor", "judge").items():
+        frequent = next((row for row in group if row["method"] == "frequency"), None)
+        cells = []
+        for n in [*settings, None]:
+            row = next((row for row in group if row["top_n"] == n), None)
+            if row is None:
+                cells.append(Cell("–"))
+                continue
+            value = row["probability_change"]
+            won = frequent is not None and value < frequent["probability_change"]
+            cells.append(Cell(f"{say.change(value)} ({say.percent(row['masked_fraction'])})", value, won))
+        table.rows.append([Cell(extractor), Cell(judge), *cells])
+    return table
+
+
+def codebook_level_table(rows: say.Rows) -> Table:
+    """Probabilities before and after the search; best is the larger rise of the target's of an extractor and judge."""
+    names = [f"{which}_probability_{when}" for which in ("target", "source") for when in ("before", "after")]
+    headings = ["target before", "target after", "change", "source before", "source after", "images"]
+    table = Table(["extractor", "judge", "method", *headings], 3)
+    for (extractor, judge), group in _groups(rows, "extractor", "judge").items():
+        gains = [say.gain(row) for row in group]
+        for row, gain in zip(group, gains, strict=True):
+            before, after, source_before, source_after = (number(row[name]) for name in names)
+            rise = Cell(say.change(gain), gain, _stands_out(gain, gains, max))
+            cells = [before, after, rise, source_before, source_after, number(row["samples"])]
+            table.rows.append([Cell(extractor), Cell(judge), Cell(row["method"]), *cells])
+    return table
+
+
+def full_table(rows: say.Rows) -> Table:
+    """Every row and column of a metrics file."""
+    columns = list(rows[0]) if rows else []
+    names = sum(isinstance(rows[0][column], str) for column in columns) if rows else 0
+    return Table(columns, names, [[number(row[column]) for column in columns] for row in rows])
+
+
+def number(value: Any) -> Cell:
+    """A cell of a value as it is: text, nothing, a count, or a number with three decimals or two digits."""
+    if value is None:
+        return Cell("–")
+    if isinstance(value, str):
+        return Cell(value)
+    if isinstance(value, int):
+        return Cell(f"{value:,}", value)
+    text = f"{value:.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:.1e}"
+    return Cell(text.replace("-", "−"), value)
+
+
+def share(value: float | None) -> Cell:
+    """A cell of a share, in percent."""
+    return Cell("–") if value is None else Cell(say.percent(value), value)
+
+
+def _stands_out(value: float, group: Sequence[float], of: Any) -> bool:
+    """Whether a value is the lowest (or highest) of its group, alone."""
+    return len(group) > 1 and value == of(group) and list(group).count(value) == 1
+
+
+def _groups(rows: say.Rows, *columns: str) -> dict[tuple[Any, ...], list[say.Row]]:
+    """Rows by their values in some columns, in order of appearance."""
+    groups: dict[tuple[Any, ...], list[say.Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return groups
+
+
+def _class_list(names: list[str], most: int = 12) -> str:
+    """How many classes, and the first of their names."""
+    more = ", …" if len(names) > most else ""
+    return f"{len(names):,} ({', '.join(names[:most])}{more})"
+
+
+def _image_counts(shards: say.Rows) -> str:
+    """Images of every split, and the size of all shards."""
+    counts = [
+        f"{sum(row['samples'] for row in of_split):,} {split}"
+        for (split,), of_split in _groups(shards, "split").items()
+    ]
+    size = sum(row["bytes"] for row in shards)
+    return f"{say.listed(counts)}, in {len(shards):,} shards of {size / 1e6:,.1f} MB together"
+
+
+def _template() -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(TEMPLATE.parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(TEMPLATE.name)
