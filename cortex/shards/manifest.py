@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from cortex.errors import InputError
 from cortex.progress import progress
 from cortex.shards.read import read_shard
 from cortex.tables import write_table
@@ -28,8 +29,12 @@ def write_manifest(output: Path, shards: list[Path]) -> None:
         output: Parquet to write: split, shard, path (relative to the manifest's folder), samples, bytes, sha256.
         shards: tars named ``<split>/<shard>.tar`` beside the manifest.
     """
+    for shard in shards:
+        if not shard.stem.isdecimal():
+            raise InputError(f"{shard}: a shard's name is its number, as in train/000000.tar")
     rows = []
     for shard in progress(shards, len(shards), "checksums", "shard"):
+        samples = sum(1 for _ in read_shard(shard))
         with open(shard, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         rows.append(
@@ -37,7 +42,7 @@ def write_manifest(output: Path, shards: list[Path]) -> None:
                 "split": shard.parent.name,
                 "shard": int(shard.stem),
                 "path": f"{shard.parent.name}/{shard.name}",
-                "samples": sum(1 for _ in read_shard(shard)),
+                "samples": samples,
                 "bytes": shard.stat().st_size,
                 "sha256": digest,
             }

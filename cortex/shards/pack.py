@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cortex.errors import InputError
@@ -24,13 +24,18 @@ def pack_grids(output: Path, shards: list[Path], *, codes: int) -> None:
         shards: WebDataset tars.
         codes: codes in the codebook; a token outside is an error.
     """
-    parts = [np.array(_records(shard, codes)) for shard in shards]
-    if len({part.dtype for part in parts}) != 1:
-        raise InputError(f"{shards[0]} and others: their grids differ in shape")
-    with whole_file(output) as temporary:
-        packed = open_memmap(temporary, mode="w+", dtype=parts[0].dtype, shape=(sum(map(len, parts)),))
-        np.concatenate(parts, out=packed)
-        packed.flush()
+    if not shards:
+        raise InputError("no shards to pack")
+    parts = [_records(shard, codes) for shard in shards]
+    for shard, part in zip(shards, parts, strict=True):
+        if part.dtype != parts[0].dtype:
+            raise InputError(f"{shard}: grids of {part.dtype['grid'].shape}, those of {shards[0]} are others")
+    header = {"descr": npy.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": (sum(map(len, parts)),)}
+    # Written, not mapped: on a full disk a write is an error that can be told, a mapping a killed process.
+    with whole_file(output) as temporary, open(temporary, "wb") as file:
+        npy.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part.data)
 
 
 def _records(shard: Path, codes: int) -> NDArray[np.void]:
@@ -48,11 +53,12 @@ def read_packed(path: Path) -> NDArray[np.void]:
         InputError: the file is missing, truncated, or not packed grids.
     """
     try:
-        packed = np.load(path, mmap_mode="r", allow_pickle=False)
+        packed: NDArray[np.void] = npy.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of packed grids") from None
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a damaged header raises whatever parsing it as Python raises
         raise InputError(f"{path}: not a whole npy file: {error}") from None
-    if not isinstance(packed, np.ndarray) or packed.ndim != 1 or packed.dtype.names != ("label", "grid"):
-        raise InputError(f"{path}: not packed grids: expected records of label and grid")
+    grid = packed.dtype["grid"].shape if packed.dtype.names == ("label", "grid") else ()
+    if packed.ndim != 1 or len(grid) != 2 or packed.dtype != packed_dtype(grid):
+        raise InputError(f"{path}: not packed grids: expected records of label (uint16) and grid (uint16 [h, w])")
     return packed

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import re
+import struct
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +20,13 @@ from cortex.errors import InputError
 # The largest member of each kind that is read into memory, in bytes.
 MEMBER_LIMITS = {"tokens.npy": 1 << 20, "cls": 32, "json": 1 << 16, "png": 1 << 26}
 MAX_PIXELS = 1 << 24
+MAX_LABEL = (1 << 16) - 1  # labels are packed as uint16
+
+# The header of a token grid, as NumPy writes it: matched, since NumPy's own parser evaluates it as Python.
+_GRID_HEADER = re.compile(
+    rb"\{'descr': '<u2', 'fortran_order': False, 'shape': \((\d{1,6}), (\d{1,6})\), \} *\n", re.ASCII
+)
+_PNG_START = re.compile(rb"\x89PNG\r\n\x1a\n....IHDR(........)", re.DOTALL)
 
 
 @dataclass
@@ -99,6 +109,7 @@ def _members(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     if not path.is_file():
         raise InputError(f"{path}: no such shard")
     with open(path, "rb") as file:
+        end = os.fstat(file.fileno()).st_size
         while (block := file.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):  # a block of zeros ends a tar
             try:
                 member = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
@@ -106,39 +117,36 @@ def _members(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
                 before = file.tell() - len(block)
                 raise InputError(f"{path}: not a whole tar: {error} at byte {before}") from None
             where = f"{path}: member {member.name!r}"
-            if not member.isreg():
+            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
                 raise InputError(f"{where}: not a regular file; a shard holds nothing else")
             key, _, extension = member.name.partition(".")
-            if not key or "/" in member.name or "\\" in member.name:
-                raise InputError(f"{where}: a name has no folder and starts with its key")
+            if not key or not member.name.isprintable() or set(member.name) & set("/\\"):
+                raise InputError(f"{where}: a name is printable, has no folder and starts with its key")
             if extension not in MEMBER_LIMITS:
                 raise InputError(f"{where}: unknown kind; allowed: {', '.join(MEMBER_LIMITS)}")
             if not 0 <= member.size <= MEMBER_LIMITS[extension]:
                 raise InputError(f"{where}: {member.size} bytes; at most {MEMBER_LIMITS[extension]} allowed")
             padded = -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+            if file.tell() + padded > end:
+                raise InputError(f"{where}: the tar ends inside it")
             if extension in skip:
                 file.seek(padded, io.SEEK_CUR)
                 yield member.name, b""
             else:
-                content = file.read(padded)
-                if len(content) != padded:
-                    raise InputError(f"{where}: the tar ends inside it")
-                yield member.name, content[: member.size]
+                yield member.name, file.read(padded)[: member.size]
 
 
 def parse_grid(content: bytes, where: str, codes: int | None) -> NDArray[np.uint16]:
     """A token grid ``[h, w]`` from the bytes of a ``.npy`` file; ``where`` is named in errors."""
-    stream = io.BytesIO(content)
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version != (1, 0):
-            raise ValueError(f"npy format version {version}, expected (1, 0)")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except (ValueError, SyntaxError, TypeError, EOFError) as error:
-        raise InputError(f"{where}: not an npy file: {str(error).splitlines()[0]}") from None
-    if dtype != np.dtype("<u2") or fortran or len(shape) != 2:
-        raise InputError(f"{where}: {dtype} of shape {shape}, expected row-major uint16 of two dimensions")
-    data = content[stream.tell() :]
+    if content[:8] != b"\x93NUMPY\x01\x00":
+        raise InputError(f"{where}: not an npy file of format version 1.0")
+    start = 10 + int.from_bytes(content[8:10], "little")
+    header = content[10:start]
+    match = _GRID_HEADER.fullmatch(header)
+    if match is None:
+        raise InputError(f"{where}: header {_shown(header)}; expected row-major '<u2' (uint16) of shape (h, w)")
+    shape = int(match[1]), int(match[2])
+    data = content[start:]
     if min(shape) < 1 or len(data) != 2 * shape[0] * shape[1]:
         raise InputError(f"{where}: {len(data)} bytes of data for shape {shape}, expected {2 * shape[0] * shape[1]}")
     grid = np.frombuffer(data, "<u2").reshape(shape)
@@ -148,18 +156,22 @@ def parse_grid(content: bytes, where: str, codes: int | None) -> NDArray[np.uint
 
 
 def _parse_label(content: bytes, where: str) -> int:
-    if not content.isdigit():
-        raise InputError(f"{where}: {content[:32]!r} is not a class index")
+    if not content.isdigit() or int(content) > MAX_LABEL:
+        raise InputError(f"{where}: {_shown(content)} is not a class index, 0 to {MAX_LABEL}")
     return int(content)
 
 
 def _parse_image(content: bytes, where: str) -> NDArray[np.uint8]:
+    start = _PNG_START.match(content)
+    if start is None:
+        raise InputError(f"{where}: not a PNG image")
+    width, height = struct.unpack(">II", start[1])
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{where}: {width}×{height} pixels; at most {MAX_PIXELS} allowed")
     try:
         with Image.open(io.BytesIO(content), formats=["png"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{where}: {image.width}×{image.height} pixels; at most {MAX_PIXELS} allowed")
             return np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # damaged files raise much besides OSError: ValueError, SyntaxError, zlib.error ...
         raise InputError(f"{where}: not a whole image: {error}") from None
 
 
@@ -171,3 +183,7 @@ def _parse_info(content: bytes, where: str) -> dict[str, Any]:
     if not isinstance(info, dict):
         raise InputError(f"{where}: a JSON {type(info).__name__}, expected an object")
     return info
+
+
+def _shown(content: bytes) -> str:
+    return repr(content if len(content) <= 100 else content[:97] + b"...")
