@@ -1,8 +1,8 @@
 """Where a file came from: kept in the schema metadata of every Parquet file.
 
 What a stage cannot know (the run, its seed, the hash of its whole config, the git commit) comes from the
-environment variable ``CORTEX_PROVENANCE``, a JSON object of strings. The Snakefile sets it; it is no parameter of
-a rule, so it never makes anything run again.
+environment variable ``CORTEX_PROVENANCE``, a JSON object, null for what is not known. The Snakefile sets it; it is no
+parameter of a rule, so it never makes anything run again.
 """
 
 import json
@@ -28,7 +28,8 @@ def provenance() -> dict[str, str]:
     from cortex import __version__
 
     stated = json.loads(os.environ.get(VARIABLE, "{}"))
-    return {"cortex": __version__, "packages": json.dumps(versions), **{k: str(v) for k, v in stated.items()}}
+    known = {name: str(value) for name, value in stated.items() if value is not None}
+    return {"cortex": __version__, "packages": json.dumps(versions), **known}
 
 
 def git_commit(folder: str) -> str | None:
