@@ -50,14 +50,13 @@ rule train_judge:
         runtime=240,
     params:
         options=lambda wildcards: options(CONFIG.judges[wildcards.judge]),
-        seed=CONFIG.seed,
         device=CONFIG.device,
         code=code_fingerprint("cortex.judges.train"),
     message:
         "Training judge {wildcards.judge} on real digits"
     shell:
         "python -m cortex train-judge --output {output.model} --history {output.history} {params.options}"
-        " --seed {params.seed} --device {params.device} &> {log}"
+        " --device {params.device} &> {log}"
 
 
 # Targets that can be asked for by name: snakemake --cores all cnn, … resnet, … transformer, … judges

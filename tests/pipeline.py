@@ -1,0 +1,27 @@
+"""Run the workflow for real, as a user would, in a checkout of the test's own."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+def copy_checkout(folder: Path) -> Path:
+    """A copy of what the workflow needs of this checkout, in a new folder."""
+    for name in ("Snakefile", "rules", "cortex", "envs", "config.yaml"):
+        source = CHECKOUT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy2
+        copy(source, folder / name)
+    (folder / "tests").mkdir()
+    shutil.copy2(CHECKOUT / "tests" / "tiny.yaml", folder / "tests")
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
+    """``snakemake`` in a checkout, with the tiny config unless the arguments name another."""
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *map(str, arguments)]
+    if "--configfile" not in arguments:
+        command += ["--configfile", "tests/tiny.yaml"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)

@@ -1,0 +1,108 @@
+"""The whole pipeline at its smallest, run for real by Snakemake."""
+
+import json
+import shutil
+import subprocess
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from tests.pipeline import copy_checkout, snakemake
+
+COLUMNS = {
+    "data/manifest.parquet": "split shard path samples bytes sha256",
+    "extractors/cnn/history.parquet": "epoch learning_rate train_loss val_loss val_top1 seconds",
+    "importance/resnet/train/000001.parquet": "key label predicted importance",
+    "tokens/transformer.parquet": "label top_n rank token count",
+    "tokens/frequency.parquet": "label rank token count",
+    "codebook/cnn.parquet": "key method step source target positions tokens logit_before logit_after",
+    "metrics/extractor_accuracy.parquet": "extractor split k accuracy samples",
+    "metrics/judge_accuracy.parquet": "judge split k accuracy samples",
+    "metrics/image_level.parquet": "extractor judge method n samples probability probability_change logit logit_change"
+    " masked_fraction",
+    "metrics/concept_level.parquet": "extractor judge method top_n tokens samples probability probability_change logit"
+    " logit_change masked_fraction",
+    "metrics/codebook_level.parquet": "extractor judge method samples source_probability_before"
+    " source_probability_after source_logit_before source_logit_after target_probability_before"
+    " target_probability_after target_logit_before target_logit_after",
+}
+
+
+def test_every_output_is_there_with_its_columns(tiny_run):
+    results = tiny_run / "results" / "tiny"
+    for name, columns in COLUMNS.items():
+        assert pq.read_schema(results / name).names == columns.split(), name
+    assert (results / "report.html").stat().st_size > 10_000
+    assert not [path for path in results.rglob("*") if path.name.endswith(".part")]
+
+
+def test_every_table_opens_elsewhere_and_says_where_it_came_from(tiny_run):
+    for path in (tiny_run / "results" / "tiny").rglob("*.parquet"):
+        rows = pq.read_metadata(path).num_rows
+        assert rows > 0, path
+        assert len(pd.read_parquet(path)) == len(pl.read_parquet(path)) == rows
+        assert duckdb.sql(f"select count(*) from '{path}'").fetchall() == [(rows,)]
+        metadata = pq.read_schema(path).metadata
+        assert metadata[b"cortex.run"] == b"tiny"
+        assert metadata[b"cortex.seed"] == b"1"
+        assert len(metadata[b"cortex.config_sha256"]) == 64
+        assert json.loads(metadata[b"cortex.packages"])["torch"]
+
+
+def test_classes_are_balanced_in_every_split(tiny_run):
+    results = tiny_run / "results" / "tiny"
+    manifest = pd.read_parquet(results / "data" / "manifest.parquet")
+    assert manifest.groupby("split")["samples"].sum().to_dict() == {"train": 36, "validation": 18, "test": 12}
+    for row in manifest.itertuples():
+        names = subprocess.check_output(["tar", "tf", results / "data" / row.path], text=True).split()
+        labels = [name.split("-")[1] for name in names if name.endswith(".cls")]
+        assert {labels.count(label) for label in ("0001", "0002", "0007")} == {row.samples // 3}
+
+
+def test_metrics_are_the_means_of_the_rows(tiny_run):
+    results = tiny_run / "results" / "tiny"
+    metrics = pd.read_parquet(results / "metrics" / "image_level.parquet")
+    assert len(metrics) == 3 * 2 * 3 * 2  # extractors × judges × methods × n
+    for row in metrics.itertuples():
+        files = (results / "evaluation" / "image_level" / row.extractor / row.judge).glob("*.parquet")
+        rows = pd.concat(pd.read_parquet(file) for file in files)
+        rows = rows[(rows["method"] == row.method) & (rows["n"] == row.n)]
+        assert len(rows) == row.samples == 12
+        assert rows["probability_change"].mean() == pytest.approx(row.probability_change, abs=1e-6)
+        assert rows["masked_fraction"].mean() == pytest.approx(row.masked_fraction, abs=1e-6)
+
+
+def test_a_second_run_has_nothing_to_do(tiny_run):
+    again = snakemake(tiny_run)
+    assert again.returncode == 0, again.stderr
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_lost_shard_comes_back_byte_for_byte(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "copy", symlinks=True)
+    shard = tmp_path / "copy" / "results" / "tiny" / "data" / "train" / "000001.tar"
+    before = shard.read_bytes()
+    shard.unlink()
+    done = snakemake(tmp_path / "copy", "results/tiny/data/train/000001.tar")
+    assert done.returncode == 0, done.stderr
+    assert shard.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data={per_class: {test: 0}}", "data.per_class.test = 0"),
+        ("evaluatoin={batch: 1}", "evaluatoin: unknown key; allowed here: run, seed"),
+        ("codebook_search={region: {top: 6, height: 4}}", "codebook_search.region = rows 6 to 9"),
+        ("data={classes: [1, 12]}", "data.classes = 12: the generator has classes 0 to 9"),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job_is_planned(tmp_path, setting, message):
+    done = snakemake(copy_checkout(tmp_path), "--config", setting)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Job stats" not in done.stdout + done.stderr
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,212 @@
+"""Plain ``snakemake`` runs again exactly what a change invalidates: dry runs for every kind of change, some for real."""
+
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import pyarrow.parquet as pq
+import yaml
+
+from tests.pipeline import snakemake
+
+# What follows from one extractor's training, how many jobs each (3 importance shards: 2 train, 1 test; 2 judges).
+OF_ONE_EXTRACTOR = {
+    "train_extractor": 1,
+    "importance": 3,
+    "concept_tokens": 1,
+    "codebook_search": 1,
+    "extractor_accuracy": 1,
+    "image_level": 2,
+    "concept_level": 2,
+    "codebook_level": 2,
+    "accuracy_metrics": 1,
+    "judged_metrics": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run, tmp_path_factory):
+    """A checkout of its own, with the finished tiny run in it."""
+    folder = tmp_path_factory.mktemp("reruns") / "checkout"
+    shutil.copytree(tiny_run, folder, symlinks=True)
+    return folder
+
+
+@pytest.fixture
+def change(run):
+    """Change config values or code for one test; everything is put back after it."""
+    kept = {}
+
+    def keep(path):
+        kept.setdefault(path, path.read_bytes())
+
+    def config(**sections):
+        path = run / "tests" / "tiny.yaml"
+        keep(path)
+        settings = yaml.safe_load(path.read_text())
+        merge(settings, sections)
+        path.write_text(yaml.safe_dump(settings))
+
+    def code(module, before, after):
+        path = run / module
+        keep(path)
+        assert before in path.read_text()
+        path.write_text(path.read_text().replace(before, after))
+
+    def undo():
+        for path, content in kept.items():
+            path.write_bytes(content)
+
+    yield SimpleNamespace(config=config, code=code, undo=undo)
+    undo()
+
+
+def merge(settings, changes):
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(settings.get(key), dict):
+            merge(settings[key], value)
+        else:
+            settings[key] = value
+
+
+def planned(run, *arguments):
+    """Jobs that a dry run would do, by rule, reports apart; and all that it says."""
+    done = snakemake(run, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    table = said.rpartition("Job stats:")[2].partition("\n\n")[0]
+    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    pictures = {rule for rule in jobs if rule.startswith("draw_")}
+    return {rule: count for rule, count in jobs.items() if rule not in pictures | {"all", "total"}}, said
+
+
+LEVELS = {"image_level": 6, "concept_level": 6}
+
+
+def test_nothing_changed(run):
+    jobs, said = planned(run)
+    assert jobs == {}, said
+
+
+def test_comments_docstrings_formatting_cores_and_the_readme_do_not_count(run, change):
+    change.code("cortex/randomness.py", "def philox(", "# a comment\ndef philox(\n    ")
+    change.code("cortex/explain/importance.py", '"""Compute the token importance', '"""Another docstring: compute the')
+    (run / "README.md").write_text("anew")
+    jobs, said = planned(run, "--cores", "1")
+    assert jobs == {}, said
+
+
+def test_a_hyperparameter_of_one_extractor(run, change):
+    change.config(extractors={"cnn": {"learning_rate": 2e-3}})
+    jobs, said = planned(run)
+    assert jobs == OF_ONE_EXTRACTOR | {"report": 1}
+    assert "Training extractor cnn" in said
+    assert "Training extractor resnet" not in said
+    assert "Params have changed" in said
+
+
+def test_the_code_of_one_extractor(run, change):
+    change.code("cortex/extractors/resnet.py", "inputs != width", "width != inputs")
+    jobs, said = planned(run)
+    assert jobs == OF_ONE_EXTRACTOR | {"report": 1}
+    assert "Training extractor resnet" in said
+
+
+@pytest.mark.parametrize("what", ["settings", "code"])
+def test_the_importance_method(run, change, what):
+    if what == "settings":
+        change.config(importance={"noise": 0.1})
+    else:
+        change.code("cortex/explain/importance.py", "mean.amax(1)", "mean.amax(dim=1)")
+    jobs, said = planned(run)
+    assert jobs == {"importance": 9, "concept_tokens": 3, **LEVELS, "judged_metrics": 2, "report": 1}, said
+
+
+@pytest.mark.parametrize("what", ["settings", "code"])
+def test_the_codebook_search(run, change, what):
+    if what == "settings":
+        change.config(codebook_search={"learning_rate": 0.02})
+    else:
+        change.code("cortex/explain/codebook_search.py", "fused=True", "fused=False")
+    jobs, said = planned(run)
+    assert jobs == {"codebook_search": 3, "codebook_level": 6, "judged_metrics": 1, "report": 1}, said
+
+
+def test_a_judge_added(run, change):
+    change.config(judges={"another": {"network": "resnet", "epochs": 1, "batch": 256}})
+    jobs, said = planned(run)
+    evaluated = {"judge_accuracy": 1, "image_level": 3, "concept_level": 3, "codebook_level": 3}
+    assert jobs == {"train_judge": 1, **evaluated, "accuracy_metrics": 1, "judged_metrics": 3, "report": 1}, said
+
+
+def test_one_more_masking_size(run, change):
+    change.config(evaluation={"image_level": {"n": [1, 4, 9]}})
+    jobs, said = planned(run)
+    assert jobs == {"image_level": 6, "judged_metrics": 1, "report": 1}, said
+
+
+def test_more_test_images(run, change):
+    change.config(data={"per_class": {"test": 8}})
+    jobs, said = planned(run)
+    # Of 24 images instead of 12, in shards of 18: the first shard grows, a second one is new.
+    assert jobs == {
+        "generate_shard": 2,
+        "manifest": 1,
+        "importance": 6,
+        "codebook_search": 3,
+        "extractor_accuracy": 3,
+        "judge_accuracy": 2,
+        "image_level": 12,
+        "concept_level": 12,
+        "codebook_level": 6,
+        "accuracy_metrics": 2,
+        "judged_metrics": 3,
+        "report": 1,
+    }, said
+    assert "of the train split" not in said
+
+
+def test_the_seed_of_the_data(run, change):
+    change.config(seed=2)
+    jobs, said = planned(run)
+    everything, _ = planned(run, "--forceall")
+    not_of_the_data = {"train_judge", "export_codebook"}
+    assert jobs == {rule: count for rule, count in everything.items() if rule not in not_of_the_data}, said
+
+
+def test_a_plot(run, change):
+    change.code("cortex/report/curves.py", "dpi", "dpi")
+    change.code("cortex/report/pictures.py", "def ", "IGNORED = 0\n\n\ndef ")
+    jobs, said = planned(run)
+    assert jobs == {"report": 1}, said
+
+
+def data_of(run):
+    """Every table's columns of data, without what measures time."""
+    results = run / "results" / "tiny"
+    tables = {path.relative_to(results): pq.read_table(path) for path in sorted(results.rglob("*.parquet"))}
+    return {
+        path: {name: table[name].to_pylist() for name in table.column_names if name != "seconds"}
+        for path, table in tables.items()
+    }
+
+
+@pytest.mark.slow
+def test_for_real(run, change):
+    """Three changes made, run, and taken back: the results are those of the first run, to the last bit."""
+    before = data_of(run)
+    for sections in (
+        {"evaluation": {"image_level": {"n": [1, 4, 9]}}},
+        {"codebook_search": {"learning_rate": 0.02}},
+        {"extractors": {"cnn": {"learning_rate": 2e-3}}},
+    ):
+        change.config(**sections)
+        done = snakemake(run)
+        assert done.returncode == 0, done.stderr
+        assert planned(run)[0] == {}
+        changed = {path for path, data in data_of(run).items() if data != before.get(path)}
+        assert changed, f"{sections} changed nothing"
+        change.undo()
+    assert snakemake(run).returncode == 0
+    assert data_of(run) == before
