@@ -42,7 +42,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "draw-samples": ("cortex.report.pictures:draw_samples", "draw images of every class"),
         "draw-training": ("cortex.report.curves:draw_training", "draw training curves"),
         "draw-importance": ("cortex.report.pictures:draw_importance", "draw importance over images"),
-        "draw-tokens": ("cortex.report.decoded:draw_tokens", "draw what a class's tokens look like"),
+        "draw-tokens": ("cortex.report.pictures:draw_tokens", "draw what a class's tokens look like"),
         "draw-masking": ("cortex.report.curves:draw_masking", "draw the image-level metrics"),
         "draw-concept-level": ("cortex.report.curves:draw_concept_level", "draw the concept-level metrics"),
         "draw-codebook-level": ("cortex.report.curves:draw_codebook_level", "draw the codebook-level metrics"),

@@ -105,7 +105,7 @@ rule draw_importance:
 
 rule draw_tokens:
     input:
-        GENERATOR_WEIGHTS,
+        shard=shard_paths("train")[0],
         tokens=expand(rules.concept_tokens.output.tokens, extractor=EXTRACTORS),
         frequency=rules.frequent_tokens.output.tokens,
     output:
@@ -123,20 +123,17 @@ rule draw_tokens:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=1000,
         runtime=20,
     params:
         extractors=EXTRACTORS,
         top_n=SHOWN_TOP_N,
-        generator=options({"generator": CONFIG.generator.weights}),
-        device=CONFIG.device,
-        code=code_fingerprint("cortex.report.decoded"),
+        code=code_fingerprint("cortex.report.pictures"),
     message:
         "Drawing concept-level tokens"
     shell:
-        "python -m cortex draw-tokens --output {output.figure} --extractors {params.extractors}"
-        " --tokens {input.tokens} --frequency {input.frequency} --top-n {params.top_n} {params.generator}"
-        " --device {params.device} &> {log}"
+        "python -m cortex draw-tokens --output {output.figure} --shards {input.shard} --frequency {input.frequency}"
+        " --extractors {params.extractors} --tokens {input.tokens} --top-n {params.top_n} &> {log}"
 
 
 rule draw_masking:

@@ -1,4 +1,4 @@
-"""Figures for which tokens are decoded: what a token looks like, and images before and after the codebook search."""
+"""The figure for which tokens are decoded: images before and after the codebook search."""
 
 from pathlib import Path
 
@@ -15,62 +15,6 @@ from cortex.report.pictures import image_of, read_images
 from cortex.tables import read_table
 
 BATCH = 32  # grids decoded at once
-
-
-def draw_tokens(
-    output: Path,
-    frequency: Path,
-    *,
-    extractors: list[str],
-    tokens: list[Path],
-    top_n: int,
-    generator: Path | None = None,
-    classes: int = 10,
-    patches: int = 8,
-    device: str = "auto",
-) -> None:
-    """Draw every class's first concept-level tokens, and its most frequent ones, decoded to patches.
-
-    Args:
-        output: figure to write (png).
-        frequency: the most frequent tokens.
-        extractors: names of the extractors.
-        tokens: their concept-level tokens, in the same order.
-        top_n: which of the concept-level token lists to show.
-        generator: weights file of the generator; the embedded digits generator if not given.
-        classes: classes to show at most.
-        patches: tokens of a list.
-        device: auto, cpu, cuda or cuda:N.
-    """
-    frequent = _lists(frequency, None)
-    labels = sorted(frequent)[:classes]
-    lists = {f"{extractor}, top {top_n}": _lists(path, top_n) for extractor, path in pairs(extractors, tokens)}
-    lists["most frequent"] = frequent
-    for title, of_label in lists.items():
-        if missing := [label for label in labels if label not in of_label]:
-            raise InputError(f"{title}: no tokens of class {missing[0]}")
-    model = load_generator(generator, choose_device(device))
-    shown = {title: [of_label[label][:patches] for label in labels] for title, of_label in lists.items()}
-    patch_of = decode_patches(model, sorted({token for rows in shown.values() for row in rows for token in row}))
-    figure = figures.tokens(
-        [model.class_names[label] for label in labels],
-        {title: [[patch_of[token] for token in row] for row in rows] for title, rows in shown.items()},
-        {
-            title: [[token not in frequent[label] for token in row] for label, row in zip(labels, rows, strict=True)]
-            for title, rows in shown.items()
-        },
-    )
-    figures.save_figure(figure, output)
-
-
-def decode_patches(model: Generator, tokens: list[int]) -> dict[int, figures.Images]:
-    """By token, the patch uint8 ``[P, Q, 3]`` that covers the centre position of a grid filled with that token."""
-    height, width = model.grid_shape
-    grids = np.tile(np.array(tokens)[:, None, None], (1, height, width))
-    images = _decode(model, grids)
-    rows, columns = images.shape[1] // height, images.shape[2] // width
-    top, left = height // 2 * rows, width // 2 * columns
-    return dict(zip(tokens, images[:, top : top + rows, left : left + columns], strict=True))
 
 
 def draw_search(
@@ -136,17 +80,6 @@ def draw_search(
     corner = np.array([rows.min(), columns.min()]) * size
     extent = np.array([np.ptp(rows) + 1, np.ptp(columns) + 1]) * size
     figures.save_figure(figures.search(originals, names, edited, (*corner, *extent)), output)
-
-
-def _lists(path: Path, top_n: int | None) -> dict[int, list[int]]:
-    """By label, the tokens of a token table, the first first; of those counted among the top-n if given."""
-    lists: dict[int, list[int]] = {}
-    for row in sorted(read_table(path).to_pylist(), key=lambda row: row["rank"]):
-        if top_n is None or row["top_n"] == top_n:
-            lists.setdefault(row["label"], []).append(row["token"])
-    if not lists:
-        raise InputError(f"{path}: no tokens for top_n = {top_n}")
-    return lists
 
 
 def _decode(model: Generator, grids: NDArray[np.integer]) -> figures.Images:

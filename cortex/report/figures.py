@@ -26,7 +26,7 @@ METHOD_LOOKS: dict[str, dict[str, Any]] = {
     "importance": {"color": BLUE, "marker": "o", "linestyle": "-", "linewidth": 2.0},
     "random": {"color": VERMILION, "marker": "s", "linestyle": "--"},
     "random_area": {"color": GREEN, "marker": "^", "linestyle": ":"},
-    "frequency": {"color": VERMILION, "marker": "D", "linestyle": "none", "markersize": 6},
+    "frequency": {"color": VERMILION, "marker": "D", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"},
     "token_selection": {"color": BLUE, "marker": "o", "linewidth": 2.0},
     "embedding": {"color": VERMILION, "marker": "s", "linewidth": 2.0},
 }
@@ -133,6 +133,8 @@ def masking(rows: Rows, against: Literal["n", "masked_fraction"]) -> Figure:
         axes.axhline(0, color=FAINT, linewidth=0.8)
     if against == "masked_fraction":
         _percent_axis(panels.values())
+        for axes in panels.values():
+            axes.set_xlim(0, None)
         figure.supxlabel("share of the image that is masked (mean)", fontsize=9)
     else:
         for axes in panels.values():
@@ -152,12 +154,14 @@ def concept_level(rows: Rows, image_level: Rows) -> Figure:
         image_level: image-level metrics, for the random masks.
     """
     figure, panels = _facets(rows)
+    masked = [row["masked_fraction"] for row in rows]
+    least, most = max(min(masked) - 0.03, 0), min(max(masked) + 0.03, 1)
     for (extractor, judge), axes in panels.items():
         curve = sorted(
-            _select(image_level, extractor=extractor, judge=judge, method="random_area"),
-            key=lambda row: row["masked_fraction"],
+            (row["masked_fraction"], row["probability_change"])
+            for row in _select(image_level, extractor=extractor, judge=judge, method="random_area")
         )
-        _points(axes, curve, label="random_area (image level)", color=FAINT, linestyle=":")
+        _within(axes, curve, (least, most), label="random_area (image level)", color=FAINT, linestyle=":")
         important = sorted(
             _select(rows, extractor=extractor, judge=judge, method="importance"), key=lambda row: row["top_n"]
         )
@@ -174,6 +178,7 @@ def concept_level(rows: Rows, image_level: Rows) -> Figure:
         frequent = _select(rows, extractor=extractor, judge=judge, method="frequency")
         _points(axes, frequent, label="frequency", **METHOD_LOOKS["frequency"])
         axes.axhline(0, color=FAINT, linewidth=0.8)
+        axes.set_xlim(least, most)
     _percent_axis(panels.values())
     figure.supxlabel("share of the image that is masked (mean)", fontsize=9)
     figure.supylabel("change of the label's probability", fontsize=9)
@@ -266,14 +271,15 @@ def overlay(image: Images, scores: NDArray[np.floating]) -> Images:
 @styled
 def tokens(
     names: Sequence[str],
-    patches: Mapping[str, Sequence[Sequence[Images]]],
+    patches: Mapping[str, Sequence[Sequence[Images | None]]],
     framed: Mapping[str, Sequence[Sequence[bool]]],
 ) -> Figure:
     """Tokens as patches, a block for each list of tokens, in it a row for each class.
 
     Args:
         names: of the classes.
-        patches: by the block's title, for every class its tokens' patches uint8 ``[P, Q, 3]``, the first first.
+        patches: by the block's title, for every class its tokens' patches uint8 ``[P, Q, 3]``, the first first;
+            None leaves a place empty.
         framed: by the block's title, for every class which of the tokens to frame.
     """
     width = max(len(row) for rows in patches.values() for row in rows)
@@ -333,7 +339,7 @@ class Board:
     def __init__(self, tiles: Sequence[Sequence[Images | None]], labels: Sequence[str], *, text_below: bool = False):
         self.height, self.width = next(tile for row in tiles for tile in row if tile is not None).shape[:2]
         columns = max(self.COLUMNS, *map(len, tiles))
-        self.gap = max(1, self.width // 10)
+        self.gap = math.ceil(self.width / 8)
         across = columns * (self.width + self.gap) - self.gap
         scale = (WIDTH - self.LEFT - 0.05) / across  # inches a pixel
         self.gap_below = math.ceil(self.LINE / scale) + self.gap if text_below else self.gap
@@ -422,10 +428,18 @@ def _points(axes: Any, rows: Rows, **look: Any) -> None:
     axes.plot([row["masked_fraction"] for row in rows], [row["probability_change"] for row in rows], **look)
 
 
+def _within(axes: Any, curve: Sequence[tuple[float, float]], ends: tuple[float, float], **look: Any) -> None:
+    """The part of a curve (x ascending) between two x, so that the rest does not stretch the scale."""
+    x, y = np.array(curve).reshape(-1, 2).T
+    least, most = np.clip(ends, x.min(initial=np.inf), x.max(initial=-np.inf)) if len(x) else (0, 0)
+    inside = np.unique([least, *x[(x >= least) & (x <= most)], most]) if least < most else x[:0]
+    axes.plot(inside, np.interp(inside, x, y) if len(inside) else [], **look)
+
+
 def _percent_axis(panels: Iterable[Any]) -> None:
     for axes in panels:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-        axes.set_xlim(0, None)
 
 
 def _whole_numbers(axes: Any) -> None:

@@ -177,7 +177,7 @@ def codebook_level_findings(rows: Rows) -> list[Finding]:
     return [Finding(headline, details)]
 
 
-def overlap_finding(lists: Mapping[str, Mapping[int, set[int]]], frequent: Mapping[int, set[int]]) -> Finding:
+def overlap_finding(lists: Mapping[str, Mapping[int, list[int]]], frequent: Mapping[int, list[int]]) -> Finding:
     """How many of the concept-level tokens are also among the class's most frequent ones.
 
     Args:
@@ -186,7 +186,7 @@ def overlap_finding(lists: Mapping[str, Mapping[int, set[int]]], frequent: Mappi
     """
     shares = []
     for name, of_label in lists.items():
-        common = (len(tokens & frequent.get(label, set())) / len(tokens) for label, tokens in of_label.items())
+        common = (len(set(tokens) & set(frequent.get(label, ()))) / len(tokens) for label, tokens in of_label.items())
         shares.append(f"{percent(mean(common))} of {name}'s")
     kept = max(len(tokens) for tokens in frequent.values())
     return Finding(

@@ -17,6 +17,7 @@ from cortex.provenance import provenance
 from cortex.report import CAPTIONS, TEMPLATE
 from cortex.report import findings as say
 from cortex.report.curves import pairs
+from cortex.report.pictures import token_lists
 from cortex.tables import read_table
 
 MIME = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -118,8 +119,8 @@ def write_report(
     }
     metrics = {name: read_table(path).to_pylist() for name, path in metric_files.items()}
     facts = generator_facts(generator)
-    frequent = token_sets(frequency, None)
-    lists = {name: token_sets(path, top_n) for name, path in pairs(extractors, tokens)}
+    frequent = token_lists(frequency, None)
+    lists = {name: token_lists(path, top_n) for name, path in pairs(extractors, tokens)}
     shards = read_table(manifest).to_pylist()
     histories = {name: read_table(path).to_pylist() for name, path in pairs(judges, judge_histories)}
     page = _template().render(
@@ -199,17 +200,6 @@ def origin(tables: list[Path]) -> dict[str, dict[str, int]]:
             values = stated.setdefault(name, {})
             values[value] = values.get(value, 0) + 1
     return stated
-
-
-def token_sets(path: Path, top_n: int | None) -> dict[int, set[int]]:
-    """By label, the tokens of a token table; of those counted among the top-n if given."""
-    sets: dict[int, set[int]] = {}
-    for row in read_table(path).to_pylist():
-        if top_n is None or row["top_n"] == top_n:
-            sets.setdefault(row["label"], set()).add(row["token"])
-    if not sets:
-        raise InputError(f"{path}: no tokens" + (f" for top_n = {top_n}" if top_n is not None else ""))
-    return sets
 
 
 def accuracy_table(rows: say.Rows) -> Table:
