@@ -16,7 +16,7 @@ class GeneratorFacts:
     """Shapes that settings must fit.
 
     Args:
-        class_names: one a class, in the order of the class indices.
+        class_names: one a class, in the order of the class indices; none if the generator only decodes.
         grid: (h, w) of a token grid.
         codes: codes in the codebook, K.
         channels: channels of a code, d.
@@ -44,9 +44,11 @@ def architecture_of(metadata: dict[str, str] | None, path: Path) -> dict[str, An
     try:
         architecture: dict[str, Any] = json.loads(metadata["architecture"])
         facts, transformer = _facts(architecture), architecture["transformer"]
-        if not len(facts.class_names) <= transformer["vocab_size"] <= facts.codes:
+        if (transformer is None) != (not facts.class_names):
+            raise ValueError("a transformer has classes, and a VQGAN alone has none")
+        if transformer is not None and not len(facts.class_names) <= transformer["vocab_size"] <= facts.codes:
             raise ValueError("vocab_size holds all class indices, and nothing but codes")
-        if transformer["block_size"] < facts.grid[0] * facts.grid[1]:
+        if transformer is not None and transformer["block_size"] < facts.grid[0] * facts.grid[1]:
             raise ValueError("block_size is less than the positions of the grid")
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise InputError(f"{path}: not a generator's weights: its 'architecture' is wrong: {error!r}") from None
@@ -76,6 +78,6 @@ def _facts(architecture: dict[str, Any]) -> GeneratorFacts:
     facts = GeneratorFacts(tuple(architecture["classes"]), (side, side), vqgan["n_embed"], vqgan["embed_dim"])
     if not all(type(number) is int and number > 0 for number in (side, facts.codes, facts.channels)):
         raise ValueError("resolution, n_embed and embed_dim are whole numbers from 1 on")
-    if not facts.class_names or not all(isinstance(name, str) for name in facts.class_names):
+    if not all(isinstance(name, str) for name in facts.class_names):
         raise ValueError("classes are names")
     return facts

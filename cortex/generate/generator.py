@@ -25,7 +25,8 @@ class Generator:
 
     Args:
         architecture: ``{"vqgan": ..., "transformer": ..., "classes": [names]}``, the keyword arguments of
-            :class:`~cortex.generate.vqgan.VQGAN` and of taming-transformers' ``GPT``.
+            :class:`~cortex.generate.vqgan.VQGAN` and of taming-transformers' ``GPT``. With None for the latter, and
+            no classes, it is a VQGAN alone: it decodes, but cannot sample.
         device: where to compute.
     """
 
@@ -33,7 +34,9 @@ class Generator:
         self.architecture = architecture
         self.device = torch.device(device)
         self.vqgan = VQGAN(**architecture["vqgan"]).to(self.device).eval().requires_grad_(False)
-        self.transformer = GPT(**architecture["transformer"]).to(self.device).eval().requires_grad_(False)
+        self.transformer: GPT | None = None
+        if architecture["transformer"] is not None:
+            self.transformer = GPT(**architecture["transformer"]).to(self.device).eval().requires_grad_(False)
         self.class_names: list[str] = architecture["classes"]
         self.grid_shape: tuple[int, int] = self.vqgan.grid_shape
 
@@ -55,7 +58,12 @@ class Generator:
 
         The arithmetic differs in its last bits between batch shapes and devices: who wants the same grids again
         asks for the same batches (see :func:`cortex.generate.shard.canonical_batches`).
+
+        Raises:
+            InputError: the generator is a VQGAN alone.
         """
+        if self.transformer is None:
+            raise InputError("this generator is a VQGAN without a transformer: it decodes grids, but cannot sample any")
         height, width = self.grid_shape
         tokens = sample_tokens(
             self.transformer,
@@ -98,7 +106,9 @@ def load_generator(path: Path | None = None, device: str | torch.device = "cpu")
         generator = Generator(architecture, device)
     except Exception as error:  # taming's constructors check nothing; anything can go wrong in them
         raise InputError(f"{path}: no generator of its architecture can be built: {error!r}") from None
-    networks = nn.ModuleDict({"first_stage_model": generator.vqgan, "transformer": generator.transformer})
+    networks = nn.ModuleDict({"first_stage_model": generator.vqgan})
+    if generator.transformer is not None:
+        networks["transformer"] = generator.transformer
     constants = {name: tensor for name, tensor in networks.state_dict().items() if name.endswith(CONSTANT)}
     load_into(networks, tensors | constants, path)
     return generator
