@@ -11,6 +11,7 @@ from cortex.errors import InputError
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "generate": {
         "train-generator": ("cortex.generate.train:train_generator", "train the embedded digits generator"),
+        "convert-generator": ("cortex.generate.convert:convert_generator", "convert a taming-transformers folder"),
         "generate-shard": ("cortex.generate.shard:generate_shard", "draw one shard of synthetic images"),
         "manifest": ("cortex.shards.manifest:write_manifest", "list shards with their checksums"),
         "pack-grids": ("cortex.shards.pack:pack_grids", "pack a split's grids into one array"),
