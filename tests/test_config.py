@@ -100,8 +100,9 @@ def test_a_whole_number_is_a_number_and_null_is_a_value(fitting):
 
 
 def test_the_hash_tells_settings_apart_and_not_their_order(fitting):
+    fitting["judges"]["resnet"] = {"network": "resnet", "epochs": 2}
     config, _ = parse_config(fitting)
-    turned, _ = parse_config(dict(reversed(fitting.items())))
+    turned, _ = parse_config(dict(reversed(fitting.items())) | {"judges": dict(reversed(fitting["judges"].items()))})
     stated, _ = parse_config(fitting | {"seed": 0})
     other, _ = parse_config(fitting | {"seed": 1})
     assert config.hash() == turned.hash() == stated.hash() != other.hash()

@@ -6,10 +6,13 @@ import json
 import tarfile
 from collections import Counter
 from contextlib import contextmanager
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -18,7 +21,7 @@ from cortex.errors import InputError
 from cortex.generate.facts import GeneratorFacts, generator_facts
 from cortex.generate.generator import Generator, load_generator, save_generator
 from cortex.generate.nearest import nearest_codes
-from cortex.generate.shard import generate_shard
+from cortex.generate.shard import canonical_batches, generate_shard
 from cortex.shards.read import read_shard
 
 
@@ -232,6 +235,26 @@ def test_a_sample_does_not_depend_on_which_other_classes_are_configured(classes,
     shared = {name for name in expected if int(name.split("-")[1]) in classes}
     assert len(shared) == 8 * 4 * len(set(classes) & set(CLASSES))
     assert {name: others[name] for name in shared} == {name: expected[name] for name in shared}
+
+
+@given(
+    wanted=st.sets(st.tuples(st.integers(0, 6), st.integers(0, 30)), min_size=1, max_size=20),
+    batch=st.tuples(st.integers(1, 8), st.integers(1, 6)),
+)
+def test_batches_are_whole_blocks_of_classes_and_indices_whatever_is_wanted(wanted, batch):
+    """Arithmetic differs in its last bits between batches of different sizes, so a batch never depends on the rest."""
+    labels, indices = np.array(sorted(wanted, key=lambda sample: sample[1])).T
+    found = np.zeros(len(wanted), int)
+    for of_labels, of_indices, rows, columns in canonical_batches(labels, indices, batch, class_count=7):
+        members = list(zip(of_labels.tolist(), of_indices.tolist(), strict=True))
+        first_class, first_index = min(members)
+        assert first_class % batch[0] == 0 and first_index % batch[1] == 0
+        last_class = min(first_class + batch[0], 7)
+        block = product(range(first_class, last_class), range(first_index, first_index + batch[1]))
+        assert members == list(block)
+        assert (of_labels[columns] == labels[rows]).all() and (of_indices[columns] == indices[rows]).all()
+        found[rows] += 1
+    assert (found == 1).all()
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 40), (0, 5), (15, 25), (3, 11), (7, 8)])

@@ -345,6 +345,17 @@ def test_a_tar_cut_anywhere_before_its_end_marker_is_refused(images, shard, path
     assert len(list(read_shard(path, images=images))) == 3
 
 
+@pytest.mark.parametrize("images", [False, True])
+def test_the_member_that_a_tar_ends_inside_is_named(images, shard, path):
+    whole = shard.read_bytes()
+    with tarfile.open(shard) as tar:
+        members = list(tar)
+    for member in members:
+        path.write_bytes(whole[: member.offset_data + member.size - 1])
+        with pytest.raises(InputError, match=f"member '{member.name}': the tar ends inside it"):
+            list(read_shard(path, images=images))
+
+
 def test_a_flipped_bit_in_a_header_or_an_image_is_found(shard, path):
     """Headers have checksums and images too; a grid, a label and the info have none but the manifest's."""
     whole = shard.read_bytes()

@@ -101,7 +101,7 @@ def test_the_git_commit_is_that_checked_out_and_says_if_files_differ(tmp_path):
     commit = git("rev-parse", "HEAD")
     assert re.fullmatch("[0-9a-f]{40}", commit)
     assert provenance.git_commit(str(tmp_path)) == commit
-    git("tag", "v1")
+    git("tag", "--annotate", "--message=one", "v1")
     assert provenance.git_commit(str(tmp_path)) == commit, "the commit, not a tag"
     (tmp_path / "file").write_text("two")
     assert provenance.git_commit(str(tmp_path)) == f"{commit}-dirty"
@@ -161,6 +161,12 @@ def test_a_bit_flipped_in_the_data_is_found(path):
             outcomes["harmless"] += 1
             assert table.equals(TABLE)
     assert outcomes["refused"] > outcomes["harmless"]
+
+
+def test_a_column_whose_name_is_no_text_is_told(path):
+    path.write_bytes(path.read_bytes().replace(b"label", b"\xffabel"))
+    with pytest.raises(InputError, match=r"table\.parquet: not a whole Parquet file"):
+        read_table(path)
 
 
 @settings(max_examples=200)
