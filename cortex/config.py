@@ -254,9 +254,11 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
     weights = config.generator.weights
     try:
         facts = generator_facts(Path(weights) if weights is not None else None)
+        if not facts.class_names:
+            raise InputError("a VQGAN without a transformer draws no images")
     except InputError as error:
         reason = str(error).removeprefix(f"{weights}: ")
-        raise InputError(f"config: generator.weights = {_shown(weights)}: {reason}") from None
+        raise InputError(f"config: generator.weights = {weights!r}: {reason}") from None
     for problem in _misfits(config, facts):
         raise InputError(f"config: {problem}")
     return config, facts

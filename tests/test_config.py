@@ -1,6 +1,7 @@
 """The config: what may be set, and one line for what may not."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from cortex.config import Config, parse_config
 from cortex.errors import InputError
+from cortex.generate.generator import load_generator
+from cortex.weights import read_weights, write_weights
 
 CHECKOUT = Path(__file__).parent.parent
 TINY = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
@@ -208,6 +211,16 @@ def test_a_number_too_long_for_python_to_print_is_told(fitting):
     assert "config: seed = a number of thousands of digits: should be less than" in refusal(
         fitting | {"seed": 16**5000}
     )
+
+
+def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
+    tensors, metadata = read_weights(Path(fitting["generator"]["weights"]))
+    vqgan = {name: tensor for name, tensor in tensors.items() if name.startswith("first_stage_model.")}
+    architecture = json.loads(metadata["architecture"]) | {"transformer": None, "classes": []}
+    write_weights(tmp_path / "vqgan.safetensors", vqgan, {"architecture": json.dumps(architecture)})
+    load_generator(tmp_path / "vqgan.safetensors")
+    fitting["generator"]["weights"] = str(tmp_path / "vqgan.safetensors")
+    assert "vqgan.safetensors': a VQGAN without a transformer draws no images" in refusal(fitting)
 
 
 def test_what_must_be_set_is_named(fitting):
