@@ -184,6 +184,7 @@ class Judge(Section):
     epochs: Count
     batch: Annotated[int, Field(ge=2)] = 64
     learning_rate: Rate = 1e-3
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class Accuracy(Section):

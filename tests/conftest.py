@@ -8,6 +8,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: on tensors this small, thre
 import pytest
 from hypothesis import settings
 
+from tests.pipeline import copy_checkout, snakemake
+
 # No deadline: the first example of a test may import torch. The same examples on every machine.
 settings.register_profile("cortex", deadline=None, derandomize=True)
 settings.load_profile("cortex")
@@ -57,3 +59,13 @@ def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("generator") / "generator.safetensors"
     save_generator(path, vqgan, transformer, architecture)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A checkout in which the tiny run has been made, by snakemake; not to be changed."""
+    folder = copy_checkout(tmp_path_factory.mktemp("tiny"))
+    done = snakemake(folder)
+    logs = "\n".join(path.read_text() for path in folder.rglob("*.log") if "error" in path.read_text())
+    assert done.returncode == 0, done.stderr + logs
+    return folder

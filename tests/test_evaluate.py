@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cortex.errors import InputError
+from cortex.evaluate.accuracy import label_ranks, rank_by_judge
 from cortex.evaluate.codebook_level import best_steps, edited_grids
 from cortex.evaluate.concept_level import judge_concepts
-from cortex.evaluate.accuracy import label_ranks, rank_by_judge
 from cortex.evaluate.image_level import METHODS, image_masks, judge_images
 from cortex.evaluate.masking import code_ranks, judge_masks, paint_black
 from cortex.evaluate.metrics import accuracy_at, mean_by

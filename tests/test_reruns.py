@@ -1,11 +1,11 @@
-"""Plain ``snakemake`` runs again exactly what a change invalidates: dry runs for every kind of change, some for real."""
+"""Plain ``snakemake`` runs again exactly what a change invalidates: dry runs for every change, some for real."""
 
 import re
 import shutil
 from types import SimpleNamespace
 
-import pytest
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from tests.pipeline import snakemake
@@ -176,8 +176,7 @@ def test_the_seed_of_the_data(run, change):
 
 
 def test_a_plot(run, change):
-    change.code("cortex/report/curves.py", "dpi", "dpi")
-    change.code("cortex/report/pictures.py", "def ", "IGNORED = 0\n\n\ndef ")
+    change.code("cortex/report/figures.py", "dpi=130", "dpi=131")
     jobs, said = planned(run)
     assert jobs == {"report": 1}, said
 

@@ -25,7 +25,7 @@ def export_codebook(output: Path, *, generator: Path | None = None) -> None:
         generator: weights file of the generator; the embedded digits generator if not given.
     """
     path = generator or embedded_weights()
-    tensors, _ = read_weights(path)
+    tensors, _ = read_weights(path, only=CODEBOOK_WEIGHT)
     if CODEBOOK_WEIGHT not in tensors:
         raise InputError(f"{path}: not a generator's weights: {CODEBOOK_WEIGHT} is missing")
     write_weights(output, {"codebook": tensors[CODEBOOK_WEIGHT]}, {})

@@ -47,7 +47,10 @@ def load_extractor(path: Path, device: torch.device) -> nn.Module:
     tensors, metadata = read_weights(path)
     if "extractor" not in metadata:
         raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
-    stated = json.loads(metadata["extractor"])
-    network = build_extractor(stated["network"], **stated["settings"])
+    try:
+        stated = json.loads(metadata["extractor"])
+        network = build_extractor(stated["network"], **stated["settings"])
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
     load_into(network, tensors, path)
     return place(network, device).eval().requires_grad_(False)

@@ -59,8 +59,9 @@ class Transformer(nn.Module):
         super().__init__()
         self.scale = math.sqrt(width)
         self.proj = nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width), nn.GELU())
-        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
-        self.pos_embed = nn.Parameter(torch.randn(1, grid[0] * grid[1] + 1, width) * 0.02)
+        # Of the tokens' own size after scaling: at the usual 0.02 they would drown, and training starts position-blind.
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.randn(1, grid[0] * grid[1] + 1, width))
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.ModuleList(Layer(width, heads, mlp, dropout) for _ in range(layers))
         self.final_norm = nn.LayerNorm(width)
