@@ -7,12 +7,11 @@ import pyarrow as pa
 
 from cortex.device import choose_device
 from cortex.errors import InputError
-from cortex.evaluate.masking import concept_mask, judge_masks
+from cortex.evaluate.masking import MEASURES, concept_mask, judge_masks
 from cortex.judges.judge import load_judge
 from cortex.shards.read import read_shard
 from cortex.tables import read_table, write_table
 
-MEASURES = ("masked_fraction", "probability", "probability_change", "logit", "logit_change")
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),

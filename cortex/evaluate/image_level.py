@@ -7,14 +7,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cortex.device import choose_device
-from cortex.evaluate.masking import code_ranks, judge_masks
+from cortex.evaluate.masking import MEASURES, code_ranks, judge_masks
 from cortex.explain.explained import ranks, read_explained
 from cortex.judges.judge import load_judge
 from cortex.randomness import key_seeds, uniforms
 from cortex.tables import write_table
 
 METHODS = ("importance", "random", "random_area")
-MEASURES = ("masked_fraction", "probability", "probability_change", "logit", "logit_change")
 SCHEMA = pa.schema(
     [("key", pa.string()), ("label", pa.int32()), ("method", pa.string()), ("n", pa.int32())]
     + [(name, pa.float32()) for name in MEASURES]

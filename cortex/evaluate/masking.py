@@ -1,6 +1,6 @@
 """Paint token positions black and ask a judge what is left (METHOD.md, section 6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -61,6 +61,9 @@ class Verdict:
     logit: NDArray[np.float32]
     logit_change: NDArray[np.float32]
     masked_fraction: NDArray[np.float32]
+
+
+MEASURES = tuple(field.name for field in fields(Verdict))
 
 
 def judge_masks(

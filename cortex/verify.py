@@ -1,0 +1,79 @@
+"""Check a run's files: nothing truncated, no bit flipped in what has a checksum, nothing missing."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from cortex.errors import InputError
+from cortex.progress import progress
+from cortex.shards.manifest import SCHEMA as MANIFEST
+from cortex.shards.pack import read_packed
+from cortex.shards.read import read_shard
+from cortex.tables import read_table
+from cortex.weights import read_weights
+
+KINDS = (".tar", ".parquet", ".npy", ".safetensors")
+
+
+def verify(results: Positional[Path]) -> None:
+    """Check every file of a finished run; print a line for each that is damaged or lost, and fail if there are any.
+
+    Shards are held against the size and SHA-256 in the manifest, tables against the checksums of their pages, packed
+    grids against the manifest's counts, weights against the sizes that they declare (they have no checksum). Delete
+    what is damaged and run snakemake: it makes just that, and what depends on it, again.
+
+    Args:
+        results: folder of a run, such as results/digits.
+    """
+    manifest = results / "data" / "manifest.parquet"
+    if not manifest.is_file():
+        raise InputError(f"{manifest}: no such manifest; is {results} the folder of a finished run?")
+    rows = read_table(manifest, MANIFEST.names).to_pylist()
+    listed = {manifest.parent / row["path"]: row for row in rows}
+    files = sorted({path for path in results.rglob("*") if path.suffix in KINDS} | listed.keys())
+    problems = list(_problems(files, listed))
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise InputError(f"{results}: {len(problems)} of {len(files)} files are damaged or lost")
+    print(f"{results}: {len(files)} files are whole")
+
+
+def _problems(files: list[Path], listed: dict[Path, dict[str, Any]]) -> Iterator[str]:
+    for path in progress(files, len(files), "verifying", "file"):
+        try:
+            if path.suffix == ".tar":
+                _check_shard(path, listed.get(path))
+            elif path.suffix == ".parquet":
+                read_table(path)
+            elif path.suffix == ".npy":
+                _check_packed(path, sum(row["samples"] for shard, row in listed.items() if shard.parent == path.parent))
+            else:
+                read_weights(path)
+        except InputError as error:
+            yield str(error)
+
+
+def _check_shard(path: Path, row: dict[str, Any] | None) -> None:
+    if row is None:
+        raise InputError(f"{path}: not in the manifest")
+    if not path.is_file():
+        raise InputError(f"{path}: in the manifest, but not there")
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == row["sha256"]:
+            return
+    for _ in read_shard(path, images=True):  # names the member where the damage shows
+        pass
+    size = path.stat().st_size
+    raise InputError(
+        f"{path}: its content is not what the manifest lists: {size} bytes of {row['bytes']}, another SHA-256"
+    )
+
+
+def _check_packed(path: Path, images: int) -> None:
+    found = len(read_packed(path))
+    if found != images:
+        raise InputError(f"{path}: {found} images; the manifest's shards have {images}")
