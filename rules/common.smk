@@ -25,7 +25,7 @@ except InputError as error:
 RUN = f"results/{CONFIG.run}"
 CLASSES = CONFIG.classes(GENERATOR)
 EXTRACTORS = list(CONFIG.extractors.chosen())
-JUDGES = list(CONFIG.judges)
+JUDGES = sorted(CONFIG.judges)
 READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
 

@@ -4,6 +4,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -25,3 +28,18 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Compl
     if "--configfile" not in arguments:
         command += ["--configfile", "tests/tiny.yaml"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
+
+
+def change_config(path: Path, changes: dict[str, Any]) -> None:
+    """Change values of a config file, section by section."""
+
+    def merge(settings: dict[str, Any], changes: dict[str, Any]) -> None:
+        for key, value in changes.items():
+            if isinstance(value, dict) and isinstance(settings.get(key), dict):
+                merge(settings[key], value)
+            else:
+                settings[key] = value
+
+    settings = yaml.safe_load(path.read_text())
+    merge(settings, changes)
+    path.write_text(yaml.safe_dump(settings))

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from tests.pipeline import copy_checkout, snakemake
+from tests.pipeline import change_config, copy_checkout, snakemake
 
 COLUMNS = {
     "data/manifest.parquet": "split shard path samples bytes sha256",
@@ -92,16 +92,17 @@ def test_a_lost_shard_comes_back_byte_for_byte(tiny_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("settings", "message"),
     [
-        ("data={per_class: {test: 0}}", "data.per_class.test = 0"),
-        ("evaluatoin={batch: 1}", "evaluatoin: unknown key; allowed here: run, seed"),
-        ("codebook_search={region: {top: 6, height: 4}}", "codebook_search.region = rows 6 to 9"),
-        ("data={classes: [1, 12]}", "data.classes = 12: the generator has classes 0 to 9"),
+        ({"data": {"per_class": {"test": 0}}}, "data.per_class.test = 0"),
+        ({"evaluatoin": {"batch": 1}}, "evaluatoin: unknown key; allowed here: run, seed"),
+        ({"codebook_search": {"region": {"top": 6}}}, "codebook_search.region = rows 6 to 9"),
+        ({"data": {"classes": [1, 12]}}, "data.classes = 12: the generator has classes 0 to 9"),
     ],
 )
-def test_a_wrong_config_stops_before_any_job_is_planned(tmp_path, setting, message):
-    done = snakemake(copy_checkout(tmp_path), "--config", setting)
+def test_a_wrong_config_stops_before_any_job_is_planned(tmp_path, settings, message):
+    change_config(copy_checkout(tmp_path) / "tests" / "tiny.yaml", settings)
+    done = snakemake(tmp_path)
     assert done.returncode != 0
     assert message in done.stderr
     assert "Job stats" not in done.stdout + done.stderr

@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
-from tests.pipeline import snakemake
+from tests.pipeline import change_config, snakemake
 
 # What follows from one extractor's training, how many jobs each (3 importance shards: 2 train, 1 test; 2 judges).
 OF_ONE_EXTRACTOR = {
@@ -44,9 +43,7 @@ def change(run):
     def config(**sections):
         path = run / "tests" / "tiny.yaml"
         keep(path)
-        settings = yaml.safe_load(path.read_text())
-        merge(settings, sections)
-        path.write_text(yaml.safe_dump(settings))
+        change_config(path, sections)
 
     def code(module, before, after):
         path = run / module
@@ -60,14 +57,6 @@ def change(run):
 
     yield SimpleNamespace(config=config, code=code, undo=undo)
     undo()
-
-
-def merge(settings, changes):
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(settings.get(key), dict):
-            merge(settings[key], value)
-        else:
-            settings[key] = value
 
 
 def planned(run, *arguments):
