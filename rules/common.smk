@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, workflow.basedir)
 # Jobs call `python -m cortex`: that of the environment that Snakemake runs in, activated or not. A conda environment's
 # own comes before it.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
 from cortex.config import parse_config
 from cortex.errors import InputError
