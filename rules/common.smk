@@ -47,6 +47,15 @@ wildcard_constraints:
     judge="[A-Za-z0-9_-]+",
 
 
+# GPUs of a job that computes on the config's device. `auto` asks for none, and takes one that it finds.
+GPUS = int(CONFIG.device.startswith("cuda"))
+
+
+def growing(base, per_mb=0, of=sum):
+    """A resource: base, and so much for every MB of the input (of=max: of its largest file), times the attempt."""
+    return lambda wildcards, input, attempt: round(attempt * (base + (per_mb and per_mb * of(input.size_files_mb))))
+
+
 def samples_in(split):
     """Images of a split, all classes together."""
     return getattr(CONFIG.data.per_class, split) * len(CLASSES)

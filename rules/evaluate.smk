@@ -12,12 +12,15 @@ rule extractor_accuracy:
         f"{RUN}/logs/extractor_accuracy/{{extractor}}.log",
     benchmark:
         f"{RUN}/benchmarks/extractor_accuracy/{{extractor}}.tsv"
+    group:
+        "accuracy"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(4000, 1, of=max),
+        runtime=growing(60, 0.01),
+        gpu=GPUS,
     params:
         batch=CONFIG.evaluation.batch,
         device=CONFIG.device,
@@ -40,12 +43,15 @@ rule judge_accuracy:
         f"{RUN}/logs/judge_accuracy/{{judge}}.log",
     benchmark:
         f"{RUN}/benchmarks/judge_accuracy/{{judge}}.tsv"
+    group:
+        "accuracy"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(4000, 6, of=max),
+        runtime=growing(60, 0.01),
+        gpu=GPUS,
     params:
         batch=CONFIG.evaluation.batch,
         device=CONFIG.device,
@@ -68,12 +74,15 @@ rule image_level:
         f"{RUN}/logs/image_level/{{extractor}}/{{judge}}/{{shard}}.log",
     benchmark:
         f"{RUN}/benchmarks/image_level/{{extractor}}/{{judge}}/{{shard}}.tsv"
+    group:
+        "evaluate_{extractor}"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=growing(4000, 6),
+        runtime=growing(60, 0.1),
+        gpu=GPUS,
     params:
         codes=GENERATOR.codes,
         n=CONFIG.evaluation.image_level.n,
@@ -101,12 +110,15 @@ rule concept_level:
         f"{RUN}/logs/concept_level/{{extractor}}/{{judge}}/{{shard}}.log",
     benchmark:
         f"{RUN}/benchmarks/concept_level/{{extractor}}/{{judge}}/{{shard}}.tsv"
+    group:
+        "evaluate_{extractor}"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=growing(4000, 6),
+        runtime=growing(60, 0.1),
+        gpu=GPUS,
     params:
         codes=GENERATOR.codes,
         top_n=CONFIG.evaluation.concept_level.top_n,
@@ -134,12 +146,15 @@ rule codebook_level:
         f"{RUN}/logs/codebook_level/{{extractor}}/{{judge}}.log",
     benchmark:
         f"{RUN}/benchmarks/codebook_level/{{extractor}}/{{judge}}.tsv"
+    group:
+        "evaluate_{extractor}"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=growing(4000, 2.5, of=max),
+        runtime=growing(60, 0.01),
+        gpu=GPUS,
     params:
         generator=options({"generator": CONFIG.generator.weights}),
         batch=CONFIG.evaluation.batch,
@@ -165,12 +180,14 @@ rule accuracy_metrics:
         f"{RUN}/benchmarks/metrics/{{reader}}_accuracy.tsv"
     wildcard_constraints:
         reader="extractor|judge",
+    group:
+        "metrics"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 4),
+        runtime=growing(10),
     params:
         names=lambda wildcards: READERS[wildcards.reader],
         k=CONFIG.evaluation.accuracy.k,
@@ -193,12 +210,14 @@ rule judged_metrics:
         f"{RUN}/benchmarks/metrics/{{level}}.tsv"
     wildcard_constraints:
         level="image_level|concept_level|codebook_level",
+    group:
+        "metrics"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 8),
+        runtime=growing(20),
     params:
         extractors=lambda wildcards: [extractor for _, extractor, _ in evaluations(wildcards.level)],
         judges=lambda wildcards: [judge for _, _, judge in evaluations(wildcards.level)],

@@ -12,12 +12,15 @@ rule importance:
         f"{RUN}/logs/importance/{{extractor}}/{{split}}/{{shard}}.log",
     benchmark:
         f"{RUN}/benchmarks/importance/{{extractor}}/{{split}}/{{shard}}.tsv"
+    group:
+        "importance_{extractor}"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=growing(4000, 1),
+        runtime=growing(60, 0.1),
+        gpu=GPUS,
     params:
         options=options(CONFIG.importance),
         seed=CONFIG.seed,
@@ -44,8 +47,8 @@ rule concept_tokens:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(2000, 4, of=max),
+        runtime=growing(30, 0.001),
     params:
         codes=GENERATOR.codes,
         options=options(CONFIG.concept_tokens),
@@ -70,8 +73,8 @@ rule frequent_tokens:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1500, 4),
+        runtime=growing(30, 0.1),
     params:
         codes=GENERATOR.codes,
         tokens=CONFIG.concept_tokens.tokens,
@@ -98,8 +101,9 @@ rule codebook_search:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=480,
+        mem_mb=growing(4000, 1, of=max),
+        runtime=growing(480),
+        gpu=GPUS,
     params:
         pairs=options(
             {

@@ -13,8 +13,8 @@ rule train_generator:
         "../envs/cortex.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         options=options(CONFIG.generator_training),
         code=code_fingerprint("cortex.generate.train"),
@@ -38,8 +38,9 @@ rule generate_shard:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(4000, 2.5),
+        runtime=growing(120, 0.05),
+        gpu=GPUS,
     params:
         samples=lambda wildcards: options(stretch_of(wildcards.split, int(wildcards.shard))),
         options=options(
@@ -75,8 +76,8 @@ rule manifest:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=growing(30, 0.001),
     params:
         code=code_fingerprint("cortex.shards.manifest"),
     message:
@@ -98,8 +99,8 @@ rule pack_grids:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=growing(1000, 0.05),
+        runtime=growing(30, 0.001),
     params:
         codes=GENERATOR.codes,
         code=code_fingerprint("cortex.shards.pack"),
@@ -122,8 +123,8 @@ rule export_codebook:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 1.5),
+        runtime=growing(20),
     params:
         options=options({"generator": CONFIG.generator.weights}),
         code=code_fingerprint("cortex.extractors.codebook"),

@@ -17,8 +17,9 @@ rule train_extractor:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=1440,
+        mem_mb=growing(4000, 6),
+        runtime=growing(240, 3),
+        gpu=GPUS,
     params:
         classes=len(GENERATOR.class_names),
         options=lambda wildcards: options(CONFIG.extractors.chosen()[wildcards.extractor]),
@@ -46,8 +47,9 @@ rule train_judge:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
+        gpu=GPUS,
     params:
         options=lambda wildcards: options(CONFIG.judges[wildcards.judge]),
         device=CONFIG.device,
