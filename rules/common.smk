@@ -1,5 +1,6 @@
 # The config, validated before any job is planned, and what the rules share.
 
+import fcntl
 import json
 import os
 import sys
@@ -30,14 +31,36 @@ READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
 
 # What every output says of its origin. No parameter of a rule: a new commit makes nothing run again.
-os.environ[VARIABLE] = json.dumps(
-    {
-        "run": CONFIG.run,
-        "seed": CONFIG.seed,
-        "config_sha256": CONFIG.hash(),
-        "git_commit": git_commit(workflow.basedir),
-    }
-)
+if workflow.is_main_process or VARIABLE not in os.environ:
+    os.environ[VARIABLE] = json.dumps(
+        {
+            "run": CONFIG.run,
+            "seed": CONFIG.seed,
+            "config_sha256": CONFIG.hash(),
+            "git_commit": git_commit(workflow.basedir),
+        }
+    )
+# A cluster's jobs read the config file anew, hours later; what they make is on record as made with what it said.
+elif json.loads(os.environ[VARIABLE])["config_sha256"] != CONFIG.hash():
+    raise WorkflowError(
+        "The config was changed while its run was going on: put it back, or let the run end; "
+        "for another run at the same time, copy the file, and give the copy a run name of its own"
+    )
+
+
+# One Snakemake a run, any number a checkout. Snakemake's own lock outlives a Snakemake that was killed, and goes for all
+# when the first of several ends; the kernel's lives as long as the process.
+onstart:
+    os.makedirs(".snakemake/runs", exist_ok=True)
+    lock = os.open(f".snakemake/runs/{CONFIG.run}.lock", os.O_WRONLY | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorkflowError(
+            f"Another Snakemake is working on run {CONFIG.run!r}: let it end, or give this config a run name of its own"
+        )
+    except OSError:
+        pass  # a file system without locks
 
 
 wildcard_constraints:
