@@ -1,0 +1,46 @@
+"""Which device a process computes on."""
+
+import pytest
+import torch
+
+from cortex.device import choose_device, own_gpu
+from cortex.errors import InputError
+
+
+def test_processes_that_run_at_once_get_gpus_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    another_process = own_gpu.__wrapped__  # without the cache, every call is as if from another process
+    assert [another_process() for _ in range(3)] == [0, 1, 2]
+    assert another_process() == 0  # all are taken
+
+
+def test_the_gpus_that_a_process_sees_are_told_apart_by_their_names(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    another_process = own_gpu.__wrapped__
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert another_process() == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert another_process() == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    assert another_process() == 1
+
+
+def test_a_process_keeps_its_gpu(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    own_gpu.cache_clear()
+    assert own_gpu() == own_gpu()
+    own_gpu.cache_clear()
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+
+
+def test_a_device_that_this_machine_has_not_is_named():
+    with pytest.raises(InputError, match="device 'cuda:99' cannot be used"):
+        choose_device("cuda:99")
