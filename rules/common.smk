@@ -48,8 +48,8 @@ elif json.loads(os.environ[VARIABLE])["config_sha256"] != CONFIG.hash():
     )
 
 
-# One Snakemake a run, any number a checkout. Snakemake's own lock outlives a Snakemake that was killed, and goes for all
-# when the first of several ends; the kernel's lives as long as the process.
+# One Snakemake a run, any number a checkout. Snakemake's own lock outlives a Snakemake that was killed, and goes for
+# all runs when the first of several ends; the kernel's lives as long as the process.
 onstart:
     os.makedirs(".snakemake/runs", exist_ok=True)
     lock = os.open(f".snakemake/runs/{CONFIG.run}.lock", os.O_WRONLY | os.O_CREAT)
