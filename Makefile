@@ -4,13 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint clean
+.PHONY: run test test-slurm lint clean
 
 run: .venv/run
 	$(BIN)/snakemake --cores all
 
 test: .venv/dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/test_slurm.py
+
+# The workflow through sbatch, on a SLURM that the tests start: needs root, and Debian's slurm-wlm and munge.
+test-slurm: .venv/dev
+	$(BIN)/python -m pytest tests/test_slurm.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
