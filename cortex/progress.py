@@ -23,4 +23,4 @@ def progress(items: Iterable[Item], total: int, what: str, unit: str, every: flo
         now = time.monotonic()
         if now - told >= every or done == total:
             told = now
-            log.info("%s: %d of %d %ss, %.1f a second", what, done, total, unit, done / max(now - began, 1e-9))
+            log.info("%s: %s %d of %d, %.1f a second", what, unit, done, total, done / max(now - began, 1e-9))
