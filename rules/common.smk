@@ -119,7 +119,14 @@ def network_module(extractor):
 # The generator's weights: an input where they are the user's, nothing where they are the package's.
 GENERATOR_WEIGHTS = [CONFIG.generator.weights] if CONFIG.generator.weights else []
 
-MASKING_MEASURES = ["probability", "probability_change", "logit", "logit_change", "masked_fraction"]
+MASKING_MEASURES = [
+    "probability",
+    "probability_change",
+    "logit",
+    "logit_change",
+    "masked_fraction",
+    "masked_brightness",
+]
 METRICS = {
     "image_level": {"by": ["method", "n"], "measures": MASKING_MEASURES},
     "concept_level": {"by": ["method", "top_n", "tokens"], "measures": MASKING_MEASURES},
