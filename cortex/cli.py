@@ -38,6 +38,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "codebook-level": ("cortex.evaluate.codebook_level:judge_search", "judge what the codebook search found"),
         "accuracy": ("cortex.evaluate.metrics:accuracy_at", "top-k accuracy of extractors or judges"),
         "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
+        "comparisons": ("cortex.evaluate.comparisons:compare_all", "compare every method with its baselines"),
     },
     "report": {
         "draw-samples": ("cortex.report.pictures:draw_samples", "draw images of every class"),

@@ -22,12 +22,14 @@ COLUMNS = {
     "metrics/extractor_accuracy.parquet": "extractor split k accuracy samples",
     "metrics/judge_accuracy.parquet": "judge split k accuracy samples",
     "metrics/image_level.parquet": "extractor judge method n samples probability probability_change logit logit_change"
-    " masked_fraction",
+    " masked_fraction masked_brightness",
     "metrics/concept_level.parquet": "extractor judge method top_n tokens samples probability probability_change logit"
-    " logit_change masked_fraction",
+    " logit_change masked_fraction masked_brightness",
     "metrics/codebook_level.parquet": "extractor judge method samples source_probability_before"
     " source_probability_after source_logit_before source_logit_after target_probability_before"
     " target_probability_after target_logit_before target_logit_after",
+    "metrics/comparisons.parquet": "level extractor judge method baseline setting label pairs difference low high"
+    " effect_size p p_corrected verdict",
 }
 
 
@@ -65,7 +67,7 @@ def test_classes_are_balanced_in_every_split(tiny_run):
 def test_metrics_are_the_means_of_the_rows(tiny_run):
     results = tiny_run / "results" / "tiny"
     metrics = pd.read_parquet(results / "metrics" / "image_level.parquet")
-    assert len(metrics) == 3 * 2 * 3 * 2  # extractors × judges × methods × n
+    assert len(metrics) == 3 * 2 * 4 * 2  # extractors × judges × methods × n
     for row in metrics.itertuples():
         files = (results / "evaluation" / "image_level" / row.extractor / row.judge).glob("*.parquet")
         rows = pd.concat(pd.read_parquet(file) for file in files)
@@ -73,6 +75,25 @@ def test_metrics_are_the_means_of_the_rows(tiny_run):
         assert len(rows) == row.samples == 12
         assert rows["probability_change"].mean() == pytest.approx(row.probability_change, abs=1e-6)
         assert rows["masked_fraction"].mean() == pytest.approx(row.masked_fraction, abs=1e-6)
+        assert rows["masked_brightness"].mean() == pytest.approx(row.masked_brightness, abs=1e-6)
+
+
+def test_comparisons_are_differences_of_the_metrics(tiny_run):
+    folder = tiny_run / "results" / "tiny" / "metrics"
+    comparisons = pd.read_parquet(folder / "comparisons.parquet")
+    overall = comparisons[comparisons["label"].isna()]
+    # image level: extractors × judges × baselines × n; concept level: × top_n; codebook level
+    assert len(overall) == 3 * 2 * 3 * 2 + 3 * 2 * 1 + 3 * 2
+    assert len(comparisons) == len(overall) + 3 * (36 + 6) + 2 * 6  # three classes, two of them sources of the search
+    metrics = pd.read_parquet(folder / "image_level.parquet").set_index(["extractor", "judge", "method", "n"])
+    for row in overall[overall["level"] == "image_level"].itertuples():
+        mine, theirs = (
+            metrics.loc[(row.extractor, row.judge, method, row.setting), "probability_change"]
+            for method in ("importance", row.baseline)
+        )
+        assert row.difference == pytest.approx(mine - theirs, abs=1e-6)
+        assert row.low <= row.difference <= row.high
+        assert row.pairs == 12
 
 
 def test_a_second_run_has_nothing_to_do(tiny_run):

@@ -21,6 +21,7 @@ OF_ONE_EXTRACTOR = {
     "codebook_level": 2,
     "accuracy_metrics": 1,
     "judged_metrics": 3,
+    "comparisons": 1,
 }
 
 
@@ -109,7 +110,14 @@ def test_the_importance_method(run, change, what):
     else:
         change.code("cortex/explain/importance.py", "mean.amax(1)", "mean.amax(dim=1)")
     jobs, said = planned(run)
-    assert jobs == {"importance": 9, "concept_tokens": 3, **LEVELS, "judged_metrics": 2, "report": 1}, said
+    assert jobs == {
+        "importance": 9,
+        "concept_tokens": 3,
+        **LEVELS,
+        "judged_metrics": 2,
+        "comparisons": 1,
+        "report": 1,
+    }, said
 
 
 @pytest.mark.parametrize("what", ["settings", "code"])
@@ -119,20 +127,27 @@ def test_the_codebook_search(run, change, what):
     else:
         change.code("cortex/explain/codebook_search.py", "fused=True", "fused=False")
     jobs, said = planned(run)
-    assert jobs == {"codebook_search": 3, "codebook_level": 6, "judged_metrics": 1, "report": 1}, said
+    assert jobs == {"codebook_search": 3, "codebook_level": 6, "judged_metrics": 1, "comparisons": 1, "report": 1}, said
 
 
 def test_a_judge_added(run, change):
     change.config(judges={"another": {"network": "resnet", "epochs": 1, "batch": 256}})
     jobs, said = planned(run)
     evaluated = {"judge_accuracy": 1, "image_level": 3, "concept_level": 3, "codebook_level": 3}
-    assert jobs == {"train_judge": 1, **evaluated, "accuracy_metrics": 1, "judged_metrics": 3, "report": 1}, said
+    assert jobs == {
+        "train_judge": 1,
+        **evaluated,
+        "accuracy_metrics": 1,
+        "judged_metrics": 3,
+        "comparisons": 1,
+        "report": 1,
+    }, said
 
 
 def test_one_more_masking_size(run, change):
     change.config(evaluation={"image_level": {"n": [1, 4, 9]}})
     jobs, said = planned(run)
-    assert jobs == {"image_level": 6, "judged_metrics": 1, "report": 1}, said
+    assert jobs == {"image_level": 6, "judged_metrics": 1, "comparisons": 1, "report": 1}, said
 
 
 def test_more_test_images(run, change):
@@ -151,6 +166,7 @@ def test_more_test_images(run, change):
         "codebook_level": 6,
         "accuracy_metrics": 2,
         "judged_metrics": 3,
+        "comparisons": 1,
         "report": 1,
     }, said
     assert "of the train split" not in said
