@@ -152,6 +152,12 @@ rule draw_masking:
             category="3 Image level",
             labels={"figure": "Masking, by area"},
         ),
+        by_brightness=report(
+            f"{RUN}/figures/masking_by_brightness.svg",
+            caption="../cortex/report/captions/masking_by_brightness.rst",
+            category="3 Image level",
+            labels={"figure": "Masking, by brightness"},
+        ),
     log:
         f"{RUN}/logs/draw_masking.log",
     benchmark:
@@ -167,14 +173,14 @@ rule draw_masking:
     message:
         "Drawing masking curves"
     shell:
-        "python -m cortex draw-masking --by-n {output.by_n} --by-area {output.by_area} --metrics {input.metrics}"
-        " &> {log}"
+        "python -m cortex draw-masking --by-n {output.by_n} --by-area {output.by_area}"
+        " --by-brightness {output.by_brightness} --metrics {input.metrics} &> {log}"
 
 
 rule draw_concept_level:
     input:
         metrics=f"{RUN}/metrics/concept_level.parquet",
-        image_level=f"{RUN}/metrics/image_level.parquet",
+        comparisons=rules.comparisons.output.comparisons,
     output:
         figure=report(
             f"{RUN}/figures/concept_level.svg",
@@ -198,7 +204,7 @@ rule draw_concept_level:
         "Drawing concept-level masking"
     shell:
         "python -m cortex draw-concept-level --output {output.figure} --metrics {input.metrics}"
-        " --image-level {input.image_level} &> {log}"
+        " --comparisons {input.comparisons} &> {log}"
 
 
 rule draw_codebook_level:
@@ -283,6 +289,7 @@ rule report:
         image_level=f"{RUN}/metrics/image_level.parquet",
         concept_level=f"{RUN}/metrics/concept_level.parquet",
         codebook_level=f"{RUN}/metrics/codebook_level.parquet",
+        comparisons=rules.comparisons.output.comparisons,
         judge_histories=expand(rules.train_judge.output.history, judge=JUDGES),
         tokens=expand(rules.concept_tokens.output.tokens, extractor=EXTRACTORS),
         frequency=rules.frequent_tokens.output.tokens,
@@ -313,7 +320,7 @@ rule report:
         "python -m cortex report --output {output.page} --figures {input.figures}"
         " --extractor-accuracy {input.extractor_accuracy} --judge-accuracy {input.judge_accuracy}"
         " --image-level {input.image_level} --concept-level {input.concept_level}"
-        " --codebook-level {input.codebook_level} --judges {params.judges}"
+        " --codebook-level {input.codebook_level} --comparisons {input.comparisons} --judges {params.judges}"
         " --judge-histories {input.judge_histories} --extractors {params.extractors} --tokens {input.tokens}"
         " --frequency {input.frequency} --top-n {params.top_n} --manifest {input.manifest}"
         " --settings {params.settings:q} {params.generator} &> {log}"
