@@ -1,5 +1,6 @@
 """Run the workflow for real, as a user would, in a checkout of the test's own."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,11 +24,14 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
-    """``snakemake`` in a checkout, with the tiny config unless the arguments name another."""
+    """``snakemake`` in a checkout, its environment not activated, with the tiny config unless they name another."""
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *map(str, arguments)]
     if "--configfile" not in arguments:
         command += ["--configfile", "tests/tiny.yaml"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
+    environment = os.environ | {"PATH": os.defpath}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
 
 
 def change_config(path: Path, changes: dict[str, Any]) -> None:
