@@ -165,8 +165,8 @@ def codebook_level_findings(rows: Rows, comparisons: Rows) -> list[Finding]:
     rest = [contest for contest in met if contest not in idle]
     if idle:
         details.append(
-            f"With {'; '.join(pair_name(contest.pair) for contest in idle)}, optimising embeddings hardly moves the "
-            f"probability (less than {HARDLY:g}): little to be better than."
+            f"Optimising embeddings hardly moves the probability (less than {HARDLY:g}) for "
+            f"{listed([pair_name(contest.pair) for contest in idle])}: little to be better than."
             + (f" {rises(rest, 'Without them, it changes')}." if rest else "")
         )
     if not_raised := [pair_name(contest.pair) for contest in met if gain(contest.method) <= 0]:
