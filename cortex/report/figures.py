@@ -172,18 +172,16 @@ def concept_level(rows: Rows, comparisons: Rows) -> Figure:
             colour = VERDICT_COLOURS[row["verdict"]]
             axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.0)
             axes.plot(row["difference"], place, "o", color=colour, markersize=6)
-        areas = {
-            row["top_n"]: f"{100 * row['masked_fraction']:.0f} %"
-            for row in _select(rows, extractor=extractor, judge=judge, method="importance")
-        }
+            (mine,) = _select(rows, extractor=extractor, judge=judge, method="importance", top_n=row["setting"])
+            areas = f"{100 * mine['masked_fraction']:.0f} : {100 * frequent['masked_fraction']:.0f} %"
+            axes.text(0.99, place, areas, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7.5)
         axes.axvline(0, color=INK, linewidth=0.9)
         axes.set(
             yticks=range(len(compared)),
-            yticklabels=[f"top_n = {row['setting']}  ({areas[row['setting']]})" for row in compared],
+            yticklabels=[f"top_n = {row['setting']}" for row in compared],
             ylim=(len(compared) - 0.5, -0.5),
         )
         axes.grid(axis="y", visible=False)
-        axes.set_title(f"{extractor}, judge {judge}  (frequent: {100 * frequent['masked_fraction']:.0f} %)")
     figure.supxlabel("change of the label's probability, concept-level minus frequent tokens", fontsize=9)
     handles = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in VERDICT_COLOURS.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9)
@@ -437,7 +435,7 @@ def _distinct(rows: Rows, column: str) -> list[Any]:
     return list(dict.fromkeys(row[column] for row in rows))
 
 
-def _select(rows: Rows, **wanted: str) -> list[Mapping[str, Any]]:
+def _select(rows: Rows, **wanted: str | int) -> list[Mapping[str, Any]]:
     return [row for row in rows if all(row[column] == value for column, value in wanted.items())]
 
 

@@ -116,20 +116,17 @@ def image_level_findings(rows: Rows, comparisons: Rows) -> list[Finding]:
         ("random_brightness", "random positions that hide as much brightness"),
     ):
         if met := contests(comparisons, rows, "image_level", baseline, "n"):
-            details = where(met, "n")
-            if (
-                baseline == "random_area"
-                and average(met, "masked_brightness")[0] < average(met, "masked_brightness")[1]
-            ):
-                details.append(
-                    "At equal area, important tokens hide less of what is drawn: a position can matter because "
-                    "nothing is drawn there, and black painted on black changes nothing."
-                )
             headline = (
                 f"Masking important tokens, against {what}: {score(met)} combinations of extractor, judge and n. "
                 f"{masked(met)}."
             )
-            found.append(Finding(headline, details))
+            hidden, other_hidden = average(met, "masked_brightness")
+            if baseline == "random_area" and hidden < other_hidden:
+                headline += (
+                    " So at equal area, important tokens hide less of what is drawn: a position can matter because "
+                    "nothing is drawn there, and black painted on black changes nothing."
+                )
+            found.append(Finding(headline, where(met, "n")))
     important = [row for row in rows if row["method"] == "importance"]
     raised = sum(row["probability_change"] >= 0 for row in important)
     if found and raised:
