@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
+from safetensors.numpy import load_file
 
 CHECKOUT = Path(__file__).parent.parent
 
 
 def copy_checkout(folder: Path) -> Path:
     """A copy of what the workflow needs of this checkout, in a new folder."""
-    for name in ("Snakefile", "rules", "cortex", "envs", "config.yaml"):
+    for name in ("Snakefile", "rules", "profiles", "cortex", "envs", "config.yaml"):
         source = CHECKOUT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy2
         copy(source, folder / name)
@@ -32,6 +34,22 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Compl
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
+
+
+def data_of(results: Path) -> dict[str, Any]:
+    """What a run computed, by file: the columns of tables but for the times they took, shards and grids byte for byte,
+    weights number for number."""
+    data: dict[str, Any] = {}
+    for path in sorted(results.rglob("*")):
+        name = str(path.relative_to(results))
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            data[name] = {column: table[column].to_pylist() for column in table.column_names if column != "seconds"}
+        elif path.suffix in (".tar", ".npy"):
+            data[name] = path.read_bytes()
+        elif path.suffix == ".safetensors":
+            data[name] = {weight: (w.dtype, w.shape, w.tobytes()) for weight, w in load_file(path).items()}
+    return data
 
 
 def change_config(path: Path, changes: dict[str, Any]) -> None:

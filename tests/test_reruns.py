@@ -4,10 +4,9 @@ import re
 import shutil
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
 
-from tests.pipeline import change_config, snakemake
+from tests.pipeline import change_config, data_of, snakemake
 
 # What follows from one extractor's training, how many jobs each (3 importance shards: 2 train, 1 test; 2 judges).
 OF_ONE_EXTRACTOR = {
@@ -186,20 +185,10 @@ def test_a_plot(run, change):
     assert jobs == {"report": 1}, said
 
 
-def data_of(run):
-    """Every table's columns of data, without what measures time."""
-    results = run / "results" / "tiny"
-    tables = {path.relative_to(results): pq.read_table(path) for path in sorted(results.rglob("*.parquet"))}
-    return {
-        path: {name: table[name].to_pylist() for name in table.column_names if name != "seconds"}
-        for path, table in tables.items()
-    }
-
-
 @pytest.mark.slow
 def test_for_real(run, change):
     """Three changes made, run, and taken back: the results are those of the first run, to the last bit."""
-    before = data_of(run)
+    before = data_of(run / "results" / "tiny")
     for sections in (
         {"evaluation": {"image_level": {"n": [1, 4, 9]}}},
         {"codebook_search": {"learning_rate": 0.02}},
@@ -209,8 +198,8 @@ def test_for_real(run, change):
         done = snakemake(run)
         assert done.returncode == 0, done.stderr
         assert planned(run)[0] == {}
-        changed = {path for path, data in data_of(run).items() if data != before.get(path)}
+        changed = {path for path, data in data_of(run / "results" / "tiny").items() if data != before.get(path)}
         assert changed, f"{sections} changed nothing"
         change.undo()
     assert snakemake(run).returncode == 0
-    assert data_of(run) == before
+    assert data_of(run / "results" / "tiny") == before

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.pipeline import CHECKOUT, copy_checkout, snakemake
+from tests.pipeline import CHECKOUT, copy_checkout, data_of, snakemake
 
 SCRIPT = CHECKOUT / "tests" / "slurm.sh"
 PROFILE = ["--profile", "profiles/slurm"]
@@ -32,15 +31,16 @@ def slurm():
     possible = subprocess.run([SCRIPT, "check"], capture_output=True, text=True, check=False)
     if possible.returncode and not os.environ.get("CI"):
         pytest.skip(possible.stderr.strip())
-    subprocess.run([SCRIPT, "start"], check=True)
-    yield
-    subprocess.run([SCRIPT, "stop"], check=True)
+    try:
+        subprocess.run([SCRIPT, "start"], check=True)
+        yield
+    finally:
+        subprocess.run([SCRIPT, "stop"], check=True)
 
 
 def checkout_in(folder):
-    """A copy of the checkout, with the profile, and with a second, smaller config that has a run name of its own."""
+    """A copy of the checkout, with a second, smaller config that has a run name of its own."""
     copy_checkout(folder)
-    shutil.copytree(CHECKOUT / "profiles", folder / "profiles", dirs_exist_ok=True)
     settings = yaml.safe_load((folder / "tests" / "tiny.yaml").read_text())
     small = {"run": "other", "data": settings["data"] | {"per_class": {"train": 2, "validation": 2, "test": 2}}}
     (folder / "tests" / "other.yaml").write_text(yaml.safe_dump(settings | small))
@@ -70,15 +70,6 @@ def wait_for(what, seconds=120):
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.5)
     return found
-
-
-def data_of(run):
-    """Every table's columns of data, without what measures time."""
-    tables = {path.relative_to(run): pq.read_table(path) for path in sorted(run.rglob("*.parquet"))}
-    return {
-        path: {name: table[name].to_pylist() for name in table.column_names if name != "seconds"}
-        for path, table in tables.items()
-    }
 
 
 @pytest.fixture(scope="module")
