@@ -25,12 +25,14 @@ rule draw_samples:
         f"{RUN}/logs/draw_samples.log",
     benchmark:
         f"{RUN}/benchmarks/draw_samples.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=growing(1000),
+        runtime=growing(20, 0.005),
     params:
         code=code_fingerprint("cortex.report.pictures"),
     message:
@@ -54,12 +56,14 @@ rule draw_training:
         f"{RUN}/logs/draw_training.log",
     benchmark:
         f"{RUN}/benchmarks/draw_training.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         extractors=EXTRACTORS,
         judges=JUDGES,
@@ -87,12 +91,14 @@ rule draw_importance:
         f"{RUN}/logs/draw_importance.log",
     benchmark:
         f"{RUN}/benchmarks/draw_importance.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 4, of=max),
+        runtime=growing(10, 0.005),
     params:
         extractors=EXTRACTORS,
         code=code_fingerprint("cortex.report.pictures"),
@@ -119,12 +125,14 @@ rule draw_tokens:
         f"{RUN}/logs/draw_tokens.log",
     benchmark:
         f"{RUN}/benchmarks/draw_tokens.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=growing(2000, 4, of=max),
+        runtime=growing(20, 0.005),
     params:
         extractors=EXTRACTORS,
         top_n=SHOWN_TOP_N,
@@ -162,12 +170,14 @@ rule draw_masking:
         f"{RUN}/logs/draw_masking.log",
     benchmark:
         f"{RUN}/benchmarks/draw_masking.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 8),
+        runtime=growing(10),
     params:
         code=code_fingerprint("cortex.report.curves"),
     message:
@@ -192,12 +202,14 @@ rule draw_concept_level:
         f"{RUN}/logs/draw_concept_level.log",
     benchmark:
         f"{RUN}/benchmarks/draw_concept_level.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 8),
+        runtime=growing(10),
     params:
         code=code_fingerprint("cortex.report.curves"),
     message:
@@ -221,12 +233,14 @@ rule draw_codebook_level:
         f"{RUN}/logs/draw_codebook_level.log",
     benchmark:
         f"{RUN}/benchmarks/draw_codebook_level.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 8),
+        runtime=growing(10),
     params:
         code=code_fingerprint("cortex.report.curves"),
     message:
@@ -252,12 +266,15 @@ rule draw_search:
         f"{RUN}/logs/draw_search/{{judge}}.log",
     benchmark:
         f"{RUN}/benchmarks/draw_search/{{judge}}.tsv"
+    group:
+        "pictures_decoded"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(4000, 2.5, of=max),
+        runtime=growing(20, 0.01),
+        gpu=GPUS,
     params:
         extractors=EXTRACTORS,
         generator=options({"generator": CONFIG.generator.weights}),
@@ -304,8 +321,8 @@ rule report:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         judges=JUDGES,
         extractors=EXTRACTORS,
