@@ -21,7 +21,8 @@ HASTE = ["--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2",
 ON_THE_CLUSTER = {
     "generate_shard", "manifest", "pack_grids", "export_codebook", "train_extractor", "train_judge", "importance",
     "concept_tokens", "frequent_tokens", "codebook_search", "extractor_accuracy", "judge_accuracy", "image_level",
-    "concept_level", "codebook_level", "accuracy_metrics", "judged_metrics",
+    "concept_level", "codebook_level", "accuracy_metrics", "judged_metrics", "pictures", "draw_search",
+    "report",
 }  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def test_a_cancelled_job_comes_back_with_more(run):
 
 @pytest.mark.slow
 def test_jobs_that_share_a_submission_ask_for_what_one_needs(run):
-    together = [job for job in run.jobs if "_importance_" in job["Comment"]]
+    together = [job for job in run.jobs if job["Comment"].startswith("rule_importance_")]
     assert len(together) == 3
     for job in together:
         assert job["NumCPUs"] == "1"
@@ -179,3 +180,18 @@ def test_a_job_refuses_a_config_that_was_changed_since_its_run_began(tmp_path, m
     assert done.returncode != 0
     assert "The config was changed while its run was going on" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_every_rule_says_what_it_needs():
+    rules = [
+        rule
+        for path in (CHECKOUT / "rules").glob("*.smk")
+        for rule in re.split(r"^(?=rule \w+:)", path.read_text(), flags=re.MULTILINE)
+        if "    shell:" in rule
+    ]
+    assert len(rules) > 20
+    for rule in rules:
+        name = rule.partition("\n")[0]
+        assert "    threads:" in rule, name
+        assert "mem_mb=growing(" in rule and "runtime=growing(" in rule, name
+        assert "gpu=GPUS" in rule or "--device" not in rule, name
