@@ -1,6 +1,7 @@
 """Run the workflow for real, as a user would, in a checkout of the test's own."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,13 @@ def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.Compl
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
+
+
+def jobs_in(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """How many jobs of every rule Snakemake did, or would do in a dry run."""
+    table = (done.stdout + done.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
+    jobs = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
+    return {rule: int(count) for rule, count in jobs if rule not in ("all", "total")}
 
 
 def data_of(results: Path) -> dict[str, Any]:

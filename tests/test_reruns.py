@@ -1,12 +1,11 @@
 """Plain ``snakemake`` runs again exactly what a change invalidates: dry runs for every change, some for real."""
 
-import re
 import shutil
 from types import SimpleNamespace
 
 import pytest
 
-from tests.pipeline import change_config, data_of, snakemake
+from tests.pipeline import change_config, data_of, jobs_in, snakemake
 
 # What follows from one extractor's training, how many jobs each (3 importance shards: 2 train, 1 test; 2 judges).
 OF_ONE_EXTRACTOR = {
@@ -63,11 +62,8 @@ def planned(run, *arguments):
     """Jobs that a dry run would do, by rule, reports apart; and all that it says."""
     done = snakemake(run, "--dry-run", *arguments)
     assert done.returncode == 0, done.stderr
-    said = done.stdout + done.stderr
-    table = said.rpartition("Job stats:")[2].partition("\n\n")[0]
-    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
-    pictures = {rule for rule in jobs if rule.startswith("draw_")}
-    return {rule: count for rule, count in jobs.items() if rule not in pictures | {"all", "total"}}, said
+    jobs = {rule: count for rule, count in jobs_in(done).items() if not rule.startswith("draw_")}
+    return jobs, done.stdout + done.stderr
 
 
 LEVELS = {"image_level": 6, "concept_level": 6}
