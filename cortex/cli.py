@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
         "train-judge": ("cortex.judges.train:train_judge", "train a judge on real digits"),
+        "pretrained-judge": ("cortex.judges.pretrained:pretrained_judge", "a judge that others trained on ImageNet"),
     },
     "explain": {
         "importance": ("cortex.explain.importance:explain_shard", "token importance of a shard's images"),
