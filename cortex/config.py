@@ -63,10 +63,20 @@ class PerClass(Section):
     test: Count = 50
 
 
+class Images(Section):
+    """How shards keep images: the judges look at the test split's, the report alone at the others'."""
+
+    train: Literal["png", "jpeg", "webp", "none"] = "png"
+    validation: Literal["png", "jpeg", "webp", "none"] = "png"
+    test: Literal["png", "jpeg", "webp"] = "png"
+
+
 class Data(Section):
     classes: Annotated[list[Class], Field(min_length=2), AfterValidator(_distinct)] | None = None
     per_class: PerClass = PerClass()
     shard_size: Count = 10_000
+    images: Images = Images()
+    image_quality: Annotated[int, Field(ge=1, le=100)] = 95
 
 
 class Training(Section):

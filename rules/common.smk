@@ -111,6 +111,12 @@ def stretch_of(split, shard):
     return {"first": first, "last": min(first + CONFIG.data.shard_size, samples_in(split))}
 
 
+def image_options(split):
+    """How a split's shards keep images, as command-line options."""
+    name = getattr(CONFIG.data.images, split)
+    return options({"images": name, "quality": CONFIG.data.image_quality if name in ("jpeg", "webp") else None})
+
+
 def network_module(extractor):
     """The module of an extractor's network: its code is part of what a result was computed by."""
     return NETWORKS[extractor][0]

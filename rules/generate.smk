@@ -55,12 +55,13 @@ rule generate_shard:
                 "generator": CONFIG.generator.weights,
             }
         ),
+        images=lambda wildcards: image_options(wildcards.split),
         code=code_fingerprint("cortex.generate.shard"),
     message:
         "Drawing shard {wildcards.shard} of the {wildcards.split} split"
     shell:
         "python -m cortex generate-shard --output {output.tar} --split {wildcards.split} {params.samples}"
-        " {params.options} &> {log}"
+        " {params.options} {params.images} &> {log}"
 
 
 rule manifest:

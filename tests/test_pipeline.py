@@ -1,6 +1,7 @@
 """The whole pipeline at its smallest, run for real by Snakemake."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -112,12 +113,23 @@ def test_a_lost_shard_comes_back_byte_for_byte(tiny_run, tmp_path):
     assert shard.read_bytes() == before
 
 
+def test_images_are_kept_as_configured(tmp_path):
+    config = copy_checkout(tmp_path) / "tests" / "tiny.yaml"
+    change_config(config, {"data": {"images": {"train": "none", "validation": "webp", "test": "jpeg"}}})
+    planned = snakemake(tmp_path, "--dry-run", "--printshellcmds", "results/tiny/figures/tokens.png")
+    assert planned.returncode == 0, planned.stderr
+    kept = dict(re.findall(r"--split (\S+) .* --images (.*?) &>", planned.stdout))
+    assert kept == {"train": "none", "validation": "webp --quality 95"}
+    assert "--shards results/tiny/data/validation/000000.tar" in planned.stdout, "tokens are drawn from images kept"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"data": {"per_class": {"test": 0}}}, "data.per_class.test = 0"),
         ({"evaluatoin": {"batch": 1}}, "evaluatoin: unknown key; allowed here: run, seed"),
         ({"codebook_search": {"region": {"top": 6}}}, "codebook_search.region = rows 6 to 9"),
+        ({"data": {"images": {"test": "none"}}}, "data.images.test = 'none': should be 'png', 'jpeg' or 'webp'"),
         ({"data": {"classes": [1, 12]}}, "data.classes = 12: the generator has classes 0 to 9"),
     ],
 )
