@@ -13,6 +13,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "train-generator": ("cortex.generate.train:train_generator", "train the embedded digits generator"),
         "convert-generator": ("cortex.generate.convert:convert_generator", "convert a taming-transformers folder"),
         "generate-shard": ("cortex.generate.shard:generate_shard", "draw one shard of synthetic images"),
+        "import": ("cortex.generate.import_split:import_split", "make a split's shards of grids from elsewhere"),
         "manifest": ("cortex.shards.manifest:write_manifest", "list shards with their checksums"),
         "pack-grids": ("cortex.shards.pack:pack_grids", "pack a split's grids into one array"),
         "export-codebook": ("cortex.extractors.codebook:export_codebook", "write the generator's codebook"),

@@ -15,13 +15,12 @@ from cortex.errors import InputError
 from cortex.generate.generator import Generator, load_generator
 from cortex.progress import progress
 from cortex.randomness import sample_seeds
-from cortex.shards.images import EncodedImage, ImageFormat, encode_image
+from cortex.shards.images import ENCODERS, EncodedImage, ImageFormat, encode_image
 from cortex.shards.read import Sample
 from cortex.shards.write import write_shard
 
 # The splits' places in the random numbers' counter: index 7 of a class is another image in every split.
 STREAMS = {"train": 0, "validation": 1, "test": 2}
-ENCODERS = 4  # threads that encode images while the next ones are drawn: PNG takes as long as a GPU's sampling
 
 
 def generate_shard(

@@ -16,6 +16,7 @@ ImageFormat = Literal["png", "jpeg", "webp"]
 EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 FORMATS: dict[str, ImageFormat] = {extension: name for name, extension in EXTENSIONS.items()}
 MAX_PIXELS = 1 << 24
+ENCODERS = 4  # threads to encode images in, Pillow's work being outside the lock: PNG takes as long as a GPU's sampling
 
 _PNG_START = re.compile(rb"\x89PNG\r\n\x1a\n....IHDR(........)", re.DOTALL)
 # Of a WebP's three kinds: lossy, lossless, and with more parts (such as a colour profile).

@@ -25,10 +25,15 @@ def write_shard(path: Path, samples: Iterable[Sample], images: Iterable[EncodedI
         samples: without their images if ``images`` are given.
         images: of every sample, encoded, None where it has none; if not given, the samples' own, as PNG.
     """
+    with whole_file(path) as temporary:
+        write_members(temporary, samples, images)
+
+
+def write_members(path: Path, samples: Iterable[Sample], images: Iterable[EncodedImage | None] | None = None) -> None:
+    """Write samples as :func:`write_shard` does, for a caller that sees to it that the tar appears whole."""
     own = ((sample, encode_image(sample.image) if sample.image is not None else None) for sample in samples)
     with (
-        whole_file(path) as temporary,
-        open(temporary, "wb") as file,
+        open(path, "wb") as file,
         TarWriter(file, encoder=False, user="cortex", group="cortex", mtime=0) as tar,
     ):
         for sample, image in own if images is None else zip(samples, images, strict=True):
