@@ -29,6 +29,7 @@ EXTRACTORS = list(CONFIG.extractors.chosen())
 JUDGES = sorted(CONFIG.judges)
 READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
+IMPORTS = CONFIG.data.imports.chosen()
 
 # What every output says of its origin. No parameter of a rule: a new commit makes nothing run again.
 if workflow.is_main_process or VARIABLE not in os.environ:
