@@ -29,6 +29,7 @@ EXTRACTORS = list(CONFIG.extractors.chosen())
 JUDGES = sorted(CONFIG.judges)
 READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
+IMPORTS = CONFIG.data.imports.chosen()
 
 # What every output says of its origin. No parameter of a rule: a new commit makes nothing run again.
 if workflow.is_main_process or VARIABLE not in os.environ:
@@ -109,6 +110,12 @@ def stretch_of(split, shard):
     """Numbers of a shard's first sample and of the one after its last."""
     first = shard * CONFIG.data.shard_size
     return {"first": first, "last": min(first + CONFIG.data.shard_size, samples_in(split))}
+
+
+def image_options(split):
+    """How a split's shards keep images, as command-line options."""
+    name = getattr(CONFIG.data.images, split)
+    return options({"images": name, "quality": CONFIG.data.image_quality if name in ("jpeg", "webp") else None})
 
 
 def network_module(extractor):

@@ -10,6 +10,9 @@ report: "../cortex/report/captions/workflow.rst"
 # The concept-level tokens to look at: the middle one of the top_n that are evaluated.
 SHOWN_TOP_N = CONFIG.evaluation.concept_level.top_n[len(CONFIG.evaluation.concept_level.top_n) // 2]
 
+# What a token looks like is drawn from train images, or from others where those are not kept.
+SPLIT_WITH_IMAGES = next(split for split in SPLITS if getattr(CONFIG.data.images, split) != "none")
+
 
 rule draw_samples:
     input:
@@ -111,7 +114,7 @@ rule draw_importance:
 
 rule draw_tokens:
     input:
-        shard=shard_paths("train")[0],
+        shard=shard_paths(SPLIT_WITH_IMAGES)[0],
         tokens=expand(rules.concept_tokens.output.tokens, extractor=EXTRACTORS),
         frequency=rules.frequent_tokens.output.tokens,
     output:
