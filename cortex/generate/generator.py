@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from cortex.errors import InputError
 from cortex.generate.facts import architecture_of, embedded_weights
+from cortex.generate.networks import CONSTANT
 from cortex.generate.sampler import sample_tokens
 from cortex.generate.vqgan import VQGAN
 from cortex.randomness import uniforms
 from cortex.weights import load_into, read_weights, write_weights
-
-CONSTANT = "attn.mask"  # the causal mask, a buffer that taming's constructor builds
 
 
 class Generator:
