@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cortex.errors import InputError
-from cortex.generate.facts import GeneratorFacts, generator_facts
+from cortex.generate.facts import GeneratorFacts, facts_of, stored_architecture
+from cortex.generate.project import files_of, read_architecture
 
 
 class WrongValueError(ValueError):
@@ -35,6 +36,7 @@ Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 Class = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+File = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
@@ -50,11 +52,40 @@ class CanonicalBatch(Section):
 
 
 class Generator(Section):
-    weights: Annotated[str, Field(min_length=1)] | None = None
+    """``weights``, or a ``folder`` of taming-transformers to convert; of neither, the embedded digits generator.
+
+    ``precision`` and ``step`` say how samples are computed: auto is float32 and plain on a CPU, bfloat16 and compiled
+    on a GPU.
+    """
+
+    weights: File | None = None
+    folder: File | None = None
+    class_names: File | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    step: Literal["auto", "plain", "captured", "compiled"] = "auto"
     batch: CanonicalBatch = CanonicalBatch()
     temperature: Annotated[float, Field(gt=0)] = 1.0
     top_k: Count | None = 600
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 0.92
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Generator":
+        if self.folder is not None and self.weights is not None:
+            raise WrongValueError("folder", self.folder, f"should not be set beside weights = {self.weights!r}")
+        if self.class_names is not None and self.folder is None:
+            raise WrongValueError("class_names", self.class_names, "should be set beside folder only")
+        return self
+
+    def architecture(self) -> dict[str, Any]:
+        """What the networks look like and what the classes are called, of the weights' metadata or the folder's YAML.
+
+        Raises:
+            InputError: neither says it.
+        """
+        if self.folder is None:
+            return stored_architecture(Path(self.weights) if self.weights is not None else None)
+        project, _ = files_of(Path(self.folder))
+        return read_architecture(project, Path(self.class_names) if self.class_names is not None else None)
 
 
 class PerClass(Section):
@@ -252,14 +283,15 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
         config = Config.model_validate(settings)
     except ValidationError as error:
         raise InputError(_one_line(error)) from None
-    weights = config.generator.weights
+    origin = "weights" if config.generator.folder is None else "folder"
+    path = getattr(config.generator, origin)
     try:
-        facts = generator_facts(Path(weights) if weights is not None else None)
+        facts = facts_of(config.generator.architecture())
         if not facts.class_names:
             raise InputError("a VQGAN without a transformer draws no images")
     except InputError as error:
-        reason = str(error).removeprefix(f"{weights}: ")
-        raise InputError(f"config: generator.weights = {weights!r}: {reason}") from None
+        reason = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"config: generator.{origin} = {path!r}: {reason}") from None
     for problem in _misfits(config, facts):
         raise InputError(f"config: {problem}")
     return config, facts
@@ -283,7 +315,7 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     for source, target in config.codebook_search.pairs.items():
         for label in (source, target):
             if label not in classes:
-                yield f"codebook_search.pairs.{source} = {target}: class {label} is not among the run's {classes}"
+                yield f"codebook_search.pairs.{source} = {target}: class {label} is not among the run's {_shown(classes)}"
     if config.codebook_search.images_per_class > config.data.per_class.test:
         yield (
             f"codebook_search.images_per_class = {config.codebook_search.images_per_class}: "

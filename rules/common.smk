@@ -3,7 +3,9 @@
 import fcntl
 import json
 import os
+import shlex
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -16,6 +18,7 @@ from cortex.config import parse_config
 from cortex.errors import InputError
 from cortex.extractors import NETWORKS
 from cortex.fingerprint import code_fingerprint
+from cortex.generate.project import files_of
 from cortex.provenance import VARIABLE, git_commit
 
 try:
@@ -96,7 +99,7 @@ def options(settings, without=()):
     for name, value in dict(settings).items():
         if value is not None and name not in without:
             values = value if isinstance(value, list) else [value]
-            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+            words += [f"--{name.replace('_', '-')}", *(shlex.quote(str(value)) for value in values)]
     return " ".join(words)
 
 
@@ -116,8 +119,10 @@ def network_module(extractor):
     return NETWORKS[extractor][0]
 
 
-# The generator's weights: an input where they are the user's, nothing where they are the package's.
-GENERATOR_WEIGHTS = [CONFIG.generator.weights] if CONFIG.generator.weights else []
+# The generator's weights: the user's, those converted from the user's folder, or None for the package's own, which are
+# no input of any rule.
+WEIGHTS = f"{RUN}/generator/weights.safetensors" if CONFIG.generator.folder else CONFIG.generator.weights
+GENERATOR_WEIGHTS = [WEIGHTS] if WEIGHTS else []
 
 MASKING_MEASURES = ["probability", "probability_change", "logit", "logit_change", "masked_fraction"]
 METRICS = {

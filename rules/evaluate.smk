@@ -156,7 +156,7 @@ rule codebook_level:
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        generator=options({"generator": CONFIG.generator.weights}),
+        generator=options({"generator": WEIGHTS}),
         batch=CONFIG.evaluation.batch,
         device=CONFIG.device,
         code=code_fingerprint("cortex.evaluate.codebook_level"),

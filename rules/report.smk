@@ -254,7 +254,7 @@ rule draw_search:
         runtime=20,
     params:
         extractors=EXTRACTORS,
-        generator=options({"generator": CONFIG.generator.weights}),
+        generator=options({"generator": WEIGHTS}),
         device=CONFIG.device,
         code=code_fingerprint("cortex.report.decoded"),
     message:
@@ -304,7 +304,7 @@ rule report:
         extractors=EXTRACTORS,
         top_n=SHOWN_TOP_N,
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
-        generator=options({"generator": CONFIG.generator.weights}),
+        generator=options({"generator": WEIGHTS}),
         code=code_fingerprint("cortex.report.html"),
         page=page_fingerprint(),
     message:

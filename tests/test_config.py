@@ -17,6 +17,8 @@ from cortex.generate.generator import load_generator
 from cortex.weights import read_weights, write_weights
 
 CHECKOUT = Path(__file__).parent.parent
+# 2021-04-03T19-39-50-project.yaml of the ImageNet transformer, at its full size.
+CIN_TRANSFORMER = yaml.safe_load((CHECKOUT / "tests" / "cin_transformer.yaml").read_text())
 TINY = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
 # What a config must say, on a generator of 7 classes, 4×4 grids and 24 codes; all other defaults fit it.
 FITTING = {
@@ -200,6 +202,14 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("generator.weights", "", "generator.weights = '': should have at least 1 character"),
         ("generator.weights", "a\0b\nc", "generator.weights = 'a\\x00b\\nc': no such weights file"),
         ("generator.weights", __file__, "test_config.py': not a whole safetensors file"),
+        ("generator.folder", "cin", "generator.folder = 'cin': should not be set beside weights = "),
+        ("generator.class_names", "names.txt", "generator.class_names = 'names.txt': should be set beside folder only"),
+        (
+            "generator.precision",
+            "float16",
+            "generator.precision = 'float16': should be 'auto', 'float32' or 'bfloat16'",
+        ),
+        ("generator.step", "fast", "generator.step = 'fast': should be 'auto', 'plain', 'captured' or 'compiled'"),
     ],
     ids=repr,
 )
@@ -221,6 +231,44 @@ def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
     load_generator(tmp_path / "vqgan.safetensors")
     fitting["generator"]["weights"] = str(tmp_path / "vqgan.safetensors")
     assert "vqgan.safetensors': a VQGAN without a transformer draws no images" in refusal(fitting)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The authors' folder as far as a config needs it: the YAML, and a checkpoint that nobody reads."""
+    for name in ("configs", "checkpoints"):
+        (tmp_path / "cin" / name).mkdir(parents=True)
+    (tmp_path / "cin/configs/2021-project.yaml").write_text(yaml.safe_dump(CIN_TRANSFORMER))
+    (tmp_path / "cin/checkpoints/last.ckpt").touch()
+    return tmp_path / "cin"
+
+
+def test_a_folder_says_what_its_generator_is_before_it_is_converted(fitting, folder, tmp_path):
+    fitting["generator"] = {"folder": str(folder)}
+    fitting["codebook_search"]["pairs"] = {0: 999}
+    _, facts = parse_config(fitting)
+    assert (facts.grid, facts.codes, facts.channels) == ((16, 16), 16384, 256)
+    assert facts.class_names == tuple(f"class {number}" for number in range(1000))
+    (tmp_path / "names.txt").write_text("\n".join(f"name {number}" for number in range(1000)))
+    fitting["generator"]["class_names"] = str(tmp_path / "names.txt")
+    assert parse_config(fitting)[1].class_names[999] == "name 999"
+    fitting["codebook_search"]["pairs"] = {0: 1000}
+    assert "codebook_search.pairs.0 = 1000: class 1000 is not among the run's" in refusal(fitting)
+
+
+def test_what_is_wrong_with_a_folder_is_told(fitting, folder, tmp_path):
+    fitting["generator"] = {"folder": str(folder), "class_names": str(tmp_path / "names.txt")}
+    assert "names.txt: No such file" in refusal(fitting)
+    (tmp_path / "names.txt").write_text("tench\n")
+    assert "names.txt: 1 names, but the generator of" in refusal(fitting)
+    del fitting["generator"]["class_names"]
+    project = folder / "configs/2021-project.yaml"
+    project.write_text(project.read_text().replace("n_head: 24", "n_head: 25"))
+    assert "n_embd = 1536 should be a multiple of n_head = 25" in refusal(fitting)
+    project.write_text(yaml.safe_dump({"model": CIN_TRANSFORMER["model"]["params"]["first_stage_config"]}))
+    assert f"generator.folder = '{folder}': a VQGAN without a transformer draws no images" in refusal(fitting)
+    (folder / "checkpoints/last.ckpt").unlink()
+    assert f"generator.folder = '{folder}': none of checkpoints/last.ckpt" in refusal(fitting)
 
 
 def test_what_must_be_set_is_named(fitting):
