@@ -315,7 +315,8 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     for source, target in config.codebook_search.pairs.items():
         for label in (source, target):
             if label not in classes:
-                yield f"codebook_search.pairs.{source} = {target}: class {label} is not among the run's {_shown(classes)}"
+                key = f"codebook_search.pairs.{source}"
+                yield f"{key} = {target}: class {label} is not among the run's {_shown(classes)}"
     if config.codebook_search.images_per_class > config.data.per_class.test:
         yield (
             f"codebook_search.images_per_class = {config.codebook_search.images_per_class}: "
