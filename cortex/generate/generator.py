@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from cortex.errors import InputError
 from cortex.generate.facts import architecture_of, embedded_weights
-from cortex.generate.networks import CONSTANT
-from cortex.generate.sampler import sample_tokens
+from cortex.generate.networks import CONSTANT, empty_networks
+from cortex.generate.sampler import Sampler, Step
 from cortex.generate.vqgan import VQGAN
 from cortex.randomness import uniforms
 from cortex.weights import load_into, read_weights, write_weights
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Generator:
@@ -26,18 +28,34 @@ class Generator:
         architecture: ``{"vqgan": ..., "transformer": ..., "classes": [names]}``, the keyword arguments of
             :class:`~cortex.generate.vqgan.VQGAN` and of taming-transformers' ``GPT``. With None for the latter, and
             no classes, it is a VQGAN alone: it decodes, but cannot sample.
-        device: where to compute.
+        networks: ``first_stage_model`` (a VQGAN) and, if it is to sample, ``transformer``, on the device.
+        device: where that is.
+        precision: of the transformer's large products: float32, bfloat16, or auto: bfloat16 on a GPU.
+        step: how the transformer draws a token (see :data:`~cortex.generate.sampler.Step`); auto: compiled on a GPU.
     """
 
-    def __init__(self, architecture: dict[str, Any], device: str | torch.device = "cpu"):
-        self.architecture = architecture
-        self.device = torch.device(device)
-        self.vqgan = VQGAN(**architecture["vqgan"]).to(self.device).eval().requires_grad_(False)
-        self.transformer: GPT | None = None
-        if architecture["transformer"] is not None:
-            self.transformer = GPT(**architecture["transformer"]).to(self.device).eval().requires_grad_(False)
+    def __init__(
+        self,
+        architecture: dict[str, Any],
+        networks: nn.ModuleDict,
+        device: torch.device,
+        *,
+        precision: Precision = "auto",
+        step: Step | Literal["auto"] = "auto",
+    ):
+        self.architecture, self.device = architecture, device
+        networks.eval().requires_grad_(False)
+        named: dict[str, Any] = dict(networks.items())
+        self.vqgan: VQGAN = named["first_stage_model"]
+        self.transformer: GPT | None = named.get("transformer")
         self.class_names: list[str] = architecture["classes"]
         self.grid_shape: tuple[int, int] = self.vqgan.grid_shape
+        self._sampler: Sampler | None = None
+        if self.transformer is not None:
+            on_gpu = device.type == "cuda"
+            half = precision == "bfloat16" or (precision == "auto" and on_gpu)
+            how: Step = ("compiled" if on_gpu else "plain") if step == "auto" else step
+            self._sampler = Sampler(self.transformer, torch.bfloat16 if half else torch.float32, how)
 
     @property
     def codebook(self) -> Tensor:
@@ -61,11 +79,10 @@ class Generator:
         Raises:
             InputError: the generator is a VQGAN alone.
         """
-        if self.transformer is None:
+        if self._sampler is None:
             raise InputError("this generator is a VQGAN without a transformer: it decodes grids, but cannot sample any")
         height, width = self.grid_shape
-        tokens = sample_tokens(
-            self.transformer,
+        tokens = self._sampler.draw(
             torch.as_tensor(classes, dtype=torch.int64, device=self.device),
             torch.as_tensor(uniforms(seeds, height * width), device=self.device),
             temperature=temperature,
@@ -92,22 +109,42 @@ def save_generator(path: Path, vqgan: VQGAN, transformer: GPT, architecture: dic
     write_weights(path, tensors, {"architecture": json.dumps(architecture)})
 
 
-def load_generator(path: Path | None = None, device: str | torch.device = "cpu") -> Generator:
+def load_generator(
+    path: Path | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    decode_only: bool = False,
+    precision: Precision = "auto",
+    step: Step | Literal["auto"] = "auto",
+) -> Generator:
     """The generator stored at ``path`` by :func:`save_generator`; None: the embedded digits generator.
+
+    Weights go from the file to the device, and exist once: on a CPU they are the file, mapped into memory, which all
+    processes share.
+
+    Args:
+        path: the weights.
+        device: where to compute.
+        decode_only: leave the transformer in the file.
+        precision, step: of sampling; see :class:`Generator`.
 
     Raises:
         InputError: the file is missing, truncated, or not a generator's; missing or unexpected weights are listed.
     """
-    path = path or embedded_weights()
-    tensors, metadata = read_weights(path)
+    path, device = path or embedded_weights(), torch.device(device)
+    tensors, metadata = read_weights(path, only="first_stage_model." if decode_only else "", device=device)
     architecture = architecture_of(metadata, path)
     try:
-        generator = Generator(architecture, device)
+        networks = empty_networks(architecture | ({"transformer": None} if decode_only else {}))
     except Exception as error:  # taming's constructors check nothing; anything can go wrong in them
         raise InputError(f"{path}: no generator of its architecture can be built: {error!r}") from None
-    networks = nn.ModuleDict({"first_stage_model": generator.vqgan})
-    if generator.transformer is not None:
-        networks["transformer"] = generator.transformer
-    constants = {name: tensor for name, tensor in networks.state_dict().items() if name.endswith(CONSTANT)}
-    load_into(networks, tensors | constants, path)
-    return generator
+    tensors = {name: tensor.float() for name, tensor in tensors.items()} | _causal_masks(networks, device)
+    load_into(networks, tensors, path, assign=True)
+    return Generator(architecture, networks, device, precision=precision, step=step)
+
+
+def _causal_masks(networks: nn.ModuleDict, device: torch.device) -> dict[str, Tensor]:
+    """What taming's constructor puts into the attention's buffers, by name: one mask, for all layers."""
+    masks = {name: tensor for name, tensor in networks.state_dict().items() if name.endswith(CONSTANT)}
+    causal = {shape: torch.ones(shape, device=device).tril() for shape in {mask.shape for mask in masks.values()}}
+    return {name: causal[mask.shape] for name, mask in masks.items()}

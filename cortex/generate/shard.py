@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cortex.device import choose_device
 from cortex.errors import InputError
-from cortex.generate.generator import Generator, load_generator
+from cortex.generate.generator import Generator, Precision, load_generator
+from cortex.generate.sampler import Step
 from cortex.progress import progress
 from cortex.randomness import sample_seeds
 from cortex.shards.read import Sample
@@ -19,6 +20,7 @@ from cortex.shards.write import write_shard
 
 # The splits' places in the random numbers' counter: index 7 of a class is another image in every split.
 STREAMS = {"train": 0, "validation": 1, "test": 2}
+PIXELS_DECODED = 1 << 20  # at once, of a batch's images: the decoder holds some hundred numbers for each
 
 
 def generate_shard(
@@ -35,6 +37,8 @@ def generate_shard(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    precision: Precision = "auto",
+    step: Step | Literal["auto"] = "auto",
     device: str = "auto",
 ) -> None:
     """Draw samples `first` to `last` of a split and write them as one WebDataset tar.
@@ -56,6 +60,9 @@ def generate_shard(
         temperature: divides the logits of the next token.
         top_k: draw from the k most probable tokens only; all if not given.
         top_p: draw from the most probable tokens that together exceed probability p; all if not given.
+        precision: of the transformer's large products: float32, bfloat16, or auto: bfloat16 on a GPU.
+        step: how a token is drawn: plain, captured (one command to the GPU), compiled (captured, its operations
+            fused) or auto: compiled on a GPU.
         device: auto, cpu, cuda or cuda:N.
     """
     if not 0 <= first < last:
@@ -64,7 +71,7 @@ def generate_shard(
         raise InputError(f"seed {seed}: allowed: 0 to 2^64 − 1")
     if not classes or classes != sorted(set(classes)):
         raise InputError(f"classes {classes}: name at least one, every class once, ascending")
-    model = load_generator(generator, choose_device(device))
+    model = load_generator(generator, choose_device(device), precision=precision, step=step)
     for label in (classes[0], classes[-1]):
         if not 0 <= label < len(model.class_names):
             raise InputError(f"class {label}: the generator has classes 0 to {len(model.class_names) - 1}")
@@ -112,11 +119,13 @@ def draw_samples(
     """Grids uint16 ``[N, h, w]`` and images uint8 ``[N, H, W, 3]`` of the samples (label, index)."""
     grids: NDArray[np.uint16] | None = None
     images: NDArray[np.uint8] | None = None
+    side = model.architecture["vqgan"]["ddconfig"]["resolution"]
+    at_once = max(1, PIXELS_DECODED // side**2)
     batches = list(canonical_batches(labels, indices, batch, len(model.class_names)))
     for batch_labels, batch_indices, rows, columns in progress(batches, len(batches), "sampling", "batch"):
         seeds = sample_seeds(seed, stream, batch_labels, batch_indices)
         drawn = model.sample(batch_labels, seeds, temperature=temperature, top_k=top_k, top_p=top_p)
-        decoded = model.decode(drawn).cpu().numpy()
+        decoded = np.concatenate([model.decode(part).cpu().numpy() for part in drawn.split(at_once)])
         if grids is None or images is None:
             grids = np.empty((len(labels), *drawn.shape[1:]), np.uint16)
             images = np.empty((len(labels), *decoded.shape[1:]), np.uint8)
