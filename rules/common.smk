@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ sys.path.insert(0, workflow.basedir)
 # own comes before it.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
-from cortex.config import parse_config
+from cortex.config import TrainedJudge, parse_config
 from cortex.errors import InputError
 from cortex.extractors import NETWORKS
 from cortex.fingerprint import code_fingerprint
@@ -30,6 +31,10 @@ RUN = f"results/{CONFIG.run}"
 CLASSES = CONFIG.classes(GENERATOR)
 EXTRACTORS = list(CONFIG.extractors.chosen())
 JUDGES = sorted(CONFIG.judges)
+# Judges trained in this run, which have a history, and judges whose weights come from elsewhere.
+TRAINED_JUDGES = [judge for judge in JUDGES if isinstance(CONFIG.judges[judge], TrainedJudge)]
+PRETRAINED_JUDGES = [judge for judge in JUDGES if judge not in TRAINED_JUDGES]
+JUDGE_MODEL = f"{RUN}/judges/{{judge}}/model.safetensors"
 READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
 
@@ -112,6 +117,11 @@ def stretch_of(split, shard):
     """Numbers of a shard's first sample and of the one after its last."""
     first = shard * CONFIG.data.shard_size
     return {"first": first, "last": min(first + CONFIG.data.shard_size, samples_in(split))}
+
+
+def one_of(names):
+    """A wildcard's constraint to some names, or to none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def network_module(extractor):

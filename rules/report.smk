@@ -42,7 +42,7 @@ rule draw_samples:
 rule draw_training:
     input:
         extractors=expand(rules.train_extractor.output.history, extractor=EXTRACTORS),
-        judges=expand(rules.train_judge.output.history, judge=JUDGES),
+        judges=expand(f"{RUN}/judges/{{judge}}/history.parquet", judge=TRAINED_JUDGES),
     output:
         figure=report(
             f"{RUN}/figures/training.svg",
@@ -62,7 +62,7 @@ rule draw_training:
         runtime=10,
     params:
         extractors=EXTRACTORS,
-        judges=JUDGES,
+        judges=TRAINED_JUDGES,
         code=code_fingerprint("cortex.report.curves"),
     message:
         "Drawing training curves"
@@ -283,7 +283,7 @@ rule report:
         image_level=f"{RUN}/metrics/image_level.parquet",
         concept_level=f"{RUN}/metrics/concept_level.parquet",
         codebook_level=f"{RUN}/metrics/codebook_level.parquet",
-        judge_histories=expand(rules.train_judge.output.history, judge=JUDGES),
+        judge_histories=expand(f"{RUN}/judges/{{judge}}/history.parquet", judge=TRAINED_JUDGES),
         tokens=expand(rules.concept_tokens.output.tokens, extractor=EXTRACTORS),
         frequency=rules.frequent_tokens.output.tokens,
         manifest=rules.manifest.output.manifest,

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cortex.config import Config, parse_config
+from cortex.config import Config, PretrainedJudge, TrainedJudge, parse_config
 from cortex.errors import InputError
 from cortex.generate.generator import load_generator
 from cortex.weights import read_weights, write_weights
@@ -190,7 +190,20 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("codebook_search.images_per_class", 51, "images_per_class = 51: at most data.per_class.test = 50"),
         ("judges", {}, "judges = {}: should have at least 1 item"),
         ("judges.a b", {"network": "vit", "epochs": 1}, "judges.a b = 'a b': should match pattern"),
-        ("judges.vgg", {"network": "vgg", "epochs": 1}, "judges.vgg.network = 'vgg': should be 'vit' or 'resnet'"),
+        (
+            "judges.vgg",
+            {"network": "vgg", "epochs": 1},
+            "judges.vgg.network = 'vgg': should be one of 'vit', 'resnet', 'vit_b_16', 'vit_b_32', ",
+        ),
+        ("judges.vgg", {"network": 3}, "judges.vgg.network = '3': should be one of 'vit', 'resnet', "),
+        ("judges.vgg", {"epochs": 1}, "judges.vgg.network: missing; it must be set"),
+        (
+            "judges.b16",
+            {"network": "vit_b_16", "epochs": 1},
+            "judges.b16.epochs: unknown key; allowed here: network, w",
+        ),
+        ("judges.b16", {"network": "vit_b_16", "weights": 1}, "judges.b16.weights = 1: should be a valid string"),
+        ("judges.vit.seed", -1, "judges.vit.seed = -1: should be greater than or equal to 0"),
         ("judges.vgg", {"network": "vit"}, "judges.vgg.epochs: missing; it must be set"),
         ("evaluation.accuracy.k", [8], "evaluation.accuracy.k = 8: at most 7, the classes"),
         ("evaluation.image_level.n", [1, 17], "evaluation.image_level.n = 17: at most 16, the positions of the grid"),
@@ -233,6 +246,20 @@ def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
     assert "vqgan.safetensors': a VQGAN without a transformer draws no images" in refusal(fitting)
 
 
+def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder):
+    fitting["judges"]["b16"] = {"network": "vit_b_16", "weights": "vit.safetensors"}
+    fitting["judges"]["r50"] = {"network": "resnet50"}
+    config, _ = parse_config(fitting)
+    assert [type(judge) for judge in config.judges.values()] == [TrainedJudge, PretrainedJudge, PretrainedJudge]
+    assert (config.judges["b16"].weights, config.judges["r50"].weights) == ("vit.safetensors", None)
+    fitting["generator"] = {"folder": str(folder)}
+    assert refusal(fitting) == (
+        "config: judges.vit.network = 'vit': it knows the classes 0 to 9, and the run has class 999"
+    )
+    del fitting["judges"]["vit"]
+    parse_config(fitting)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """The authors' folder as far as a config needs it: the YAML, and a checkpoint that nobody reads."""
@@ -244,7 +271,7 @@ def folder(tmp_path):
 
 
 def test_a_folder_says_what_its_generator_is_before_it_is_converted(fitting, folder, tmp_path):
-    fitting["generator"] = {"folder": str(folder)}
+    fitting["generator"], fitting["judges"] = {"folder": str(folder)}, {"r50": {"network": "resnet50"}}
     fitting["codebook_search"]["pairs"] = {0: 999}
     _, facts = parse_config(fitting)
     assert (facts.grid, facts.codes, facts.channels) == ((16, 16), 16384, 256)
