@@ -54,7 +54,7 @@ class CanonicalBatch(Section):
 class Generator(Section):
     """``weights``, or a ``folder`` of taming-transformers to convert; of neither, the embedded digits generator.
 
-    ``precision`` and ``step`` say how samples are computed: auto is float32 and plain on a CPU, bfloat16 and compiled
+    ``precision`` and ``step`` say how samples are computed: auto is float32 and plain on a CPU, bfloat16 and captured
     on a GPU.
     """
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from cortex.errors import InputError
 from cortex.generate.facts import GeneratorFacts, generator_facts
-from cortex.generate.generator import Generator, load_generator, save_generator
+from cortex.generate.generator import Generator, load_generator, resolve, save_generator
 from cortex.generate.nearest import nearest_codes
 from cortex.generate.shard import canonical_batches, generate_shard
 from cortex.shards.read import read_shard
@@ -107,6 +107,14 @@ def test_who_only_decodes_leaves_the_transformer_in_the_file(model, generator_we
     assert decoder.transformer is None
     with pytest.raises(InputError, match="without a transformer"):
         decoder.sample(np.array([0]), np.array([0], np.uint64))
+
+
+def test_a_gpu_draws_in_bfloat16_and_captured_steps_unless_told_otherwise():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda:1")
+    assert resolve("auto", "auto", cpu) == (torch.float32, "plain")
+    assert resolve("auto", "auto", gpu) == (torch.bfloat16, "captured")
+    assert resolve("float32", "plain", gpu) == (torch.float32, "plain")
+    assert resolve("bfloat16", "compiled", cpu) == (torch.bfloat16, "compiled")
 
 
 def test_nothing_is_left_without_weights_by_loading(model):

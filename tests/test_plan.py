@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import tarfile
 from collections import Counter
 from pathlib import Path
 
@@ -137,8 +138,6 @@ def test_a_shards_size_is_foreseen(tmp_path):
 
 
 def images_in(path):
-    import tarfile
-
     with tarfile.open(path) as tar:
         return [member for member in tar if member.name.endswith(".png")]
 

@@ -120,6 +120,17 @@ def test_bfloat16_draws_from_nearly_the_same_distribution(gpt, step):
     assert (drawn[32:] != drawn[:32]).any() and drawn.max() < 13
 
 
+@pytest.mark.parametrize("step", ["plain", "captured"])
+def test_no_step_reads_a_value_from_the_device(step):
+    """On torch's meta device there are no values: to read one is an error."""
+    with torch.device("meta"):
+        sampler = Sampler(GPT(vocab_size=13, block_size=12, n_layer=3, n_head=2, n_embd=16).eval(), step=step)
+        labels, numbers = torch.zeros(8, dtype=torch.int64), torch.zeros(8, 12, dtype=torch.float64)
+    assert sampler.draw(labels, numbers, temperature=0.9, top_k=6, top_p=0.9).shape == (8, 12)
+    with pytest.raises(RuntimeError, match="meta"):
+        labels[0].item()
+
+
 def test_a_sampler_holds_the_weights_once_and_leaves_the_network_as_it_was(gpt):
     network = copy.deepcopy(gpt)
     sampler = Sampler(network)

@@ -31,7 +31,7 @@ class Generator:
         networks: ``first_stage_model`` (a VQGAN) and, if it is to sample, ``transformer``, on the device.
         device: where that is.
         precision: of the transformer's large products: float32, bfloat16, or auto: bfloat16 on a GPU.
-        step: how the transformer draws a token (see :data:`~cortex.generate.sampler.Step`); auto: compiled on a GPU.
+        step: how the transformer draws a token (see :data:`~cortex.generate.sampler.Step`); auto: captured on a GPU.
     """
 
     def __init__(
@@ -52,10 +52,7 @@ class Generator:
         self.grid_shape: tuple[int, int] = self.vqgan.grid_shape
         self._sampler: Sampler | None = None
         if self.transformer is not None:
-            on_gpu = device.type == "cuda"
-            half = precision == "bfloat16" or (precision == "auto" and on_gpu)
-            how: Step = ("compiled" if on_gpu else "plain") if step == "auto" else step
-            self._sampler = Sampler(self.transformer, torch.bfloat16 if half else torch.float32, how)
+            self._sampler = Sampler(self.transformer, *resolve(precision, step, device))
 
     @property
     def codebook(self) -> Tensor:
@@ -96,6 +93,18 @@ class Generator:
         """Images uint8 ``[B, H, W, 3]`` of token grids int ``[B, h, w]``."""
         images = self.vqgan.decode(grids.to(self.device, torch.int64))
         return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def resolve(precision: Precision, step: Step | Literal["auto"], device: torch.device) -> tuple[torch.dtype, Step]:
+    """What ``auto`` stands for: float32 and plain steps on a CPU, bfloat16 and captured steps on a GPU.
+
+    Not compiled ones: with hundreds of images a batch a step is bound by reading the cache, and to compile its eight
+    shapes would take every job a good part of the time that it draws for.
+    """
+    on_gpu = device.type == "cuda"
+    half = precision == "bfloat16" or (precision == "auto" and on_gpu)
+    how: Step = ("captured" if on_gpu else "plain") if step == "auto" else step
+    return torch.bfloat16 if half else torch.float32, how
 
 
 def save_generator(path: Path, vqgan: VQGAN, transformer: GPT, architecture: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def generate_shard(
         top_p: draw from the most probable tokens that together exceed probability p; all if not given.
         precision: of the transformer's large products: float32, bfloat16, or auto: bfloat16 on a GPU.
         step: how a token is drawn: plain, captured (one command to the GPU), compiled (captured, its operations
-            fused) or auto: compiled on a GPU.
+            fused; needs a C compiler) or auto: captured on a GPU.
         device: auto, cpu, cuda or cuda:N.
     """
     if not 0 <= first < last:
