@@ -5,6 +5,7 @@ The defaults are those of the paper (METHOD.md); ``config.yaml`` states what the
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import GenericAlias, UnionType
@@ -94,10 +95,51 @@ class PerClass(Section):
     test: Count = 50
 
 
+class Images(Section):
+    """How shards keep images: the judges look at the test split's, the report alone at the others'."""
+
+    train: Literal["png", "jpeg", "webp", "none"] = "png"
+    validation: Literal["png", "jpeg", "webp", "none"] = "png"
+    test: Literal["png", "jpeg", "webp"] = "png"
+
+
+class ImportedSplit(Section):
+    """Labels and grids that others made: ``.csv``, ``.parquet``, or ``.npy`` with a ``.npy`` of labels."""
+
+    source: Annotated[str, Field(pattern=r"\.(csv|parquet|npy)$")]
+    labels: Annotated[str, Field(pattern=r"\.npy$")] | None = None
+    embeddings: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ImportedSplit":
+        if self.source.endswith(".npy") != (self.labels is not None):
+            raise WrongValueError("labels", self.labels, "goes with a source that is .npy, and with no other")
+        if self.embeddings is not None and not self.source.endswith(".csv"):
+            raise WrongValueError(
+                "embeddings", self.embeddings, "goes with a source that is .csv, and with nothing else"
+            )
+        return self
+
+
+class Imports(Section):
+    """The splits that are imported instead of drawn."""
+
+    train: ImportedSplit | None = None
+    validation: ImportedSplit | None = None
+    test: ImportedSplit | None = None
+
+    def chosen(self) -> dict[str, ImportedSplit]:
+        """The imported splits by name."""
+        return {split: imported for split, imported in self if imported is not None}
+
+
 class Data(Section):
     classes: Annotated[list[Class], Field(min_length=2), AfterValidator(_distinct)] | None = None
     per_class: PerClass = PerClass()
     shard_size: Count = 10_000
+    images: Images = Images()
+    imports: Imports = Imports()
+    image_quality: Annotated[int, Field(ge=1, le=100)] = 95
 
 
 class Training(Section):
@@ -316,6 +358,7 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     yield from _unknown_classes(config, facts)
     height, width = facts.grid
     positions = height * width
+    yield from _missing_imports(config)
     region = config.codebook_search.region
     if region.top + region.height > height or region.left + region.width > width:
         yield (
@@ -357,6 +400,14 @@ def _unknown_classes(config: Config, facts: GeneratorFacts) -> Iterator[str]:
         if classes[-1] >= judge.classes:
             known = f"it knows the classes 0 to {judge.classes - 1}, and the run has class {classes[-1]}"
             yield f"judges.{name}.network = {judge.network!r}: {known}"
+
+
+def _missing_imports(config: Config) -> Iterator[str]:
+    for split, imported in config.data.imports.chosen().items():
+        for key, path in imported:
+            kind, there = ("folder", os.path.isdir) if key == "embeddings" else ("file", os.path.isfile)
+            if path is not None and not there(path):
+                yield f"data.imports.{split}.{key} = {_shown(path)}: no such {kind}"
 
 
 def _one_line(error: ValidationError) -> str:

@@ -30,7 +30,8 @@ from cortex.judges.networks import NETWORKS
 
 SPLITS = ("train", "validation", "test")
 TAR_BLOCK = 512
-PNG = 0.6  # bytes of a PNG for each of a photograph's; the digits' have 0.4
+# Bytes of an image file for each of a photograph's; the digits' PNG have 0.4.
+IMAGE_FILES = {"png": 0.6, "jpeg": 0.2, "webp": 0.15, "none": 0.0}
 ROW = 20  # bytes of a row of an evaluation's table, compressed
 # Multiply-adds of an image and parameters, as torchvision's and efficientnet-lite's documentations state them.
 PRETRAINED = {
@@ -204,7 +205,8 @@ class Counts:
 
     def tars(self, split: str) -> float:
         """Bytes of a split's tars: members fill whole blocks."""
-        return self.tokens(split) + self.samples(split) * (PNG * 3 * self.side**2 + TAR_BLOCK / 2)
+        image = IMAGE_FILES[getattr(self.config.data.images, split)] * 3 * self.side**2
+        return self.tokens(split) + self.samples(split) * (image + TAR_BLOCK / 2)
 
     def packed(self, split: str) -> float:
         """Bytes of a split's packed grids."""
@@ -214,18 +216,17 @@ class Counts:
         """Bytes of a split's importance files, of one extractor."""
         return self.samples(split) * (4 * self.positions + ROW)
 
-    def drawn(self) -> int:
-        """Samples that are drawn: canonical batches are drawn whole, wanted or not."""
+    def drawn(self, split: str) -> int:
+        """Samples of a split that are drawn: canonical batches are drawn whole, wanted or not."""
         batch = (self.config.generator.batch.classes, self.config.generator.batch.indices)
         labels, size = np.asarray(self.classes), self.config.data.shard_size
         total = 0
-        for split in SPLITS:
-            for first in range(0, self.samples(split), size):
-                numbers = np.arange(first, min(first + size, self.samples(split)))
-                blocks = canonical_batches(
-                    labels[numbers % len(labels)], numbers // len(labels), batch, len(self.facts.class_names)
-                )
-                total += sum(len(of_batch) for of_batch, *_ in blocks)
+        for first in range(0, self.samples(split), size):
+            numbers = np.arange(first, min(first + size, self.samples(split)))
+            blocks = canonical_batches(
+                labels[numbers % len(labels)], numbers // len(labels), batch, len(self.facts.class_names)
+            )
+            total += sum(len(of_batch) for of_batch, *_ in blocks)
         return total
 
     def _extractor(self, name: str) -> "ExtractorCost":
@@ -314,11 +315,14 @@ def _generation(config: Config, counts: Counts) -> Iterator[Stage]:
     on_gpu = config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
     half = config.generator.precision == "bfloat16" or (config.generator.precision == "auto" and on_gpu)
     size = 2 if half else 4
-    drawn = counts.drawn()
+    imported = config.data.imports.chosen()
+    by_split = {split: counts.drawn(split) for split in SPLITS if split not in imported}
+    drawn = sum(by_split.values())
+    decoded = sum(count for split, count in by_split.items() if getattr(config.data.images, split) != "none")
     batch = min(config.generator.batch.classes, len(counts.facts.class_names)) * config.generator.batch.indices
     of_transformer = 4 * transformer["n_embd"] * transformer["vocab_size"]  # the head stays float32
     of_transformer += size * 12 * transformer["n_layer"] * transformer["n_embd"] ** 2
-    jobs = sum(counts.shards(split) for split in SPLITS)
+    jobs = sum(counts.shards(split) for split in by_split)
     yield Stage(
         "generate_shard",
         "(tokens)",
@@ -328,8 +332,11 @@ def _generation(config: Config, counts: Counts) -> Iterator[Stage]:
         traffic=drawn * (cache_bytes(transformer, steps, size) + steps * of_transformer / batch),
         read=jobs * weights,
     )
+    written = sum(counts.tars(split) for split in by_split)
+    yield Stage("generate_shard", "(images)", 0, decoded, decoded * counts.decode_flops, written=written)
+    for split in imported:
+        yield Stage(f"import_{split}", "", 1, counts.samples(split), written=counts.tars(split))
     written = sum(counts.tars(split) for split in SPLITS)
-    yield Stage("generate_shard", "(images)", 0, samples=drawn, flops=drawn * counts.decode_flops, written=written)
     yield Stage("manifest", "", 1, read=written + sum(counts.tokens(split) for split in SPLITS))
     trained_on = ("train", "validation")
     packed = sum(counts.packed(split) for split in trained_on)
@@ -423,6 +430,7 @@ def _evaluation(config: Config, counts: Counts) -> Iterator[Stage]:
         )
     yield Stage("accuracy_metrics", "", 2)
     yield Stage("judged_metrics", "", 3)
+    yield Stage("comparisons", "", 1)
 
 
 # What this machine does

@@ -37,6 +37,7 @@ PRETRAINED_JUDGES = [judge for judge in JUDGES if judge not in TRAINED_JUDGES]
 JUDGE_MODEL = f"{RUN}/judges/{{judge}}/model.safetensors"
 READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
+IMPORTS = CONFIG.data.imports.chosen()
 
 # What every output says of its origin. No parameter of a rule: a new commit makes nothing run again.
 if workflow.is_main_process or VARIABLE not in os.environ:
@@ -119,6 +120,12 @@ def stretch_of(split, shard):
     return {"first": first, "last": min(first + CONFIG.data.shard_size, samples_in(split))}
 
 
+def image_options(split):
+    """How a split's shards keep images, as command-line options."""
+    name = getattr(CONFIG.data.images, split)
+    return options({"images": name, "quality": CONFIG.data.image_quality if name in ("jpeg", "webp") else None})
+
+
 def one_of(names):
     """A wildcard's constraint to some names, or to none."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -134,7 +141,14 @@ def network_module(extractor):
 WEIGHTS = f"{RUN}/generator/weights.safetensors" if CONFIG.generator.folder else CONFIG.generator.weights
 GENERATOR_WEIGHTS = [WEIGHTS] if WEIGHTS else []
 
-MASKING_MEASURES = ["probability", "probability_change", "logit", "logit_change", "masked_fraction"]
+MASKING_MEASURES = [
+    "probability",
+    "probability_change",
+    "logit",
+    "logit_change",
+    "masked_fraction",
+    "masked_brightness",
+]
 METRICS = {
     "image_level": {"by": ["method", "n"], "measures": MASKING_MEASURES},
     "concept_level": {"by": ["method", "top_n", "tokens"], "measures": MASKING_MEASURES},

@@ -82,6 +82,7 @@ rule pretrained_judge:
         runtime=growing(30),
     params:
         options=lambda wildcards: options(CONFIG.judges[wildcards.judge]),
+        code=code_fingerprint("cortex.judges.pretrained"),
     message:
         "Weights of the pretrained judge {wildcards.judge}"
     shell:

@@ -120,11 +120,11 @@ def test_the_cache_that_a_token_reads_is_that_of_all_before_it(imagenet):
 def test_samples_that_a_shard_throws_away_are_counted():
     """Classes 1, 2, 7 of ten, drawn by all ten classes × 2 indices; shards of 18 hold six indices."""
     counts = Counts(*parse_config(yaml.safe_load(TINY.read_text())))
-    assert counts.drawn() == (2 * 3 + 3 + 2) * 20
+    assert [counts.drawn(split) for split in ("train", "validation", "test")] == [2 * 3 * 20, 3 * 20, 2 * 20]
 
 
 def test_the_papers_batches_throw_nothing_away(imagenet):
-    assert imagenet.drawn() == 1_350_000
+    assert imagenet.drawn("train") == 1_000_000
 
 
 def test_a_shards_size_is_foreseen(tmp_path):

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from cortex.checkpoint import Checkpoint, StoredTensor, open_checkpoint
 from cortex.errors import InputError, shown
 from cortex.files import whole_file
-from cortex.generate.checkpoint import Checkpoint, StoredTensor, open_checkpoint
 from cortex.generate.networks import CONSTANT, empty_networks
 from cortex.generate.project import files_of, read_architecture
 from cortex.progress import progress
