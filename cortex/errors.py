@@ -3,3 +3,8 @@
 
 class InputError(ValueError):
     """Something the user gave is wrong: one line saying what, where (file, key, member) and what is allowed."""
+
+
+def shown(text: str) -> str:
+    """A name out of a file, on one line and not too long, whatever it holds."""
+    return repr(text if len(text) <= 80 else text[:80] + "…")
