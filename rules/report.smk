@@ -328,6 +328,7 @@ rule report:
         runtime=growing(10),
     params:
         judges=JUDGES,
+        trained_judges=TRAINED_JUDGES,
         extractors=EXTRACTORS,
         top_n=SHOWN_TOP_N,
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
@@ -341,6 +342,7 @@ rule report:
         " --extractor-accuracy {input.extractor_accuracy} --judge-accuracy {input.judge_accuracy}"
         " --image-level {input.image_level} --concept-level {input.concept_level}"
         " --codebook-level {input.codebook_level} --comparisons {input.comparisons} --judges {params.judges}"
-        " --judge-histories {input.judge_histories} --extractors {params.extractors} --tokens {input.tokens}"
+        " --judge-histories {input.judge_histories} --trained-judges {params.trained_judges}"
+        " --extractors {params.extractors} --tokens {input.tokens}"
         " --frequency {input.frequency} --top-n {params.top_n} --manifest {input.manifest}"
         " --settings {params.settings:q} {params.generator} &> {log}"

@@ -17,7 +17,7 @@ from cortex.evaluate import codebook_level, concept_level, image_level
 from cortex.report import CAPTIONS, figures, findings, settings_in_words
 from cortex.report.curves import draw_codebook_level, draw_concept_level, draw_masking, draw_training
 from cortex.report.decoded import draw_search
-from cortex.report.html import FIGURES, caption, origin, write_report
+from cortex.report.html import FIGURES, caption, judges_table, origin, write_report
 from cortex.report.pictures import draw_importance, draw_samples, draw_tokens, first_of_classes, mean_patches
 from cortex.shards.read import Sample, read_shard
 from cortex.shards.write import write_shard
@@ -230,6 +230,7 @@ def run(tmp_path_factory, generator_weights):
         **files,
         "figures": sorted(drawn.iterdir()),
         "judges": JUDGES,
+        "trained_judges": JUDGES,
         "judge_histories": histories,
         "extractors": EXTRACTORS,
         "tokens": tokens,
@@ -304,6 +305,13 @@ def test_tables_hold_every_number_of_the_metrics(run, page):
                 elif value is not None:
                     assert value in page.values, (name, column, value)
     assert 0.987654 not in page.values  # single classes are in the file only
+
+
+def test_a_judge_trained_elsewhere_is_shown_without_a_history():
+    accuracy = [{"judge": "b16", "split": "test", "k": 1, "accuracy": 0.75}]
+    seen = [{"judge": "b16", "probability": 0.25, "probability_change": -0.5}]
+    (row,) = judges_table({"b16": []}, accuracy, seen).rows
+    assert [cell.text for cell in row] == ["b16", "–", "–", "75.0\N{NO-BREAK SPACE}%", "0.750"]
 
 
 def test_judges_table_shows_real_accuracy_and_the_unmasked_probability(page):

@@ -115,7 +115,7 @@ def training(
     held_out.set(title="Judges: top-1 on held-out real images", xlabel="epoch")
     for axes in (losses, accuracy, held_out):
         _whole_numbers(axes)
-    for axes in (losses, held_out):
+    for axes in (losses, held_out) if judges else (losses,):
         axes.legend()
     for axes in (accuracy, held_out):
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")

@@ -83,6 +83,7 @@ def write_report(
     codebook_level: Path,
     comparisons: Path,
     judges: list[str],
+    trained_judges: list[str],
     judge_histories: list[Path],
     extractors: list[str],
     tokens: list[Path],
@@ -106,6 +107,7 @@ def write_report(
         codebook_level: codebook-level metrics.
         comparisons: of every method with its baselines.
         judges: names of the judges.
+        trained_judges: those of them that were trained in the run.
         judge_histories: their history.parquet files, in the same order.
         extractors: names of the extractors.
         tokens: their concept-level tokens, in the same order.
@@ -128,7 +130,8 @@ def write_report(
     frequent = token_lists(frequency, None)
     lists = {name: token_lists(path, top_n) for name, path in pairs(extractors, tokens)}
     shards = read_table(manifest).to_pylist()
-    histories = {name: read_table(path).to_pylist() for name, path in pairs(judges, judge_histories)}
+    histories: dict[str, say.Rows] = {name: [] for name in judges}
+    histories |= {name: read_table(path).to_pylist() for name, path in pairs(trained_judges, judge_histories)}
     page = _template().render(
         origin=origin([*metric_files.values(), comparisons, frequency, manifest, *tokens, *judge_histories]),
         written_by=provenance(),
@@ -226,7 +229,8 @@ def judges_table(histories: Mapping[str, say.Rows], accuracy: say.Rows, image_le
     headings = [f"top-{k}, generated ({split})" for split, k in readings]
     table = Table(["judge", "epochs", "top-1, held-out real images", *headings, "label's probability, unmasked"], 1)
     for judge, history in histories.items():
-        cells = [number(history[-1]["epoch"]), share(history[-1]["held_out_top1"])]
+        last = history[-1] if history else {"epoch": None, "held_out_top1": None}  # pretrained
+        cells = [number(last["epoch"]), share(last["held_out_top1"])]
         for group in readings.values():
             cells.append(share(next((row["accuracy"] for row in group if row["judge"] == judge), None)))
         seen = next((row for row in image_level if row["judge"] == judge), None)
