@@ -74,6 +74,9 @@ class Training(Section):
     batch: Annotated[int, Field(ge=2)] = 256
     learning_rate: Rate = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    # null: as published, which on a GPU is float16 for the transformer; float32 for all else
+    precision: Literal["float32", "bfloat16", "float16"] | None = None
+    compile: bool = False
 
 
 class StepTraining(Training):

@@ -70,11 +70,14 @@ def folder(tmp_path):
         ("resnet", "SIGTERM", 7 + 6, 143, 2, 5),  # in validation
         ("transformer", "SIGTERM", 2, 143, 1, 2),
         ("transformer", "SIGKILL", 14 + 5, -9, 3, 0),
+        ("transformer float16", "SIGTERM", 7 + 2, 143, 2, 2),
     ],
 )
 def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, name, signal, call, status, epoch, step):
-    undisturbed = content(*run_training(tmp_path, tiny_data, name, **DROPOUT))
-    stopped = interrupt(arguments_of(folder, tiny_data, name), signal, call)
+    name, *precision = name.split()
+    settings = DROPOUT | {"precision": precision[0] if precision else "float32"}
+    undisturbed = content(*run_training(tmp_path, tiny_data, name, **settings))
+    stopped = interrupt(arguments_of(folder, tiny_data, name, **settings), signal, call)
     assert stopped.returncode == status, stopped.stderr
     state = folder / f"{name}.state"
     assert [path.name for path in folder.iterdir()] == [state.name]
@@ -83,7 +86,7 @@ def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, nam
         assert stopped.stderr.splitlines()[-1] == f"{said}on from there, by {state}"
         assert "Traceback" not in stopped.stderr
     caplog.set_level("INFO")
-    assert content(*run_training(folder, tiny_data, name, **DROPOUT)) == undisturbed
+    assert content(*run_training(folder, tiny_data, name, **settings)) == undisturbed
     assert f"goes on from {state}: epoch {epoch}, after {step} of its steps" in caplog.text
     assert not state.exists()
 
@@ -125,7 +128,7 @@ def anew(tmp_path, folder, data, caplog, **changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"learning_rate": 2e-2}, {"seed": 4}, {"epochs": 2}, {"dropout": 0.1}, {"width": 4}]
+    "changes", [{"learning_rate": 2e-2}, {"seed": 4}, {"epochs": 2}, {"dropout": 0.1}, {"precision": "bfloat16"}]
 )
 def test_state_of_other_settings_is_not_gone_on_from(tmp_path, interrupted, tiny_data, caplog, changes):
     (name,) = changes

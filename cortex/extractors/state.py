@@ -32,6 +32,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     order: torch.Generator  # draws the order of the images of every epoch
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     epoch: int = 1  # the one that goes on
     step: int = 0  # its steps done
     rate: float = 0.0  # the learning rate at its beginning
@@ -43,7 +44,7 @@ class Training:
     best_loss: float = math.inf
 
 
-PARTS = ("model", "optimizer", "schedule")
+PARTS = ("model", "optimizer", "schedule", "scaler")
 VALUES = ("epoch", "step", "rate", "images", "losses", "rows", "best", "best_loss")
 
 
