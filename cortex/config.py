@@ -77,6 +77,7 @@ class Training(Section):
     # null: as published, which on a GPU is float16 for the transformer; float32 for all else
     precision: Literal["float32", "bfloat16", "float16"] | None = None
     compile: bool = False
+    gpus: Count = 1  # processes that share every batch, each on a GPU of its own
 
 
 class StepTraining(Training):
@@ -277,6 +278,11 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
         if label > last:
             yield f"data.classes = {label}: the generator has classes 0 to {last}"
     classes = config.classes(facts)
+    yield from (
+        f"extractors.{name}.gpus = {settings.gpus}: only with device = 'cuda'; it is {config.device!r}"
+        for name, settings in config.extractors.chosen().items()
+        if settings.gpus > 1 and config.device != "cuda"
+    )
     region = config.codebook_search.region
     if region.top + region.height > height or region.left + region.width > width:
         yield (

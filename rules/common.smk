@@ -116,6 +116,11 @@ def network_module(extractor):
     return NETWORKS[extractor][0]
 
 
+def gpus_of(wildcards):
+    """GPUs that share the batches of an extractor's training."""
+    return CONFIG.extractors.chosen()[wildcards.extractor].gpus
+
+
 # The generator's weights: an input where they are the user's, nothing where they are the package's.
 GENERATOR_WEIGHTS = [CONFIG.generator.weights] if CONFIG.generator.weights else []
 

@@ -12,7 +12,7 @@ from cortex.cli import main
 from cortex.errors import InputError
 from cortex.extractors import train
 from cortex.weights import read_weights, write_weights
-from tests.training import SETTINGS, SMALL, run_training
+from tests.training import arguments_of, run_training
 
 # The command, whose process is sent a signal when it looks embeddings up for the n-th time. An epoch of the tiny data
 # does so 7 times: for 5 steps, and for 2 batches of validation.
@@ -34,13 +34,6 @@ train.look_up = counted
 sys.exit(main(sys.argv[1:]))
 """
 DROPOUT = {"dropout": 0.3}
-
-
-def arguments_of(folder, data, name, **changes):
-    """Those of the command that does what run_training does."""
-    files = {"output": folder / f"{name}.safetensors", "history": folder / f"{name}.parquet", "network": name, **data}
-    options = files | SETTINGS | SMALL[name] | DROPOUT | changes
-    return ["train-extractor", *(f"--{option.replace('_', '-')}={value}" for option, value in options.items())]
 
 
 def interrupt(arguments, signal, call):
@@ -94,7 +87,10 @@ def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, nam
 def test_interrupted_again_and_again_it_comes_to_the_same_weights(tmp_path, folder, tiny_data):
     undisturbed = content(*run_training(tmp_path, tiny_data, "transformer", **DROPOUT))
     for signal, call in (("SIGTERM", 3), ("SIGKILL", 3), ("SIGTERM", 1), ("SIGTERM", 7)):
-        assert interrupt(arguments_of(folder, tiny_data, "transformer"), signal, call).returncode in (143, -9)
+        assert interrupt(arguments_of(folder, tiny_data, "transformer", **DROPOUT), signal, call).returncode in (
+            143,
+            -9,
+        )
     assert content(*run_training(folder, tiny_data, "transformer", **DROPOUT)) == undisturbed
 
 
@@ -183,7 +179,7 @@ def test_every_setting_counts(interrupted, tiny_data):
     """An argument that is added to train_extractor is part of what its state is known by."""
     _, metadata = read_weights(interrupted / "cnn.state")
     names = set(train.train_extractor.__annotations__) - {"return", "output", "history"}
-    assert json.loads(metadata["identity"]).keys() == names | {"code", "torch"}
+    assert json.loads(metadata["identity"]).keys() == names | {"code", "torch", "processes"}
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_step(tmp_path, tiny_data, monkeypatch, capsys):

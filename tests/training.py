@@ -41,3 +41,10 @@ def run_training(folder: Path, data: dict[str, Path], name: str, **changes: Any)
     output, history = folder / f"{name}.safetensors", folder / f"{name}.parquet"
     train_extractor(output, history, name, **data, **(SETTINGS | SMALL[name] | changes))
     return output, read_table(history)
+
+
+def arguments_of(folder: Path, data: dict[str, Path], name: str, **changes: Any) -> list[str]:
+    """Those of the command that does what :func:`run_training` does."""
+    files = {"output": folder / f"{name}.safetensors", "history": folder / f"{name}.parquet", "network": name, **data}
+    options = files | SETTINGS | SMALL[name] | changes
+    return ["train-extractor", *(f"--{option.replace('_', '-')}={value}" for option, value in options.items())]

@@ -6,12 +6,10 @@ data, code), and state that belongs to anything else is never gone on from.
 
 import hashlib
 import json
+import logging
 import math
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cortex.errors import InputError
+from cortex.errors import InputError, StoppedError
+from cortex.extractors.parallel import ALONE, Team
 from cortex.fingerprint import code_fingerprint
 from cortex.weights import read_weights, write_weights
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Training:
 
 
 PARTS = ("model", "optimizer", "schedule", "scaler")
-VALUES = ("epoch", "step", "rate", "images", "losses", "rows", "best", "best_loss")
+VALUES = ("epoch", "step", "rate", "images", "rows", "best", "best_loss")
 
 
 def identify(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
@@ -60,68 +61,111 @@ def identify(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
     return identity | {"code": code_fingerprint(*modules), "torch": torch.__version__}
 
 
-def save_state(path: Path, training: Training, identity: dict[str, Any]) -> None:
-    """Write where the training stands, whole or not at all."""
-    state = {name: getattr(training, name).state_dict() for name in PARTS}
-    state |= {name: getattr(training, name) for name in VALUES}
-    state["seconds"] = time.perf_counter() - training.began
-    state["random"] = {"order": training.order.get_state(), "dropout": _random_state(training.losses.device)}
-    tensors: dict[str, Tensor] = {}
+class StateFile:
+    """The file of a training's state. As a context, it makes SIGTERM wait for the next call of :meth:`heed`.
 
-    def keep(value: object) -> dict[str, str]:
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{value!r} cannot be kept")
-        tensors[str(len(tensors))] = value
-        return {"tensor": str(len(tensors) - 1)}
-
-    text = json.dumps(state, default=keep)
-    write_weights(path, tensors, {"identity": json.dumps(identity), "state": text})
-
-
-def resume(path: Path, training: Training, identity: dict[str, Any]) -> str:
-    """Bring a new training to where that at ``path`` stood, if there is one and it is this one; say which it is.
-
-    Raises:
-        InputError: the state is this training's, but damaged.
+    Args:
+        path: safetensors file, there or not.
+        identity: of the training (:func:`identify`).
+        team: the processes of the training; all of them call every method, and the first one writes.
     """
-    if not path.exists():
-        return ""
-    try:
-        tensors, metadata = read_weights(path)
-        found = json.loads(metadata["identity"])
-        others = sorted(name for name in identity.keys() | found.keys() if identity.get(name) != found.get(name))
-    except (InputError, ValueError, LookupError, AttributeError) as error:
-        return f"{path} is no training's state, and the training starts anew: {error}"
-    if others:
-        return f"{path} belongs to a training that differs in {', '.join(others)}; this one starts anew"
-    try:
+
+    def __init__(self, path: Path, identity: dict[str, Any], team: Team = ALONE):
+        self.path, self._identity, self._team = path, identity | {"processes": team.size}, team
+        self._asked = False
+
+    def __enter__(self) -> "StateFile":
+        self._before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_asked", True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def heed(self, training: Training) -> None:
+        """Between two steps: save the state and stop, if SIGTERM came (pre-emption, a time limit, Snakemake's end).
+
+        Raises:
+            StoppedError: it came.
+        """
+        if self._team.any(self._asked):
+            self.save(training)
+            raise StoppedError(
+                f"in epoch {training.epoch}, after {training.step} of its {len(training.losses)} steps; "
+                f"the same command goes on from there, by {self.path}"
+            )
+
+    def save(self, training: Training) -> None:
+        """Write where the training stands, whole or not at all."""
+        device = training.losses.device
+        state = {name: getattr(training, name).state_dict() for name in PARTS}
+        state |= {name: getattr(training, name) for name in VALUES}
+        state["seconds"] = time.perf_counter() - training.began
+        state["losses"] = self._team.total(training.losses)
+        state["order"], state["dropout"] = training.order.get_state(), self._team.gather(_random_state(device))
+        if self._team.rank == 0:
+            tensors: dict[str, Tensor] = {}
+
+            def keep(value: object) -> dict[str, str]:
+                if not isinstance(value, Tensor):
+                    raise TypeError(f"{value!r} cannot be kept")
+                tensors[str(len(tensors))] = value
+                return {"tensor": str(len(tensors) - 1)}
+
+            text = json.dumps(state, default=keep)
+            write_weights(self.path, tensors, {"identity": json.dumps(self._identity), "state": text})
+        self._team.any(False)  # none ends before it is written
+
+    def resume(self, training: Training) -> None:
+        """Bring a new training to where the state stands, if the file is there and the state is this training's.
+
+        Raises:
+            InputError: the state is this training's, but damaged.
+        """
+        if not self.path.exists():
+            return
+        try:
+            tensors, metadata = read_weights(self.path)
+            found = json.loads(metadata["identity"])
+            names = self._identity.keys() | found.keys()
+            others = sorted(name for name in names if self._identity.get(name) != found.get(name))
+        except (InputError, ValueError, LookupError, AttributeError) as error:
+            log.info("%s is no training's state, and the training starts anew: %s", self.path, error)
+            return
+        if others:
+            what = ", ".join(others)
+            log.info("%s belongs to a training that differs in %s; this one starts anew", self.path, what)
+            return
+        try:
+            self._restore(training, tensors, metadata["state"])
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            raise InputError(f"{self.path}: damaged; delete it, and the training starts anew: {error!r}") from None
+        log.info("goes on from %s: epoch %d, after %d of its steps", self.path, training.epoch, training.step)
+
+    def _restore(self, training: Training, tensors: dict[str, Tensor], text: str) -> None:
+        device = training.losses.device
         state = json.loads(
-            metadata["state"],
-            object_hook=lambda part: tensors[part["tensor"]] if part.keys() == {"tensor"} else part,
+            text, object_hook=lambda part: tensors[part["tensor"]] if part.keys() == {"tensor"} else part
         )
-        _restore(training, state)
-    except (ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged; delete it, and the training starts anew: {error!r}") from None
-    return f"goes on from {path}: epoch {training.epoch}, after {training.step} of its steps"
+        moments = state["optimizer"]["state"]
+        state["optimizer"]["state"] = {int(index): moment for index, moment in moments.items()}  # JSON made them text
+        for name in PARTS:
+            getattr(training, name).load_state_dict(state[name])
+        # Moments lie in memory as their weights do, channels last: another order would add up in another order.
+        for weight, moment in training.optimizer.state.items():
+            for name, value in moment.items():
+                if value.shape == weight.shape:
+                    moment[name] = torch.empty_like(weight, requires_grad=False).copy_(value)
+        for name in VALUES:
+            setattr(training, name, state[name])
+        training.began = time.perf_counter() - state["seconds"]
+        training.images = state["images"].to(device)
+        training.losses = state["losses"].to(device) * (self._team.rank == 0)  # those of all: one has them
+        training.order.set_state(state["order"])
+        _set_random_state(state["dropout"][self._team.rank], device)
 
-
-def _restore(training: Training, state: dict[str, Any]) -> None:
-    device = training.losses.device
-    moments = state["optimizer"]["state"]
-    state["optimizer"]["state"] = {int(index): moment for index, moment in moments.items()}  # JSON made them text
-    for name in PARTS:
-        getattr(training, name).load_state_dict(state[name])
-    # Moments lie in memory as their weights do, channels last: another order would add up in another order.
-    for weight, moment in training.optimizer.state.items():
-        for name, value in moment.items():
-            if value.shape == weight.shape:
-                moment[name] = torch.empty_like(weight, requires_grad=False).copy_(value)
-    for name in VALUES:
-        setattr(training, name, state[name])
-    training.began = time.perf_counter() - state["seconds"]
-    training.images, training.losses = training.images.to(device), training.losses.to(device)
-    training.order.set_state(state["random"]["order"])
-    _set_random_state(state["random"]["dropout"], device)
+    def remove(self) -> None:
+        """The training is done."""
+        self.path.unlink(missing_ok=True)
 
 
 def _random_state(device: torch.device) -> Tensor:
@@ -133,14 +177,3 @@ def _set_random_state(state: Tensor, device: torch.device) -> None:
         torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)
-
-
-@contextmanager
-def asked_to_stop() -> Iterator[threading.Event]:
-    """Within it, SIGTERM (pre-emption, a time limit, Snakemake's end) sets the event and does nothing else."""
-    asked = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, before)

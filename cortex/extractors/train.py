@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cortex.device import choose_device, place
-from cortex.errors import InputError, StoppedError
+from cortex.errors import InputError
 from cortex.extractors import NETWORKS
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import NetworkName, build_extractor, save_extractor
-from cortex.extractors.state import Training, asked_to_stop, identify, resume, save_state
+from cortex.extractors.parallel import ALONE, Team, join_team
+from cortex.extractors.state import StateFile, Training, identify
 from cortex.progress import progress
 from cortex.shards.pack import read_packed
 from cortex.tables import write_table
@@ -115,6 +116,7 @@ def train_extractor(
     settings: dict[str, Any] = {"channels": code_vectors.shape[1], "classes": classes, "grid": grid, "width": width}
     optional = {"hidden": hidden, "dropout": dropout, "layers": layers, "heads": heads, "mlp": mlp}
     settings |= {name: value for name, value in optional.items() if value is not None}
+    identity = identify(given | {"precision": precision, "device": on.type}, __name__, NETWORKS[network][0])
 
     torch.manual_seed(seed)
     model = place(build_extractor(network, **settings), on)
@@ -131,30 +133,20 @@ def train_extractor(
     order = torch.Generator().manual_seed(seed)
     scaler = torch.amp.GradScaler(on.type, enabled=precision == "float16")
     training = Training(model, optimizer, schedule, order, scaler, losses=torch.zeros(steps, device=on))
-    read = partial(classify, torch.compile(model) if compile else model, code_vectors, precision=precision)
 
-    state = output.with_suffix(".state")
-    identity = identify(
-        given | {"precision": precision, "device": on.type}, "cortex.extractors.train", NETWORKS[network][0]
-    )
-    if told := resume(state, training, identity):
-        log.info("training %s: %s", network, told)
-    with asked_to_stop() as asked:
-
-        def heed() -> None:
-            if asked.is_set():
-                save_state(state, training, identity)
-                raise StoppedError(
-                    f"in epoch {training.epoch}, after {training.step} of its {steps} steps; "
-                    f"the same command goes on from there, by {state}"
-                )
-
-        for _ in progress(left := range(training.epoch, epochs + 1), len(left), f"training {network}", "epoch"):
-            run_epoch(training, read, *data, batch=batch, heed=heed)
-            save_state(state, training, identity)
-    save_extractor(output, network, settings, training.best)
-    write_table(history, pa.Table.from_pylist(training.rows, HISTORY))
-    state.unlink(missing_ok=True)
+    team = join_team(on)
+    with StateFile(output.with_suffix(".state"), identity, team) as state:
+        shared = team.share(model, seed)
+        read = partial(classify, torch.compile(shared) if compile else shared, code_vectors, precision=precision)
+        state.resume(training)
+        left = range(training.epoch, epochs + 1)
+        for _ in progress(left, len(left), f"training {network}", "epoch") if team.rank == 0 else left:
+            run_epoch(training, read, *data, batch=batch, team=team, heed=partial(state.heed, training))
+            state.save(training)
+        if team.rank == 0:
+            save_extractor(output, network, settings, training.best)
+            write_table(history, pa.Table.from_pylist(training.rows, HISTORY))
+            state.remove()
 
 
 def classify(network: Network, codebook: Tensor, grids: Tensor, precision: Precision = "float32") -> Tensor:
@@ -170,12 +162,13 @@ def run_epoch(
     validation: Data,
     *,
     batch: int,
+    team: Team = ALONE,
     heed: Callable[[], None] = lambda: None,
 ) -> None:
     """Train for an epoch, or for the rest of one; validate; add a row to the history, and keep the best weights."""
-    train_loss = train_epoch(training, read, *train, batch=batch, heed=heed)
+    train_loss = train_epoch(training, read, *train, batch=batch, team=team, heed=heed)
     training.model.eval()
-    val_loss, val_top1 = validate(read, *validation, batch=batch, heed=heed)
+    val_loss, val_top1 = validate(read, *validation, batch=batch, team=team, heed=heed)
     if not math.isfinite(val_loss):
         raise InputError(f"the validation loss is {val_loss} after epoch {training.epoch}; try a lower learning rate")
     if val_loss < training.best_loss:
@@ -205,6 +198,7 @@ def train_epoch(
     labels: Tensor,
     *,
     batch: int,
+    team: Team = ALONE,
     heed: Callable[[], None] = lambda: None,
 ) -> float:
     """One pass over grids ``[N, h, w]`` and labels ``[N]`` in a new order, or the rest of one; the mean loss, in nats.
@@ -215,7 +209,8 @@ def train_epoch(
         training: is brought from step to step.
         read: gives logits float32 ``[B, classes]`` of grids ``[B, h, w]``, by ``training.model``.
         grids, labels: the training data, on the device.
-        batch: images a step.
+        batch: images a step, of all processes together.
+        team: the processes, each of which takes its part of every batch.
         heed: called after every step; may raise to stop.
     """
     training.model.train()
@@ -225,38 +220,46 @@ def train_epoch(
         training.losses = torch.zeros(steps, device=grids.device)
         training.rate = float(training.schedule.get_last_lr()[0])
     for rows in training.images.split(batch)[training.step : steps]:
-        loss = F.cross_entropy(read(grids[rows]), labels[rows], reduction="sum")
+        own = team.part(rows)
+        loss = F.cross_entropy(read(grids[own]), labels[own], reduction="sum")
         training.optimizer.zero_grad(set_to_none=True)
-        training.scaler.scale(loss / len(rows)).backward()
+        training.scaler.scale(loss * team.size / len(rows)).backward()  # gradients are averaged over processes
         training.scaler.step(training.optimizer)
         training.scaler.update()
         training.schedule.step()
         training.losses[training.step] = loss.detach()
         training.step += 1
         heed()
-    wrong = ~training.losses.isfinite()
+    losses = team.total(training.losses)
+    wrong = ~losses.isfinite()
     if wrong.any():
         step = int(wrong.int().argmax())
         raise InputError(
-            f"the loss is {training.losses[step].item()} in epoch {training.epoch} at step {step + 1} of {steps}; "
+            f"the loss is {losses[step].item()} in epoch {training.epoch} at step {step + 1} of {steps}; "
             "try a lower learning rate"
         )
-    return float(training.losses.sum()) / min(len(grids), steps * batch)
+    return float(losses.sum()) / min(len(grids), steps * batch)
 
 
 @torch.inference_mode()
 def validate(
-    read: Classify, grids: Tensor, labels: Tensor, *, batch: int, heed: Callable[[], None] = lambda: None
+    read: Classify,
+    grids: Tensor,
+    labels: Tensor,
+    *,
+    batch: int,
+    team: Team = ALONE,
+    heed: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats) and top-1 accuracy (0..1) over grids ``[N, h, w]``, by a network in eval mode."""
     loss = torch.zeros((), device=grids.device)
     right = torch.zeros((), device=grids.device)
-    for part, truth in zip(grids.split(batch), labels.split(batch), strict=True):
+    for part, truth in zip(map(team.part, grids.split(batch)), map(team.part, labels.split(batch)), strict=True):
         logits = read(part)
         loss += F.cross_entropy(logits, truth, reduction="sum")
         right += (logits.argmax(1) == truth).sum()
         heed()
-    return loss.item() / len(grids), right.item() / len(grids)
+    return team.total(loss).item() / len(grids), team.total(right).item() / len(grids)
 
 
 def warm_up_then_cosine(
