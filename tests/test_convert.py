@@ -23,11 +23,11 @@ from taming.modules.transformer.mingpt import GPT
 from taming.modules.vqvae.quantize import VectorQuantizer
 from torch import nn
 
+from cortex import checkpoint
+from cortex.checkpoint import PickleMachine, open_checkpoint, read_state
 from cortex.cli import main
 from cortex.errors import InputError
 from cortex.extractors.codebook import export_codebook, load_codebook
-from cortex.generate import checkpoint
-from cortex.generate.checkpoint import PickleMachine, open_checkpoint
 from cortex.generate.convert import convert_generator, read_architecture
 from cortex.generate.facts import generator_facts
 from cortex.generate.generator import load_generator
@@ -661,6 +661,23 @@ def test_what_is_no_checkpoint_says_so(tmp_path, content, told):
     (tmp_path / "last.ckpt").write_bytes(content)
     with pytest.raises(InputError, match=told):
         read_all(tmp_path / "last.ckpt")
+
+
+@FORMATS
+def test_a_plain_state_dict_is_read_into_memory(tmp_path, zipped):
+    state = {"a": torch.arange(6.0).view(2, 3).T, "b": torch.tensor(7), "none": torch.empty(0, 4)}
+    torch.save(state, tmp_path / "state.pth", _use_new_zipfile_serialization=zipped)
+    found = read_state(tmp_path / "state.pth")
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=0)
+
+
+def test_a_thousand_names_of_one_storage_are_refused(tmp_path):
+    weight = torch.zeros(100_000)
+    torch.save({f"w{index}": weight for index in range(1000)}, tmp_path / "bomb.pth")
+    with pytest.raises(InputError, match=r"bomb\.pth: .* more than twice the file"):
+        read_state(tmp_path / "bomb.pth")
 
 
 def test_missing_files_and_folders_are_told(tmp_path):

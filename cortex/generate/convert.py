@@ -19,9 +19,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from taming.modules.transformer.mingpt import GPT
 from torch import nn
 
+from cortex.checkpoint import Checkpoint, StoredTensor, open_checkpoint, shown
 from cortex.errors import InputError
 from cortex.files import whole_file
-from cortex.generate.checkpoint import Checkpoint, StoredTensor, open_checkpoint, shown
 from cortex.generate.generator import CONSTANT
 from cortex.generate.vqgan import VQGAN
 from cortex.progress import progress

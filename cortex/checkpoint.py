@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cortex.errors import InputError
 
@@ -290,7 +291,7 @@ OPCODES = {
 
 
 class Checkpoint:
-    """An open checkpoint: ``tensors`` by their names in its ``state_dict``, and the bytes of each."""
+    """An open checkpoint: ``tensors`` by their names in its ``state_dict``, or in itself, and the bytes of each."""
 
     def __init__(self, path: Path, file: "_File"):
         self._path, self._file = path, file
@@ -302,10 +303,11 @@ class Checkpoint:
                 content, self._place = _read_legacy(file)
             else:
                 raise ValueError("it is neither a zip nor a pickle, as torch.save writes them")
-            state = content.get("state_dict") if isinstance(content, dict) else None
-            if not isinstance(state, dict):
-                raise ValueError("it has no 'state_dict'")
-        self.tensors = {name: value for name, value in state.items() if isinstance(value, StoredTensor)}
+            state = content.get("state_dict", content) if isinstance(content, dict) else None
+            tensors = state.items() if isinstance(state, dict) else ()
+            self.tensors = {name: value for name, value in tensors if isinstance(value, StoredTensor)}
+            if not self.tensors:
+                raise ValueError("it has no 'state_dict' with tensors, and is none itself")
         self._whole: set[str] = set()  # keys of the storages whose checksum was found right
 
     def chunks(self, tensor: StoredTensor) -> Iterator[bytes]:
@@ -339,7 +341,7 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
     """Open a checkpoint to read its tensors.
 
     Raises:
-        InputError: the file is missing, damaged, or not a checkpoint with a ``state_dict``.
+        InputError: the file is missing, damaged, or neither a ``state_dict`` nor a checkpoint with one.
     """
     try:
         file = _File(path)
@@ -347,6 +349,27 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
         raise InputError(f"{path}: {error.strerror}") from None
     with file:
         yield Checkpoint(path, file)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint by name, in memory.
+
+    Raises:
+        InputError: the file is missing, damaged, or neither a ``state_dict`` nor a checkpoint with one.
+    """
+    with open_checkpoint(path) as opened:
+        described = opened.tensors.values()
+        # Weights may be tied, two names of one storage; a million names of one would be a bomb.
+        if sum(tensor.elements * tensor.storage.dtype.itemsize for tensor in described) > 2 * path.stat().st_size:
+            raise InputError(f"{path}: not a whole checkpoint: its tensors are more than twice the file")
+        return {name: _in_memory(tensor, opened) for name, tensor in opened.tensors.items()}
+
+
+def _in_memory(tensor: StoredTensor, opened: Checkpoint) -> Tensor:
+    content = bytearray().join(opened.chunks(tensor))
+    if not content:
+        return torch.empty(tensor.shape, dtype=tensor.storage.dtype)
+    return torch.frombuffer(content, dtype=tensor.storage.dtype).view(tensor.shape)
 
 
 @contextmanager
