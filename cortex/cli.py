@@ -20,6 +20,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "train": {
         "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
+        "import-extractor": ("cortex.extractors.released:import_extractor", "convert an extractor of the authors"),
         "train-judge": ("cortex.judges.train:train_judge", "train a judge on real digits"),
     },
     "explain": {
