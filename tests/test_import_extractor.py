@@ -74,9 +74,7 @@ def test_what_does_not_fit_is_listed(tmp_path, changes, told):
 
 def test_another_network_or_grid_or_number_of_heads_is_told(tmp_path):
     released(tmp_path / "cnn.pth", "cnn")
-    with pytest.raises(
-        InputError, match=r"no weights of a resnet: 108 missing weights: layer1.0.bn1.bias, .*; 63 unexpected"
-    ):
+    with pytest.raises(InputError, match=r"no weights of a resnet: 108 missing .*; 63 unexpected weights: bn1"):
         import_extractor(tmp_path / "m", "resnet", tmp_path / "cnn.pth")
     with pytest.raises(InputError, match=r"fc1.weight \(16, 48\) for \(16, 128\)"):
         import_extractor(tmp_path / "m", "cnn", tmp_path / "cnn.pth")

@@ -1,9 +1,13 @@
 """An interrupted training goes on to the same weights, and never from another training's state."""
 
 import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from cortex.cli import main
 from cortex.errors import InputError
 from cortex.extractors import train
 from cortex.weights import read_weights, write_weights
+from tests.pipeline import change_config, snakemake
 from tests.training import arguments_of, run_training
 
 # The command, whose process is sent a signal when it looks embeddings up for the n-th time. An epoch of the tiny data
@@ -36,8 +41,8 @@ sys.exit(main(sys.argv[1:]))
 DROPOUT = {"dropout": 0.3}
 
 
-def interrupt(arguments, signal, call):
-    script = INTERRUPTED.format(signal=signal, call=call)
+def interrupt(arguments, sent, call):
+    script = INTERRUPTED.format(signal=sent, call=call)
     return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
 
 
@@ -56,7 +61,7 @@ def folder(tmp_path):
 # The call at which the signal comes, and where the training stood: the state of SIGTERM is that of the step that was
 # being computed, of SIGKILL that of the last whole epoch.
 @pytest.mark.parametrize(
-    ("name", "signal", "call", "status", "epoch", "step"),
+    ("name", "sent", "call", "status", "epoch", "step"),
     [
         ("cnn", "SIGTERM", 7 + 3, 143, 2, 3),
         ("cnn", "SIGKILL", 7 + 3, -9, 2, 0),
@@ -66,15 +71,15 @@ def folder(tmp_path):
         ("transformer float16", "SIGTERM", 7 + 2, 143, 2, 2),
     ],
 )
-def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, name, signal, call, status, epoch, step):
+def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, name, sent, call, status, epoch, step):
     name, *precision = name.split()
     settings = DROPOUT | {"precision": precision[0] if precision else "float32"}
     undisturbed = content(*run_training(tmp_path, tiny_data, name, **settings))
-    stopped = interrupt(arguments_of(folder, tiny_data, name, **settings), signal, call)
+    stopped = interrupt(arguments_of(folder, tiny_data, name, **settings), sent, call)
     assert stopped.returncode == status, stopped.stderr
     state = folder / f"{name}.state"
     assert [path.name for path in folder.iterdir()] == [state.name]
-    if signal == "SIGTERM":
+    if sent == "SIGTERM":
         said = f"cortex train-extractor: stopped: in epoch {epoch}, after {step} of its 5 steps; the same command goes "
         assert stopped.stderr.splitlines()[-1] == f"{said}on from there, by {state}"
         assert "Traceback" not in stopped.stderr
@@ -86,11 +91,9 @@ def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, nam
 
 def test_interrupted_again_and_again_it_comes_to_the_same_weights(tmp_path, folder, tiny_data):
     undisturbed = content(*run_training(tmp_path, tiny_data, "transformer", **DROPOUT))
-    for signal, call in (("SIGTERM", 3), ("SIGKILL", 3), ("SIGTERM", 1), ("SIGTERM", 7)):
-        assert interrupt(arguments_of(folder, tiny_data, "transformer", **DROPOUT), signal, call).returncode in (
-            143,
-            -9,
-        )
+    arguments = arguments_of(folder, tiny_data, "transformer", **DROPOUT)
+    for name, call in (("SIGTERM", 3), ("SIGKILL", 3), ("SIGTERM", 7)):
+        assert interrupt(arguments, name, call).returncode in (143, -9)
     assert content(*run_training(folder, tiny_data, "transformer", **DROPOUT)) == undisturbed
 
 
@@ -194,3 +197,35 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step(tmp_path, tiny_data, mo
     assert main(arguments_of(tmp_path, tiny_data, "cnn")) == 1
     errors = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"cortex train-extractor: error: the loss is nan in epoch 2 at step 4 of 5; try .*", errors[-1])
+
+
+@pytest.mark.slow
+def test_a_pre_empted_job_of_the_workflow_goes_on(tiny_run, tmp_path):
+    """SIGTERM to Snakemake and all of its jobs, as SLURM sends it; then a plain rerun."""
+    model = "results/tiny/extractors/cnn/model.safetensors"
+    folders = tmp_path / "undisturbed", tmp_path / "pre-empted"
+    for folder in folders:
+        shutil.copytree(tiny_run, folder, symlinks=True)
+        change_config(folder / "tests" / "tiny.yaml", {"extractors": {"cnn": {"epochs": 60, "batch": 2}}})
+    undisturbed, folder = folders
+    assert snakemake(undisturbed, model).returncode == 0
+
+    written = folder / "results" / "tiny" / "logs" / "train_extractor" / "cnn.log"
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "tests/tiny.yaml", "--", model]
+    with open(tmp_path / "said.txt", "w") as said:
+        run = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, start_new_session=True)
+    while "epoch 9: " not in (written.read_text() if written.exists() else ""):
+        assert run.poll() is None, (tmp_path / "said.txt").read_text()
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGTERM)
+    assert run.wait(timeout=60) != 0
+    while "stopped: in epoch" not in written.read_text():
+        time.sleep(0.01)
+    epoch, step = re.search(r"stopped: in epoch (\d+), after (\d+) of its 18 steps", written.read_text()).groups()
+    assert not (folder / model).exists() and (folder / model).with_suffix(".state").exists()
+
+    done = snakemake(folder, model)
+    assert done.returncode == 0, done.stderr
+    assert f"model.state: epoch {epoch}, after {step} of its steps" in written.read_text()
+    assert (folder / model).read_bytes() == (undisturbed / model).read_bytes()
+    assert not (folder / model).with_suffix(".state").exists()
