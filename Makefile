@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test test-slurm lint clean
+.PHONY: run test test-slurm bench lint clean
 
 run: .venv/run
 	$(BIN)/snakemake --cores all
@@ -15,6 +15,10 @@ test: .venv/dev lint
 # The workflow through sbatch, on a SLURM that the tests start: needs root, and Debian's slurm-wlm and munge.
 test-slurm: .venv/dev
 	$(BIN)/python -m pytest tests/test_slurm.py
+
+# How fast the hot paths are, beside straightforward formulations timed in the same run: some minutes.
+bench: .venv/dev
+	$(BIN)/python -m tests.bench
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "train-generator": ("cortex.generate.train:train_generator", "train the embedded digits generator"),
         "convert-generator": ("cortex.generate.convert:convert_generator", "convert a taming-transformers folder"),
         "generate-shard": ("cortex.generate.shard:generate_shard", "draw one shard of synthetic images"),
+        "import": ("cortex.generate.import_split:import_split", "make a split's shards of grids from elsewhere"),
         "manifest": ("cortex.shards.manifest:write_manifest", "list shards with their checksums"),
         "pack-grids": ("cortex.shards.pack:pack_grids", "pack a split's grids into one array"),
         "export-codebook": ("cortex.extractors.codebook:export_codebook", "write the generator's codebook"),
@@ -22,6 +23,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
         "import-extractor": ("cortex.extractors.released:import_extractor", "convert an extractor of the authors"),
         "train-judge": ("cortex.judges.train:train_judge", "train a judge on real digits"),
+        "pretrained-judge": ("cortex.judges.pretrained:pretrained_judge", "a judge that others trained on ImageNet"),
     },
     "explain": {
         "importance": ("cortex.explain.importance:explain_shard", "token importance of a shard's images"),
@@ -40,6 +42,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "codebook-level": ("cortex.evaluate.codebook_level:judge_search", "judge what the codebook search found"),
         "accuracy": ("cortex.evaluate.metrics:accuracy_at", "top-k accuracy of extractors or judges"),
         "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
+        "comparisons": ("cortex.evaluate.comparisons:compare_all", "compare every method with its baselines"),
     },
     "report": {
         "draw-samples": ("cortex.report.pictures:draw_samples", "draw images of every class"),

@@ -5,6 +5,7 @@ The defaults are those of the paper (METHOD.md); ``config.yaml`` states what the
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import GenericAlias, UnionType
@@ -63,10 +64,51 @@ class PerClass(Section):
     test: Count = 50
 
 
+class Images(Section):
+    """How shards keep images: the judges look at the test split's, the report alone at the others'."""
+
+    train: Literal["png", "jpeg", "webp", "none"] = "png"
+    validation: Literal["png", "jpeg", "webp", "none"] = "png"
+    test: Literal["png", "jpeg", "webp"] = "png"
+
+
+class ImportedSplit(Section):
+    """Labels and grids that others made: ``.csv``, ``.parquet``, or ``.npy`` with a ``.npy`` of labels."""
+
+    source: Annotated[str, Field(pattern=r"\.(csv|parquet|npy)$")]
+    labels: Annotated[str, Field(pattern=r"\.npy$")] | None = None
+    embeddings: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ImportedSplit":
+        if self.source.endswith(".npy") != (self.labels is not None):
+            raise WrongValueError("labels", self.labels, "goes with a source that is .npy, and with no other")
+        if self.embeddings is not None and not self.source.endswith(".csv"):
+            raise WrongValueError(
+                "embeddings", self.embeddings, "goes with a source that is .csv, and with nothing else"
+            )
+        return self
+
+
+class Imports(Section):
+    """The splits that are imported instead of drawn."""
+
+    train: ImportedSplit | None = None
+    validation: ImportedSplit | None = None
+    test: ImportedSplit | None = None
+
+    def chosen(self) -> dict[str, ImportedSplit]:
+        """The imported splits by name."""
+        return {split: imported for split, imported in self if imported is not None}
+
+
 class Data(Section):
     classes: Annotated[list[Class], Field(min_length=2), AfterValidator(_distinct)] | None = None
     per_class: PerClass = PerClass()
     shard_size: Count = 10_000
+    images: Images = Images()
+    imports: Imports = Imports()
+    image_quality: Annotated[int, Field(ge=1, le=100)] = 95
 
 
 class Training(Section):
@@ -277,6 +319,7 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     for label in config.data.classes or ():
         if label > last:
             yield f"data.classes = {label}: the generator has classes 0 to {last}"
+    yield from _missing_imports(config)
     classes = config.classes(facts)
     yield from (
         f"extractors.{name}.gpus = {settings.gpus}: only with device = 'cuda'; it is {config.device!r}"
@@ -310,6 +353,14 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     for top_n in config.evaluation.concept_level.top_n:
         if top_n not in config.concept_tokens.top_n:
             yield f"evaluation.concept_level.top_n = {top_n}: allowed: those of concept_tokens.top_n"
+
+
+def _missing_imports(config: Config) -> Iterator[str]:
+    for split, imported in config.data.imports.chosen().items():
+        for key, path in imported:
+            kind, there = ("folder", os.path.isdir) if key == "embeddings" else ("file", os.path.isfile)
+            if path is not None and not there(path):
+                yield f"data.imports.{split}.{key} = {_shown(path)}: no such {kind}"
 
 
 def _one_line(error: ValidationError) -> str:

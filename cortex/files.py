@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,13 @@ def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on any error.
 
     The file is flushed to the disk before it is renamed, so a crash leaves either the old file, none, or the
-    whole new one under the final name.
+    whole new one under the final name. What a writer of this file that was killed had left is removed; one that is
+    still at it fails.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -25,5 +29,9 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_UMASK)  # some writers (safetensors) make files that only their owner can read
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # a write's error names no file
     finally:
         temporary.unlink(missing_ok=True)

@@ -11,9 +11,16 @@ from cortex.files import whole_file
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write named tensors and string metadata to a safetensors file, whole or not at all."""
+    """Write named tensors and string metadata to a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     with whole_file(path) as temporary:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
+        try:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
+        except SafetensorError as error:  # a full disk, for one
+            raise OSError(f"{path}: {error}") from None
 
 
 def read_weights(path: Path, only: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -29,6 +29,7 @@ EXTRACTORS = list(CONFIG.extractors.chosen())
 JUDGES = sorted(CONFIG.judges)
 READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
+IMPORTS = CONFIG.data.imports.chosen()
 
 # What every output says of its origin. No parameter of a rule: a new commit makes nothing run again.
 if workflow.is_main_process or VARIABLE not in os.environ:
@@ -111,6 +112,12 @@ def stretch_of(split, shard):
     return {"first": first, "last": min(first + CONFIG.data.shard_size, samples_in(split))}
 
 
+def image_options(split):
+    """How a split's shards keep images, as command-line options."""
+    name = getattr(CONFIG.data.images, split)
+    return options({"images": name, "quality": CONFIG.data.image_quality if name in ("jpeg", "webp") else None})
+
+
 def network_module(extractor):
     """The module of an extractor's network: its code is part of what a result was computed by."""
     return NETWORKS[extractor][0]
@@ -124,7 +131,14 @@ def gpus_of(wildcards):
 # The generator's weights: an input where they are the user's, nothing where they are the package's.
 GENERATOR_WEIGHTS = [CONFIG.generator.weights] if CONFIG.generator.weights else []
 
-MASKING_MEASURES = ["probability", "probability_change", "logit", "logit_change", "masked_fraction"]
+MASKING_MEASURES = [
+    "probability",
+    "probability_change",
+    "logit",
+    "logit_change",
+    "masked_fraction",
+    "masked_brightness",
+]
 METRICS = {
     "image_level": {"by": ["method", "n"], "measures": MASKING_MEASURES},
     "concept_level": {"by": ["method", "top_n", "tokens"], "measures": MASKING_MEASURES},

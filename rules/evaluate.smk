@@ -1,4 +1,4 @@
-# Evaluate: rows per image first, then the metrics, which are means of them.
+# Evaluate: rows per image first, then the metrics, which are means of them, and comparisons with the baselines.
 
 
 rule extractor_accuracy:
@@ -231,8 +231,39 @@ rule judged_metrics:
         " --judges {params.judges} --by {params.by} --measures {params.measures} &> {log}"
 
 
+rule comparisons:
+    input:
+        rows=[path for level in METRICS for path, _, _ in evaluations(level)],
+    output:
+        comparisons=f"{RUN}/metrics/comparisons.parquet",
+    log:
+        f"{RUN}/logs/metrics/comparisons.log",
+    benchmark:
+        f"{RUN}/benchmarks/metrics/comparisons.tsv"
+    group:
+        "metrics"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000, 8),
+        runtime=growing(20, 0.5),
+    params:
+        levels=[level for level in METRICS for _ in evaluations(level)],
+        extractors=[extractor for level in METRICS for _, extractor, _ in evaluations(level)],
+        judges=[judge for level in METRICS for _, _, judge in evaluations(level)],
+        seed=CONFIG.seed,
+        code=code_fingerprint("cortex.evaluate.comparisons"),
+    message:
+        "Comparisons with the baselines: differences, intervals, tests"
+    shell:
+        "python -m cortex comparisons --output {output.comparisons} --tables {input.rows} --levels {params.levels}"
+        " --extractors {params.extractors} --judges {params.judges} --seed {params.seed} &> {log}"
+
+
 rule metrics:
     input:
+        rules.comparisons.output,
         extractor_accuracy=f"{RUN}/metrics/extractor_accuracy.parquet",
         judge_accuracy=f"{RUN}/metrics/judge_accuracy.parquet",
         image_level=f"{RUN}/metrics/image_level.parquet",

@@ -3,7 +3,7 @@
 
 rule importance:
     input:
-        shard=rules.generate_shard.output.tar,
+        shard=f"{RUN}/data/{{split}}/{{shard}}.tar",
         extractor=rules.train_extractor.output.model,
         codebook=rules.export_codebook.output.codebook,
     output:

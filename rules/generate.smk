@@ -34,6 +34,8 @@ rule generate_shard:
         f"{RUN}/logs/generate_shard/{{split}}/{{shard}}.log",
     benchmark:
         f"{RUN}/benchmarks/generate_shard/{{split}}/{{shard}}.tsv"
+    wildcard_constraints:
+        split="|".join(split for split in SPLITS if split not in IMPORTS) or "none",
     conda:
         "../envs/cortex.yaml"
     threads: 1
@@ -55,12 +57,59 @@ rule generate_shard:
                 "generator": CONFIG.generator.weights,
             }
         ),
+        images=lambda wildcards: image_options(wildcards.split),
         code=code_fingerprint("cortex.generate.shard"),
     message:
         "Drawing shard {wildcards.shard} of the {wildcards.split} split"
     shell:
         "python -m cortex generate-shard --output {output.tar} --split {wildcards.split} {params.samples}"
-        " {params.options} &> {log}"
+        " {params.options} {params.images} &> {log}"
+
+
+# A split that others made: all its shards at once, in the source's order.
+for split, imported in IMPORTS.items():
+
+    rule:
+        name:
+            f"import_{split}"
+        input:
+            GENERATOR_WEIGHTS,
+            [imported.labels] if imported.labels else [],
+            source=imported.source,
+        output:
+            shard_paths(split),
+        log:
+            f"{RUN}/logs/import/{split}.log",
+        benchmark:
+            f"{RUN}/benchmarks/import/{split}.tsv"
+        conda:
+            "../envs/cortex.yaml"
+        threads: 1
+        resources:
+            mem_mb=growing(4000, 2.5, of=max),
+            runtime=growing(240, 0.5),
+            gpu=GPUS,
+        params:
+            folder=f"{RUN}/data/{split}",
+            split=split,
+            options=options(
+                {
+                    "labels": imported.labels,
+                    "embeddings": imported.embeddings,
+                    "classes": CLASSES,
+                    "per_class": getattr(CONFIG.data.per_class, split),
+                    "shard_size": CONFIG.data.shard_size,
+                    "generator": CONFIG.generator.weights,
+                }
+            ),
+            images=image_options(split),
+            device=CONFIG.device,
+            code=code_fingerprint("cortex.generate.import_split"),
+        message:
+            "Importing the {params.split} split from {input.source}"
+        shell:
+            "python -m cortex import --output {params.folder} --split {params.split} --source {input.source:q}"
+            " {params.options} {params.images} --device {params.device} &> {log}"
 
 
 rule manifest:

@@ -10,6 +10,9 @@ report: "../cortex/report/captions/workflow.rst"
 # The concept-level tokens to look at: the middle one of the top_n that are evaluated.
 SHOWN_TOP_N = CONFIG.evaluation.concept_level.top_n[len(CONFIG.evaluation.concept_level.top_n) // 2]
 
+# What a token looks like is drawn from train images, or from others where those are not kept.
+SPLIT_WITH_IMAGES = next(split for split in SPLITS if getattr(CONFIG.data.images, split) != "none")
+
 
 rule draw_samples:
     input:
@@ -25,12 +28,14 @@ rule draw_samples:
         f"{RUN}/logs/draw_samples.log",
     benchmark:
         f"{RUN}/benchmarks/draw_samples.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=growing(1000),
+        runtime=growing(20, 0.005),
     params:
         code=code_fingerprint("cortex.report.pictures"),
     message:
@@ -54,12 +59,14 @@ rule draw_training:
         f"{RUN}/logs/draw_training.log",
     benchmark:
         f"{RUN}/benchmarks/draw_training.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         extractors=EXTRACTORS,
         judges=JUDGES,
@@ -87,12 +94,14 @@ rule draw_importance:
         f"{RUN}/logs/draw_importance.log",
     benchmark:
         f"{RUN}/benchmarks/draw_importance.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 4, of=max),
+        runtime=growing(10, 0.005),
     params:
         extractors=EXTRACTORS,
         code=code_fingerprint("cortex.report.pictures"),
@@ -105,7 +114,7 @@ rule draw_importance:
 
 rule draw_tokens:
     input:
-        shard=shard_paths("train")[0],
+        shard=shard_paths(SPLIT_WITH_IMAGES)[0],
         tokens=expand(rules.concept_tokens.output.tokens, extractor=EXTRACTORS),
         frequency=rules.frequent_tokens.output.tokens,
     output:
@@ -119,12 +128,14 @@ rule draw_tokens:
         f"{RUN}/logs/draw_tokens.log",
     benchmark:
         f"{RUN}/benchmarks/draw_tokens.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=growing(2000, 4, of=max),
+        runtime=growing(20, 0.005),
     params:
         extractors=EXTRACTORS,
         top_n=SHOWN_TOP_N,
@@ -152,29 +163,37 @@ rule draw_masking:
             category="3 Image level",
             labels={"figure": "Masking, by area"},
         ),
+        by_brightness=report(
+            f"{RUN}/figures/masking_by_brightness.svg",
+            caption="../cortex/report/captions/masking_by_brightness.rst",
+            category="3 Image level",
+            labels={"figure": "Masking, by brightness"},
+        ),
     log:
         f"{RUN}/logs/draw_masking.log",
     benchmark:
         f"{RUN}/benchmarks/draw_masking.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 8),
+        runtime=growing(10),
     params:
         code=code_fingerprint("cortex.report.curves"),
     message:
         "Drawing masking curves"
     shell:
-        "python -m cortex draw-masking --by-n {output.by_n} --by-area {output.by_area} --metrics {input.metrics}"
-        " &> {log}"
+        "python -m cortex draw-masking --by-n {output.by_n} --by-area {output.by_area}"
+        " --by-brightness {output.by_brightness} --metrics {input.metrics} &> {log}"
 
 
 rule draw_concept_level:
     input:
         metrics=f"{RUN}/metrics/concept_level.parquet",
-        image_level=f"{RUN}/metrics/image_level.parquet",
+        comparisons=rules.comparisons.output.comparisons,
     output:
         figure=report(
             f"{RUN}/figures/concept_level.svg",
@@ -186,19 +205,21 @@ rule draw_concept_level:
         f"{RUN}/logs/draw_concept_level.log",
     benchmark:
         f"{RUN}/benchmarks/draw_concept_level.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 8),
+        runtime=growing(10),
     params:
         code=code_fingerprint("cortex.report.curves"),
     message:
         "Drawing concept-level masking"
     shell:
         "python -m cortex draw-concept-level --output {output.figure} --metrics {input.metrics}"
-        " --image-level {input.image_level} &> {log}"
+        " --comparisons {input.comparisons} &> {log}"
 
 
 rule draw_codebook_level:
@@ -215,12 +236,14 @@ rule draw_codebook_level:
         f"{RUN}/logs/draw_codebook_level.log",
     benchmark:
         f"{RUN}/benchmarks/draw_codebook_level.tsv"
+    group:
+        "pictures"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000, 8),
+        runtime=growing(10),
     params:
         code=code_fingerprint("cortex.report.curves"),
     message:
@@ -246,12 +269,15 @@ rule draw_search:
         f"{RUN}/logs/draw_search/{{judge}}.log",
     benchmark:
         f"{RUN}/benchmarks/draw_search/{{judge}}.tsv"
+    group:
+        "pictures_decoded"
     conda:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(4000, 2.5, of=max),
+        runtime=growing(20, 0.01),
+        gpu=GPUS,
     params:
         extractors=EXTRACTORS,
         generator=options({"generator": CONFIG.generator.weights}),
@@ -283,6 +309,7 @@ rule report:
         image_level=f"{RUN}/metrics/image_level.parquet",
         concept_level=f"{RUN}/metrics/concept_level.parquet",
         codebook_level=f"{RUN}/metrics/codebook_level.parquet",
+        comparisons=rules.comparisons.output.comparisons,
         judge_histories=expand(rules.train_judge.output.history, judge=JUDGES),
         tokens=expand(rules.concept_tokens.output.tokens, extractor=EXTRACTORS),
         frequency=rules.frequent_tokens.output.tokens,
@@ -297,8 +324,8 @@ rule report:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         judges=JUDGES,
         extractors=EXTRACTORS,
@@ -313,7 +340,7 @@ rule report:
         "python -m cortex report --output {output.page} --figures {input.figures}"
         " --extractor-accuracy {input.extractor_accuracy} --judge-accuracy {input.judge_accuracy}"
         " --image-level {input.image_level} --concept-level {input.concept_level}"
-        " --codebook-level {input.codebook_level} --judges {params.judges}"
+        " --codebook-level {input.codebook_level} --comparisons {input.comparisons} --judges {params.judges}"
         " --judge-histories {input.judge_histories} --extractors {params.extractors} --tokens {input.tokens}"
         " --frequency {input.frequency} --top-n {params.top_n} --manifest {input.manifest}"
         " --settings {params.settings:q} {params.generator} &> {log}"

@@ -1,19 +1,23 @@
 """Run the workflow for real, as a user would, in a checkout of the test's own."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
+from safetensors.numpy import load_file
 
 CHECKOUT = Path(__file__).parent.parent
 
 
 def copy_checkout(folder: Path) -> Path:
     """A copy of what the workflow needs of this checkout, in a new folder."""
-    for name in ("Snakefile", "rules", "cortex", "envs", "config.yaml"):
+    for name in ("Snakefile", "rules", "profiles", "cortex", "envs", "config.yaml"):
         source = CHECKOUT / name
         copy = shutil.copytree if source.is_dir() else shutil.copy2
         copy(source, folder / name)
@@ -23,11 +27,37 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
-    """``snakemake`` in a checkout, with the tiny config unless the arguments name another."""
+    """``snakemake`` in a checkout, its environment not activated, with the tiny config unless they name another."""
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *map(str, arguments)]
     if "--configfile" not in arguments:
         command += ["--configfile", "tests/tiny.yaml"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
+    environment = os.environ | {"PATH": os.defpath}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+
+
+def jobs_in(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """How many jobs of every rule Snakemake did, or would do in a dry run."""
+    table = (done.stdout + done.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
+    jobs = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
+    return {rule: int(count) for rule, count in jobs if rule not in ("all", "total")}
+
+
+def data_of(results: Path) -> dict[str, Any]:
+    """What a run computed, by file: the columns of tables but for the times they took, shards and grids byte for byte,
+    weights number for number."""
+    data: dict[str, Any] = {}
+    for path in sorted(results.rglob("*")):
+        name = str(path.relative_to(results))
+        if path.suffix == ".parquet":
+            table = pq.read_table(path)
+            data[name] = {column: table[column].to_pylist() for column in table.column_names if column != "seconds"}
+        elif path.suffix in (".tar", ".npy"):
+            data[name] = path.read_bytes()
+        elif path.suffix == ".safetensors":
+            data[name] = {weight: (w.dtype, w.shape, w.tobytes()) for weight, w in load_file(path).items()}
+    return data
 
 
 def change_config(path: Path, changes: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@
 # not write, there is a real cluster, and the script refuses.
 set -euo pipefail
 
+PATH=$PATH:/usr/sbin:/sbin # where the daemons are; not every shell looks there
 CONFIG=/etc/slurm
 STATE=/run/cortex-test-slurm
 MARK="# Written by CORTEX's tests/slurm.sh; remove with: tests/slurm.sh stop"
@@ -19,11 +20,15 @@ ours() { # FILE: it does not exist, or this script wrote it
     [[ ! -e $1 ]] || head -n 1 "$1" | grep -qxF "$MARK"
 }
 
+installed() {
+    for command in munged mungekey slurmctld slurmd sbatch srun scancel; do
+        command -v "$command" >/dev/null || refuse "no $command: apt-get install munge slurm-wlm"
+    done
+}
+
 check() {
     [[ $(id -u) == 0 ]] || refuse "needs root, to write $CONFIG/slurm.conf and to run jobs"
-    for command in munged slurmctld slurmd sbatch; do
-        command -v "$command" >/dev/null || refuse "no $command: apt-get install slurm-wlm munge"
-    done
+    installed
     for file in slurm.conf gres.conf; do
         ours "$CONFIG/$file" || refuse "$CONFIG/$file is a real cluster's; it is left alone"
     done
@@ -33,7 +38,8 @@ check() {
 
 start_munge() {
     munge --no-input &>/dev/null && return
-    install -d -o munge -g munge -m 0755 /run/munge
+    install -d -o munge -g munge -m 0755 /run/munge # services make it where there is an init, so not in a container
+    install -d -o munge -g munge -m 0700 /etc/munge /var/lib/munge /var/log/munge
     [[ -s /etc/munge/munge.key ]] || runuser -u munge -- mungekey --create
     runuser -u munge -- munged
     touch "$STATE/munge" # started here, so stopped here
@@ -41,13 +47,15 @@ start_munge() {
 
 write_config() {
     local name memory
-    name=$(hostname -s)
+    name=$(uname -n) # as the daemons see it; it need not resolve to an address
+    name=${name%%.*}
     memory=$(awk '/MemTotal/ { print int($2 / 1024 * 0.9) }' /proc/meminfo)
     mkdir -p "$CONFIG"
-    # Two GPUs that do not exist: enough to see whether jobs ask for one.
+    # Two GPUs that are none: enough to see whether jobs ask for one. Any device will do that is everywhere.
     cat >"$CONFIG/gres.conf" <<END
 $MARK
-NodeName=$name Name=gpu Type=test File=/dev/tty[0-1]
+NodeName=$name Name=gpu Type=test File=/dev/null
+NodeName=$name Name=gpu Type=test File=/dev/zero
 END
     cat >"$CONFIG/slurm.conf" <<END
 $MARK
@@ -78,13 +86,13 @@ PartitionName=test Nodes=$name Default=YES MaxTime=INFINITE State=UP
 END
 }
 
-running() { # DAEMON
-    [[ -s $STATE/$1.pid ]] && kill -0 "$(<"$STATE/$1.pid")" 2>/dev/null
+running() { # DAEMON: its process lives, and is no other that got its number since
+    [[ $(cat "/proc/$(cat "$STATE/$1.pid")/comm") == "$1" ]] 2>/dev/null
 }
 
 start() {
     check
-    running slurmctld && stop
+    if running slurmctld || running slurmd; then stop; fi
     mkdir -p "$STATE"/{state,spool}
     start_munge
     write_config
@@ -127,8 +135,9 @@ stop() {
 }
 
 case ${1:-} in
+    installed) installed ;;
     check) check ;;
     start) start ;;
     stop) stop ;;
-    *) refuse "usage: tests/slurm.sh check | start | stop" ;;
+    *) refuse "usage: tests/slurm.sh installed | check | start | stop" ;;
 esac

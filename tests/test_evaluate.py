@@ -10,7 +10,7 @@ from cortex.evaluate.accuracy import label_ranks, rank_by_judge
 from cortex.evaluate.codebook_level import best_steps, edited_grids
 from cortex.evaluate.concept_level import judge_concepts
 from cortex.evaluate.image_level import METHODS, image_masks, judge_images
-from cortex.evaluate.masking import code_ranks, judge_masks, paint_black
+from cortex.evaluate.masking import brightness, code_ranks, judge_masks, paint_black
 from cortex.evaluate.metrics import accuracy_at, mean_by
 from cortex.explain.concept_tokens import FREQUENCY_SCHEMA, SCHEMA
 from cortex.explain.importance import schema
@@ -44,7 +44,8 @@ def test_masking_is_a_loop_over_pixels(rng):
     grids = rng.integers(0, CODES, (5, 8, 8))
     importance = rng.normal(size=(5, 64))
     images = rng.integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
-    masks = image_masks(grids.reshape(5, 64), importance, rng.random((5, 64)), [1, 2, 3], CODES)
+    bright = brightness(images, (8, 8))
+    masks = image_masks(grids.reshape(5, 64), importance, rng.random((5, 64)), bright, [1, 2, 3], CODES)
     for which, n in enumerate([1, 2, 3]):
         painted = paint_black(torch.from_numpy(images), torch.from_numpy(masks[0, which]), (8, 8))
         for index in range(5):
@@ -56,11 +57,20 @@ def test_masking_is_a_loop_over_pixels(rng):
 def test_random_baselines(rng):
     grids = rng.integers(0, CODES, (200, 64))
     random = rng.random((200, 64))
-    important, at_random, same_area = image_masks(grids, rng.normal(size=(200, 64)), random, [1, 3], CODES)
+    bright = rng.dirichlet(np.full(64, 0.1), 200)
+    masks = image_masks(grids, rng.normal(size=(200, 64)), random, bright, [1, 3], CODES)
+    important, at_random, same_area, same_brightness = masks
     for which, n in enumerate([1, 3]):
         for image in range(200):
             positions = np.argsort(-random[image])[:n]
             assert np.array_equal(at_random[which, image], np.isin(grids[image], grids[image][positions]))
+            # Positions are added in random order; no number of them hides an amount closer to importance's.
+            order = np.argsort(-random[image])
+            count = same_brightness[which, image].sum()
+            assert set(np.flatnonzero(same_brightness[which, image])) == set(order[:count])
+            target = bright[image][important[which, image]].sum()
+            misses = [abs(bright[image][order[:k]].sum() - target) for k in range(65)]
+            assert misses[count] == pytest.approx(min(misses), abs=1e-12)
     assert np.array_equal(same_area.sum(2), important.sum(2)), "the area is that of importance"
     # Where the area falls is uniform: no position is masked much more often than another.
     share = same_area[0].mean(0)
@@ -97,6 +107,14 @@ def test_verdict_by_hand(rng):
         assert verdict.probability_change[1, image] == pytest.approx(probability - unmasked, abs=1e-5)
     assert np.allclose(verdict.probability_change[0], 0)
     assert verdict.masked_fraction.tolist() == [[0, 0, 0], [0.25, 0.25, 0.25]]
+    corner = images[:, :4, 4:].sum((1, 2, 3)) / images.sum((1, 2, 3))
+    np.testing.assert_allclose(verdict.masked_brightness, [[0, 0, 0], corner], rtol=1e-6)
+
+
+def test_black_on_black_hides_nothing():
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[1, 5, 6] = (10, 20, 30)  # in the last of four positions
+    assert brightness(images, (2, 2)).tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
 
 
 @pytest.mark.parametrize("network", [ResNet, ViT])
@@ -151,7 +169,7 @@ def test_image_level_rows_are_those_of_single_images(run):
     table = read_table(folder / "rows.parquet")
     judge = load_judge(folder / "judge.safetensors", CPU)
     rows = table.to_pylist()
-    assert len(rows) == 6 * 3 * 2
+    assert len(rows) == 6 * 4 * 2
     assert {(row["method"], row["n"]) for row in rows} == {(method, n) for method in METHODS for n in (1, 2)}
     by_key = {sample.key: (sample, score) for sample, score in zip(samples, scores, strict=True)}
     for row in rows:

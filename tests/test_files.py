@@ -1,6 +1,7 @@
 """Files appear whole or not at all; weights are named when they are missing, cut or misfit."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -56,6 +57,26 @@ def test_processes_do_not_share_a_temporary(tmp_path):
     with whole_file(tmp_path / "data.bin") as temporary:
         temporary.write_bytes(b"")
         assert str(os.getpid()) in temporary.name
+
+
+KILLED = """
+import os, signal, sys
+from cortex.files import whole_file
+with whole_file(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path):
+    path = tmp_path / "data[1].bin"
+    assert subprocess.run([sys.executable, "-c", KILLED, path], check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == b"half"
+    with whole_file(path) as temporary:
+        assert not left.exists()
+        temporary.write_bytes(b"whole")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 SCRIPT = """

@@ -1,15 +1,18 @@
 """The whole pipeline at its smallest, run for real by Snakemake."""
 
 import json
+import re
 import shutil
 import subprocess
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from cortex.shards.read import read_shard
 from tests.pipeline import change_config, copy_checkout, snakemake
 
 COLUMNS = {
@@ -22,12 +25,14 @@ COLUMNS = {
     "metrics/extractor_accuracy.parquet": "extractor split k accuracy samples",
     "metrics/judge_accuracy.parquet": "judge split k accuracy samples",
     "metrics/image_level.parquet": "extractor judge method n samples probability probability_change logit logit_change"
-    " masked_fraction",
+    " masked_fraction masked_brightness",
     "metrics/concept_level.parquet": "extractor judge method top_n tokens samples probability probability_change logit"
-    " logit_change masked_fraction",
+    " logit_change masked_fraction masked_brightness",
     "metrics/codebook_level.parquet": "extractor judge method samples source_probability_before"
     " source_probability_after source_logit_before source_logit_after target_probability_before"
     " target_probability_after target_logit_before target_logit_after",
+    "metrics/comparisons.parquet": "level extractor judge method baseline setting label pairs difference low high"
+    " effect_size p p_corrected verdict",
 }
 
 
@@ -65,7 +70,7 @@ def test_classes_are_balanced_in_every_split(tiny_run):
 def test_metrics_are_the_means_of_the_rows(tiny_run):
     results = tiny_run / "results" / "tiny"
     metrics = pd.read_parquet(results / "metrics" / "image_level.parquet")
-    assert len(metrics) == 3 * 2 * 3 * 2  # extractors × judges × methods × n
+    assert len(metrics) == 3 * 2 * 4 * 2  # extractors × judges × methods × n
     for row in metrics.itertuples():
         files = (results / "evaluation" / "image_level" / row.extractor / row.judge).glob("*.parquet")
         rows = pd.concat(pd.read_parquet(file) for file in files)
@@ -73,6 +78,25 @@ def test_metrics_are_the_means_of_the_rows(tiny_run):
         assert len(rows) == row.samples == 12
         assert rows["probability_change"].mean() == pytest.approx(row.probability_change, abs=1e-6)
         assert rows["masked_fraction"].mean() == pytest.approx(row.masked_fraction, abs=1e-6)
+        assert rows["masked_brightness"].mean() == pytest.approx(row.masked_brightness, abs=1e-6)
+
+
+def test_comparisons_are_differences_of_the_metrics(tiny_run):
+    folder = tiny_run / "results" / "tiny" / "metrics"
+    comparisons = pd.read_parquet(folder / "comparisons.parquet")
+    overall = comparisons[comparisons["label"].isna()]
+    # image level: extractors × judges × baselines × n; concept level: × top_n; codebook level
+    assert len(overall) == 3 * 2 * 3 * 2 + 3 * 2 * 1 + 3 * 2
+    assert len(comparisons) == len(overall) + 3 * (36 + 6) + 2 * 6  # three classes, two of them sources of the search
+    metrics = pd.read_parquet(folder / "image_level.parquet").set_index(["extractor", "judge", "method", "n"])
+    for row in overall[overall["level"] == "image_level"].itertuples():
+        mine, theirs = (
+            metrics.loc[(row.extractor, row.judge, method, row.setting), "probability_change"]
+            for method in ("importance", row.baseline)
+        )
+        assert row.difference == pytest.approx(mine - theirs, abs=1e-6)
+        assert row.low <= row.difference <= row.high
+        assert row.pairs == 12
 
 
 def test_a_second_run_has_nothing_to_do(tiny_run):
@@ -91,12 +115,65 @@ def test_a_lost_shard_comes_back_byte_for_byte(tiny_run, tmp_path):
     assert shard.read_bytes() == before
 
 
+def test_images_are_kept_as_configured(tmp_path):
+    config = copy_checkout(tmp_path) / "tests" / "tiny.yaml"
+    change_config(config, {"data": {"images": {"train": "none", "validation": "webp", "test": "jpeg"}}})
+    planned = snakemake(tmp_path, "--dry-run", "--printshellcmds", "results/tiny/figures/tokens.png")
+    assert planned.returncode == 0, planned.stderr
+    kept = dict(re.findall(r"--split (\S+) .* --images (.*?) &>", planned.stdout))
+    assert kept == {"train": "none", "validation": "webp --quality 95"}
+    assert "--shards results/tiny/data/validation/000000.tar" in planned.stdout, "tokens are drawn from images kept"
+
+
+def test_the_run_on_its_own_grids_exported_and_imported(tiny_run, tmp_path):
+    """Each split in another form; what trainings and evaluations read of it is the same, to the last byte."""
+    folder, drawn = copy_checkout(tmp_path), tiny_run / "results" / "tiny" / "data"
+    packed = {split: np.load(drawn / split / "grids.npy") for split in ("train", "validation")}
+    shards = sorted((drawn / "test").glob("*.tar"))
+    test = [sample for shard in shards for sample in read_shard(shard, images=True)]
+    train = packed["train"]
+    lists = [str(grid.ravel().tolist()) for grid in train["grid"]]
+    names = [f"{row}.npy" for row in range(len(train))]
+    pd.DataFrame({"filename": names, "label": train["label"], "indices": lists}).to_csv(
+        folder / "train_embeddings.csv", index=False
+    )
+    validation = {"label": packed["validation"]["label"], "grid": packed["validation"]["grid"].tolist()}
+    pd.DataFrame(validation).to_parquet(folder / "validation.parquet")
+    np.save(folder / "grids.npy", np.stack([sample.grid for sample in test]))
+    np.save(folder / "labels.npy", [sample.label for sample in test])
+    sources = {
+        "train": {"source": "train_embeddings.csv"},
+        "validation": {"source": "validation.parquet"},
+        "test": {"source": "grids.npy", "labels": "labels.npy"},
+    }
+    images = {"train": "none", "validation": "none"}
+    change_config(folder / "tests" / "tiny.yaml", {"data": {"imports": sources, "images": images}})
+
+    data = folder / "results" / "tiny" / "data"
+    done = snakemake(folder, *(f"results/tiny/data/{name}" for name in ("manifest.parquet", "train/grids.npy")))
+    assert done.returncode == 0, done.stderr
+    assert (data / "train" / "grids.npy").read_bytes() == (drawn / "train" / "grids.npy").read_bytes()
+    listed = [pq.read_table(of / "manifest.parquet").select(["split", "shard", "samples"]) for of in (data, drawn)]
+    assert listed[0] == listed[1]
+    again = [sample for shard in shards for sample in read_shard(data / "test" / shard.name, images=True)]
+    for one, other in zip(again, test, strict=True):
+        assert (one.key, one.label, one.grid.tolist()) == (other.key, other.label, other.grid.tolist())
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+    everything = snakemake(folder, "--dry-run")
+    assert everything.returncode == 0, everything.stderr
+    assert "generate_shard" not in everything.stdout
+    np.save(folder / "labels.npy", [sample.label for sample in test[::-1]])
+    planned = snakemake(folder, "--dry-run", "results/tiny/data/manifest.parquet").stdout
+    assert "import_test" in planned and "import_train" not in planned, "a source that changed is imported again"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"data": {"per_class": {"test": 0}}}, "data.per_class.test = 0"),
         ({"evaluatoin": {"batch": 1}}, "evaluatoin: unknown key; allowed here: run, seed"),
         ({"codebook_search": {"region": {"top": 6}}}, "codebook_search.region = rows 6 to 9"),
+        ({"data": {"images": {"test": "none"}}}, "data.images.test = 'none': should be 'png', 'jpeg' or 'webp'"),
         ({"data": {"classes": [1, 12]}}, "data.classes = 12: the generator has classes 0 to 9"),
     ],
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from docutils.core import publish_parts
+from matplotlib import colormaps
 
 from cortex.errors import InputError
 from cortex.evaluate import codebook_level, concept_level, image_level
@@ -23,10 +24,11 @@ from cortex.shards.write import write_shard
 from cortex.tables import read_table, write_table
 
 EXTRACTORS, JUDGES = ["cnn", "resnet"], ["vit", "<b>judge</b>"]
+NOTHING = "no difference found"
 EVIL = "<script>alert('cat')</script> $1_{2$"
 
 
-def image_row(extractor, judge, method, n, change, fraction=0.1):
+def image_row(extractor, judge, method, n, change, fraction=0.1, brightness=0.2):
     return {
         "extractor": extractor,
         "judge": judge,
@@ -38,7 +40,27 @@ def image_row(extractor, judge, method, n, change, fraction=0.1):
         "logit": 4 + change,
         "logit_change": change,
         "masked_fraction": fraction,
+        "masked_brightness": brightness,
     }
+
+
+def compared(level, rows, verdict_of):
+    """A comparison with every baseline that the method's rows stand beside, with the verdict of ``verdict_of(row)``."""
+    setting = {"image_level": "n", "concept_level": "top_n"}.get(level)
+    method = "token_selection" if level == "codebook_level" else "importance"
+    found = []
+    for row in rows:
+        for baseline in dict.fromkeys(other["method"] for other in rows if other["method"] != method):
+            if row["method"] == method:
+                value = row[setting] if setting else None
+                of = {"level": level, "extractor": row["extractor"], "judge": row["judge"], "method": method}
+                verdict = verdict_of(row["extractor"], row["judge"], baseline, value)
+                numbers = {"pairs": 12, "difference": -0.1, "low": -0.15, "high": -0.04, "effect_size": None, "p": 0.01}
+                found.append(
+                    {**of, "baseline": baseline, "setting": value, "label": None, **numbers}
+                    | {"p_corrected": 0.03125, "verdict": verdict}
+                )
+    return found
 
 
 def concept_row(extractor, judge, method, top_n, change, fraction):
@@ -52,27 +74,32 @@ def codebook_row(extractor, judge, method, before, after):
     return {"extractor": extractor, "judge": judge, "method": method, "samples": 4, **both, **source, **target}
 
 
-# Of 2 extractors × 2 judges × 2 n: importance loses to random for cnn and the second judge at n = 4, and to
-# random_area for resnet and the first judge at both n.
 IMAGE_LEVEL = [
-    image_row(extractor, judge, method, n, change * n, fraction=0.05 * n)
-    for extractor, judge, of_method in (
-        ("cnn", JUDGES[0], {"importance": -0.1, "random": -0.05, "random_area": -0.04}),
-        ("cnn", JUDGES[1], {"importance": -0.1, "random": -0.05, "random_area": -0.04}),
-        ("resnet", JUDGES[0], {"importance": -0.02, "random": -0.01, "random_area": -0.03}),
-        ("resnet", JUDGES[1], {"importance": -0.1, "random": -0.05, "random_area": -0.04}),
+    image_row(extractor, judge, method, n, change * n, fraction=0.05 * n, brightness=hidden * n)
+    for extractor in EXTRACTORS
+    for judge in JUDGES
+    for method, change, hidden in (
+        ("importance", -0.1, 0.02),
+        ("random", -0.05, 0.01),
+        ("random_area", -0.15, 0.05),
     )
-    for method, change in of_method.items()
     for n in (1, 4)
 ]
-LOST = next(row for row in IMAGE_LEVEL if (row["judge"], row["method"], row["n"]) == (JUDGES[1], "random", 4))
-LOST["probability_change"] = -0.5
+
+
+def image_verdict(extractor, judge, baseline, n):
+    """Worse than random for cnn and the second judge at n = 4; no different from random_area for resnet."""
+    if baseline == "random":
+        return "worse" if (extractor, judge, n) == ("cnn", JUDGES[1], 4) else "better"
+    return NOTHING if extractor == "resnet" else "better"
+
+
 CONCEPT_LEVEL = [
-    concept_row("cnn", JUDGES[0], "importance", 5, -0.3, 0.2),  # wins, masking less
-    concept_row("cnn", JUDGES[0], "importance", 10, -0.25, 0.3),  # wins, masking more
+    concept_row("cnn", JUDGES[0], "importance", 5, -0.3, 0.2),
+    concept_row("cnn", JUDGES[0], "importance", 10, -0.25, 0.3),
     concept_row("cnn", JUDGES[0], "frequency", None, -0.2, 0.25),
-    concept_row("resnet", JUDGES[0], "importance", 5, -0.1, 0.2),  # loses
-    concept_row("resnet", JUDGES[0], "importance", 10, -0.2, 0.2),  # a tie is no win
+    concept_row("resnet", JUDGES[0], "importance", 5, -0.1, 0.2),
+    concept_row("resnet", JUDGES[0], "importance", 10, -0.2, 0.2),
     concept_row("resnet", JUDGES[0], "frequency", None, -0.2, 0.25),
 ]
 CODEBOOK_LEVEL = [
@@ -80,6 +107,11 @@ CODEBOOK_LEVEL = [
     codebook_row("cnn", JUDGES[0], "embedding", 0.1, 0.3),
     codebook_row("resnet", JUDGES[0], "token_selection", 0.1, 0.05),
     codebook_row("resnet", JUDGES[0], "embedding", 0.1, 0.2),
+]
+COMPARISONS = [
+    *compared("image_level", IMAGE_LEVEL, image_verdict),
+    *compared("concept_level", CONCEPT_LEVEL, lambda extractor, *_: "better" if extractor == "cnn" else NOTHING),
+    *compared("codebook_level", CODEBOOK_LEVEL, lambda extractor, *_: "better" if extractor == "cnn" else "worse"),
 ]
 
 
@@ -124,6 +156,7 @@ def run(tmp_path_factory, generator_weights):
         "image_level": IMAGE_LEVEL,
         "concept_level": CONCEPT_LEVEL,
         "codebook_level": CODEBOOK_LEVEL,
+        "comparisons": [*COMPARISONS, COMPARISONS[0] | {"label": 1, "difference": 0.987654}],
     }
     files = {name: table(name, rows) for name, rows in metrics.items()}
     token_rows = [
@@ -175,8 +208,9 @@ def run(tmp_path_factory, generator_weights):
     scores = per(EXTRACTORS, "importance", lambda _: importance)
     draw_importance(drawn / "importance.png", shards[0], extractors=EXTRACTORS, importance=scores)
     draw_tokens(drawn / "tokens.png", shards, frequency, extractors=EXTRACTORS, tokens=tokens, top_n=10)
-    draw_masking(drawn / "masking_by_n.svg", drawn / "masking_by_area.svg", files["image_level"])
-    draw_concept_level(drawn / "concept_level.svg", files["concept_level"], files["image_level"])
+    masking = [drawn / f"masking_by_{share}.svg" for share in ("n", "area", "brightness")]
+    draw_masking(*masking, files["image_level"])
+    draw_concept_level(drawn / "concept_level.svg", files["concept_level"], files["comparisons"])
     draw_codebook_level(drawn / "codebook_level.svg", files["codebook_level"])
     search = per(EXTRACTORS, "search", lambda _: found)
     evaluations = per(EXTRACTORS, "judged", lambda _: judged)
@@ -260,14 +294,16 @@ def test_every_figure_is_inlined_with_its_caption_and_alternative_text(run, page
 
 
 def test_tables_hold_every_number_of_the_metrics(run, page):
-    for name in ("extractor_accuracy", "judge_accuracy", "image_level", "concept_level", "codebook_level"):
-        table = read_table(run["arguments"][name])
-        for column in table.column_names:
-            for value in table[column].to_pylist():
+    names = ("extractor_accuracy", "judge_accuracy", "image_level", "concept_level", "codebook_level")
+    tables = {name: read_table(run["arguments"][name]).to_pylist() for name in names}
+    for name, rows in (tables | {"comparisons": [row | {"p": None} for row in COMPARISONS]}).items():
+        for row in rows:
+            for column, value in row.items():
                 if isinstance(value, str):
-                    assert value in page.text
+                    assert value in page.text or column == "level"
                 elif value is not None:
                     assert value in page.values, (name, column, value)
+    assert 0.987654 not in page.values  # single classes are in the file only
 
 
 def test_judges_table_shows_real_accuracy_and_the_unmasked_probability(page):
@@ -299,46 +335,59 @@ def headlines(found):
     return " ".join(finding.headline for finding in found), " ".join(" ".join(finding.details) for finding in found)
 
 
-def test_image_level_findings_count_wins_and_name_losses():
-    random, area = findings.image_level_findings(IMAGE_LEVEL)
-    assert "more than masking random tokens in 7 of 8 combinations" in random.headline
-    mean = np.mean([row["probability_change"] for row in IMAGE_LEVEL if row["method"] == "importance"])
-    assert f"(mean change {mean:+.3f} against ".replace("-", "−") in random.headline
-    assert random.details == ["It does not for cnn with judge <b>judge</b> at n = 4."]
-    assert "in 6 of 8 combinations" in area.headline
-    assert area.details == ["It does not for resnet with judge vit at any n."]
+def test_image_level_findings_count_verdicts_and_name_where():
+    random, area = findings.image_level_findings(IMAGE_LEVEL, COMPARISONS)
+    assert "against random tokens: better in 7, worse in 1 of 8 combinations" in random.headline
+    # Means over n = 1 and 4: changes −0.25, area 12.5 %, brightness 5 % against −0.125, 12.5 % and 2.5 %.
+    words = random.headline.replace("\N{NO-BREAK SPACE}", " ")
+    assert "changes by −0.250, with 12.5 % of the area and 5.0 % of the brightness masked" in words
+    assert "against −0.125, with 12.5 % and 2.5 %" in words
+    assert random.details == ["Worse: cnn with judge <b>judge</b> at n = 4."]
+    assert "as many random positions: better in 4, no difference found in 4 of 8" in area.headline
+    assert area.details == [
+        "No difference found: resnet with judge vit at any n; resnet with judge <b>judge</b> at any n."
+    ]
+    assert "hide less of what is drawn" in area.headline
+    assert "hide less of what is drawn" not in random.headline
 
 
-@pytest.mark.parametrize(
-    ("importance", "won", "more"), [(-0.2, "all 1", 0), (0.1, "none of 1", 1), (-0.1, "none of 1", 0)]
-)
-def test_findings_at_the_extremes(importance, won, more):
-    rows = [image_row("cnn", "vit", "importance", 5, importance), image_row("cnn", "vit", "random", 5, -0.1)]
-    (finding,) = findings.image_level_findings(rows)
-    assert f"in {won} combinations" in finding.headline
+@pytest.mark.parametrize(("change", "verdict", "more"), [(-0.2, "better", 0), (0.1, "worse", 1), (-0.1, NOTHING, 0)])
+def test_findings_at_the_extremes(change, verdict, more):
+    rows = [image_row("cnn", "vit", "importance", 5, change), image_row("cnn", "vit", "random", 5, -0.1)]
+    (finding,) = findings.image_level_findings(rows, compared("image_level", rows, lambda *_: verdict))
+    assert f"{verdict} in all 1 combinations" in finding.headline
     assert len(finding.details) == more
     if more:
         assert "does not lower the label's probability at all" in finding.details[0]
 
 
-def test_concept_level_findings_count_ties_as_lost_and_tell_the_areas():
-    (finding,) = findings.concept_level_findings(CONCEPT_LEVEL)
-    assert "in 2 of 4 combinations" in finding.headline
-    assert "with 22.5\N{NO-BREAK SPACE}% of the image masked" in finding.headline
-    assert finding.details == [
-        "It does not for resnet with judge vit at any top_n.",
-        "Of the 2 won, 1 masked no more of the image than the baseline did.",
-    ]
+def test_concept_level_findings_tell_the_areas():
+    (finding,) = findings.concept_level_findings(CONCEPT_LEVEL, COMPARISONS)
+    assert "better in 2, no difference found in 2 of 4 combinations" in finding.headline
+    assert "with 22.5\N{NO-BREAK SPACE}% of the area" in finding.headline
+    assert finding.details == ["No difference found: resnet with judge vit at any top_n."]
 
 
 def test_codebook_level_findings():
-    (finding,) = findings.codebook_level_findings(CODEBOOK_LEVEL)
-    assert "in 1 of 2 pairs" in finding.headline
-    assert "(mean change +0.275 against +0.150)" in finding.headline
+    (finding,) = findings.codebook_level_findings(CODEBOOK_LEVEL, COMPARISONS)
+    assert "better in 1, worse in 1 of 2 pairs" in finding.headline
+    assert "changes by +0.275, against +0.150" in finding.headline
     assert finding.details == [
-        "It does not for resnet with judge vit.",
+        "Worse: resnet with judge vit.",
         "Selecting tokens does not raise it at all for resnet with judge vit.",
     ]
+
+
+def test_a_baseline_that_hardly_moves_is_named():
+    rows = [
+        *CODEBOOK_LEVEL[:2],
+        *(codebook_row("resnet", JUDGES[0], method, 0.1, 0.09) for method in ("token_selection", "embedding")),
+    ]
+    (finding,) = findings.codebook_level_findings(rows, compared("codebook_level", rows, lambda *_: "better"))
+    assert "changes by +0.295, against +0.095" in finding.headline
+    (hardly,) = [words for words in finding.details if "hardly" in words]
+    assert "hardly moves the probability (less than 0.05) for resnet with judge vit: little to be" in hardly
+    assert "Without them, it changes by +0.600, against +0.200." in hardly
 
 
 def test_accuracy_findings_say_who_only_guesses():
@@ -390,10 +439,10 @@ def test_captions_are_plain_text_to_both_reports(path):
 
 
 def test_same_values_give_the_same_files(run, tmp_path):
-    for name in ("by_n", "by_area"):
-        first = run["folder"] / "figures" / f"masking_{name}.svg"
-        draw_masking(tmp_path / "by_n.svg", tmp_path / "by_area.svg", run["arguments"]["image_level"])
-        assert (tmp_path / f"{name}.svg").read_bytes() == first.read_bytes()
+    names = [f"masking_by_{share}.svg" for share in ("n", "area", "brightness")]
+    draw_masking(*(tmp_path / name for name in names), run["arguments"]["image_level"])
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (run["folder"] / "figures" / name).read_bytes()
 
 
 def test_examples_are_the_first_of_each_class_and_little_is_read(run):
@@ -411,13 +460,20 @@ def test_importance_of_other_images_is_an_error(run, tmp_path):
         draw_importance(tmp_path / "a.png", run["shards"][1], extractors=["cnn"], importance=run["scores"][:1])
 
 
-def test_overlay_is_grey_at_the_lowest_score_and_most_orange_at_the_highest():
+def test_overlay_goes_from_one_end_of_the_colours_to_the_other():
     image = np.full((4, 4, 3), (10, 20, 60), np.uint8)
     shown = figures.overlay(image, np.array([[-1.0, 0.0], [0.0, 3.0]]))
-    assert (shown[:2, :2] == 30).all()
-    orange = np.array([0xE6, 0x9F, 0x00])
-    assert np.abs(shown[2:, 2:].astype(float) - (0.15 * 30 + 0.85 * orange)).max() <= 0.5
-    assert (figures.overlay(image, np.zeros((2, 2))) == 30).all()
+    for pixel, value in ((shown[0, 0], 0.0), (shown[3, 3], 1.0), (shown[0, 3], 0.25)):
+        expected = 0.35 * 30 + 0.65 * 255 * np.array(colormaps["viridis"](value)[:3])
+        assert np.abs(pixel - expected).max() <= 1.5  # the map has 256 colours
+    assert (figures.overlay(image, np.zeros((2, 2))) == shown[0, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0.00"), (0.0049, "<0.01"), (0.005, "0.01"), (0.994, "0.99"), (1, "1.00")]
+)
+def test_small_probabilities_are_not_shown_as_none(value, text):
+    assert figures.probability(value) == text
 
 
 def test_mean_patch_is_that_of_a_pixel_loop(run):
@@ -440,7 +496,8 @@ def test_one_extractor_one_judge_one_size():
     for figure in (
         figures.masking(rows, "n"),
         figures.masking(rows, "masked_fraction"),
-        figures.concept_level([concept_row("cnn", "vit", "frequency", None, -0.1, 0.2)], rows),
+        figures.masking(rows, "masked_brightness"),
+        figures.concept_level(CONCEPT_LEVEL[:3], [row for row in COMPARISONS if row["level"] == "concept_level"][:2]),
         figures.codebook_level([codebook_row("cnn", "vit", "embedding", 0.1, 0.2)]),
     ):
         assert len(figure.axes) == 1

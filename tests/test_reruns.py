@@ -1,13 +1,11 @@
 """Plain ``snakemake`` runs again exactly what a change invalidates: dry runs for every change, some for real."""
 
-import re
 import shutil
 from types import SimpleNamespace
 
-import pyarrow.parquet as pq
 import pytest
 
-from tests.pipeline import change_config, snakemake
+from tests.pipeline import change_config, data_of, jobs_in, snakemake
 
 # What follows from one extractor's training, how many jobs each (3 importance shards: 2 train, 1 test; 2 judges).
 OF_ONE_EXTRACTOR = {
@@ -21,6 +19,7 @@ OF_ONE_EXTRACTOR = {
     "codebook_level": 2,
     "accuracy_metrics": 1,
     "judged_metrics": 3,
+    "comparisons": 1,
 }
 
 
@@ -63,11 +62,8 @@ def planned(run, *arguments):
     """Jobs that a dry run would do, by rule, reports apart; and all that it says."""
     done = snakemake(run, "--dry-run", *arguments)
     assert done.returncode == 0, done.stderr
-    said = done.stdout + done.stderr
-    table = said.rpartition("Job stats:")[2].partition("\n\n")[0]
-    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
-    pictures = {rule for rule in jobs if rule.startswith("draw_")}
-    return {rule: count for rule, count in jobs.items() if rule not in pictures | {"all", "total"}}, said
+    jobs = {rule: count for rule, count in jobs_in(done).items() if not rule.startswith("draw_")}
+    return jobs, done.stdout + done.stderr
 
 
 LEVELS = {"image_level": 6, "concept_level": 6}
@@ -109,7 +105,14 @@ def test_the_importance_method(run, change, what):
     else:
         change.code("cortex/explain/importance.py", "mean.amax(1)", "mean.amax(dim=1)")
     jobs, said = planned(run)
-    assert jobs == {"importance": 9, "concept_tokens": 3, **LEVELS, "judged_metrics": 2, "report": 1}, said
+    assert jobs == {
+        "importance": 9,
+        "concept_tokens": 3,
+        **LEVELS,
+        "judged_metrics": 2,
+        "comparisons": 1,
+        "report": 1,
+    }, said
 
 
 @pytest.mark.parametrize("what", ["settings", "code"])
@@ -119,20 +122,27 @@ def test_the_codebook_search(run, change, what):
     else:
         change.code("cortex/explain/codebook_search.py", "fused=True", "fused=False")
     jobs, said = planned(run)
-    assert jobs == {"codebook_search": 3, "codebook_level": 6, "judged_metrics": 1, "report": 1}, said
+    assert jobs == {"codebook_search": 3, "codebook_level": 6, "judged_metrics": 1, "comparisons": 1, "report": 1}, said
 
 
 def test_a_judge_added(run, change):
     change.config(judges={"another": {"network": "resnet", "epochs": 1, "batch": 256}})
     jobs, said = planned(run)
     evaluated = {"judge_accuracy": 1, "image_level": 3, "concept_level": 3, "codebook_level": 3}
-    assert jobs == {"train_judge": 1, **evaluated, "accuracy_metrics": 1, "judged_metrics": 3, "report": 1}, said
+    assert jobs == {
+        "train_judge": 1,
+        **evaluated,
+        "accuracy_metrics": 1,
+        "judged_metrics": 3,
+        "comparisons": 1,
+        "report": 1,
+    }, said
 
 
 def test_one_more_masking_size(run, change):
     change.config(evaluation={"image_level": {"n": [1, 4, 9]}})
     jobs, said = planned(run)
-    assert jobs == {"image_level": 6, "judged_metrics": 1, "report": 1}, said
+    assert jobs == {"image_level": 6, "judged_metrics": 1, "comparisons": 1, "report": 1}, said
 
 
 def test_more_test_images(run, change):
@@ -151,6 +161,7 @@ def test_more_test_images(run, change):
         "codebook_level": 6,
         "accuracy_metrics": 2,
         "judged_metrics": 3,
+        "comparisons": 1,
         "report": 1,
     }, said
     assert "of the train split" not in said
@@ -170,20 +181,10 @@ def test_a_plot(run, change):
     assert jobs == {"report": 1}, said
 
 
-def data_of(run):
-    """Every table's columns of data, without what measures time."""
-    results = run / "results" / "tiny"
-    tables = {path.relative_to(results): pq.read_table(path) for path in sorted(results.rglob("*.parquet"))}
-    return {
-        path: {name: table[name].to_pylist() for name in table.column_names if name != "seconds"}
-        for path, table in tables.items()
-    }
-
-
 @pytest.mark.slow
 def test_for_real(run, change):
     """Three changes made, run, and taken back: the results are those of the first run, to the last bit."""
-    before = data_of(run)
+    before = data_of(run / "results" / "tiny")
     for sections in (
         {"evaluation": {"image_level": {"n": [1, 4, 9]}}},
         {"codebook_search": {"learning_rate": 0.02}},
@@ -193,8 +194,8 @@ def test_for_real(run, change):
         done = snakemake(run)
         assert done.returncode == 0, done.stderr
         assert planned(run)[0] == {}
-        changed = {path for path, data in data_of(run).items() if data != before.get(path)}
+        changed = {path for path, data in data_of(run / "results" / "tiny").items() if data != before.get(path)}
         assert changed, f"{sections} changed nothing"
         change.undo()
     assert snakemake(run).returncode == 0
-    assert data_of(run) == before
+    assert data_of(run / "results" / "tiny") == before

@@ -12,13 +12,17 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import torch
 import webdataset as wds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from cortex.errors import InputError
-from cortex.shards.read import MAX_PIXELS, MEMBER_LIMITS, Sample, read_shard
+from cortex.generate.generator import load_generator
+from cortex.generate.shard import generate_shard
+from cortex.shards.images import MAX_PIXELS, decode_image, encode_image
+from cortex.shards.read import MEMBER_LIMITS, Sample, read_shard
 from cortex.shards.write import write_shard
 
 CODES = 300
@@ -102,6 +106,59 @@ def test_a_shard_needs_no_images_and_no_info(tmp_path):
     assert (only.key, only.label, only.grid.tolist(), only.info) == ("a", 7, [[0] * 3] * 2, {})
 
 
+@pytest.mark.parametrize(("name", "extension", "off"), [("png", "png", 0), ("jpeg", "jpg", 12), ("webp", "webp", 12)])
+def test_images_of_every_format_are_read(tmp_path, name, extension, off):
+    path = tmp_path / "000000.tar"
+    smooth = np.add.outer(np.arange(40), np.arange(60))[..., None] * [2, 1, 0] + [0, 20, 120]
+    expected = [Sample("a", 0, np.zeros((4, 6), np.uint16)), Sample("b", 1, np.ones((4, 6), np.uint16))]
+    write_shard(path, expected, [encode_image(smooth.astype(np.uint8), name, 98), None])
+    with tarfile.open(path) as tar:
+        assert [member for member in tar.getnames() if member[2:] not in ("cls", "json", "tokens.npy")] == [
+            f"a.{extension}"
+        ]
+    one, other = read_shard(path, images="any")
+    assert np.abs(one.image - smooth).max() <= off and other.image is None
+    with pytest.raises(InputError, match=r"b\.png is missing, or another image: png, jpg, webp"):
+        list(read_shard(path, images=True))
+    assert [sample.image for sample in read_shard(path)] == [None, None]
+
+
+def test_shards_keep_images_as_asked(generator_weights, tmp_path):
+    def drawn(name, quality=95):
+        path = tmp_path / f"{name}{quality}.tar"
+        generate_shard(
+            path, "test", 2, 12, seed=3, classes=[0, 2, 5], generator=generator_weights,
+            batch_classes=2, batch_indices=3, images=name, quality=quality, device="cpu",
+        )  # fmt: skip
+        return path, list(read_shard(path, images="any"))
+
+    samples = {name: drawn(name)[1] for name in ("png", "jpeg", "webp", "none")}
+    grids = np.stack([sample.grid for sample in samples["png"]])
+    for others in samples.values():
+        assert np.array_equal(np.stack([sample.grid for sample in others]), grids)
+        assert [(s.key, s.label, s.info) for s in others] == [(s.key, s.label, s.info) for s in samples["png"]]
+    assert all(sample.image is None for sample in samples["none"])
+    decoded = load_generator(generator_weights).decode(torch.from_numpy(grids.astype(np.int64))).numpy()
+    images = {name: np.stack([sample.image for sample in samples[name]]) for name in ("png", "jpeg", "webp")}
+    assert np.abs(images["png"].astype(int) - decoded).max() <= 1, "each image lies beside its grid"
+    for name in ("jpeg", "webp"):
+        assert images[name].shape == images["png"].shape and not np.array_equal(images[name], images["png"])
+        path, _ = drawn(name, 20)
+        assert path.stat().st_size <= (tmp_path / f"{name}95.tar").stat().st_size
+        before = path.read_bytes()
+        assert drawn(name, 20)[0].read_bytes() == before, "the same bytes every time"
+    with pytest.raises(InputError, match="quality 0: allowed: 1 to 100"):
+        drawn("jpeg", 0)
+
+
+def test_tokens_alone_take_a_sixtieth_of_a_float32_embedding(tmp_path):
+    """At paper scale: 262,144 bytes for 256×16×16 floats."""
+    grid = np.random.default_rng(0).integers(0, 16384, (16, 16)).astype(np.uint16)
+    info = {"seed": 1, "class_name": "black-and-tan coonhound"}
+    write_shard(tmp_path / "a.tar", (Sample(f"train-0165-{i:06d}", 165, grid, info=info) for i in range(100)))
+    assert (tmp_path / "a.tar").stat().st_size / 100 <= 4 * 256 * 16 * 16 / 60
+
+
 def test_a_failing_source_of_samples_leaves_no_shard(tmp_path):
     def failing():
         yield from samples()
@@ -168,6 +225,35 @@ def with_member(kind, content, **fields):
     return tar_of(good(), *others, entry(f"c.{kind}", content, **fields))
 
 
+def with_image(extension, content):
+    """A good sample, then one whose image is of another kind."""
+    return tar_of(good(), entry("c.cls", b"1"), entry(f"c.{extension}", content), entry("c.tokens.npy", GRID))
+
+
+def jpeg(width=None, height=None):
+    """A JPEG file, with any size in its header."""
+    content = bytearray(encode_image(samples()[0].image, "jpeg").content)
+    if width:
+        start = content.index(b"\xff\xc0") + 5
+        content[start : start + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+def webp(size=None):
+    """A lossy WebP file, with any size in its header."""
+    content = bytearray(encode_image(samples()[0].image, "webp").content)
+    if size:
+        content[26:30] = struct.pack("<HH", *size)
+    return bytes(content)
+
+
+def riff(kind, content):
+    """A WebP file of one chunk."""
+    chunk = kind + struct.pack("<I", len(content)) + content
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+GRID = npy(np.zeros((4, 6), np.uint16))
 U2 = "{'descr': '<u2', 'fortran_order': False, 'shape': %s, }"
 HOSTILE = {
     "absolute path": (tar_of(good(), entry("/etc/cron.d/c.cls", b"1")), "'/etc/cron.d/c.cls'"),
@@ -244,6 +330,16 @@ HOSTILE = {
     "image of no pixels": (with_member("png", png(0, 3)), "c.png: not a whole image"),
     "image of another format": (with_member("png", b"GIF89a" + bytes(50)), "c.png: not a PNG image"),
     "empty image": (with_member("png", b""), "c.png: not a PNG image"),
+    "two images": (tar_of(good(), good("c"), entry("c.jpg", b"")), "'c' has several images: png, jpg"),
+    "JPEG that is PNG": (with_image("jpg", png(1, 1, bytes(4))), "c.jpg: not a JPEG image"),
+    "JPEG cut": (with_image("jpg", jpeg()[:-100]), "c.jpg: not a whole image"),
+    "JPEG of a start": (with_image("jpg", b"\xff\xd8\xff"), "c.jpg: not a whole image"),
+    "huge JPEG": (with_image("jpg", jpeg(5000, 5000)), "c.jpg: 5000×5000 pixels; at most 16777216"),
+    "WebP that is PNG": (with_image("webp", png(1, 1, bytes(4))), "c.webp: not a WebP image"),
+    "WebP cut": (with_image("webp", webp()[:-100]), "c.webp: not a whole image"),
+    "huge WebP": (with_image("webp", webp((16383, 16383))), "c.webp: 16383×16383 pixels; at most 16777216"),
+    "huge lossless WebP": (with_image("webp", riff(b"VP8L", b"\x2f" + b"\xff" * 4)), "c.webp: 16384×16384 pixels"),
+    "huge extended WebP": (with_image("webp", riff(b"VP8X", bytes(4) + b"\xff" * 6)), "c.webp: 16777216×16777216 pix"),
 }
 
 # What no reader of data has to do: events of Python's own audit (sys.audit) that write, run or unpickle.
@@ -415,6 +511,20 @@ def test_any_mutation_of_a_shard_gives_samples_or_an_error(data, shard, path):
     for sample in read_carefully(data.draw(mutations(shard.read_bytes())), path) or ():
         assert sample.grid.shape == (4, 6) and sample.grid.max() < CODES and 0 <= sample.label < 65536
         assert isinstance(sample.info, dict) and sample.image.shape == (8, 12, 3)
+
+
+@settings(max_examples=300)
+@given(data=st.data(), name=st.sampled_from(["png", "jpeg", "webp"]))
+def test_any_mutation_of_an_image_is_an_image_or_an_error(data, name):
+    encoded = encode_image(samples()[0].image, name)
+    content = data.draw(mutations(encoded.content))
+    refusal = ""
+    try:
+        image = decode_image(content, encoded.extension, "here")
+        assert image.dtype == np.uint8 and image.shape[2] == 3 and image.size <= 3 * MAX_PIXELS
+    except InputError as error:
+        refusal = str(error)
+    assert not refusal or (refusal.startswith("here: ") and len(refusal.splitlines()) == 1)
 
 
 CONTENTS = {

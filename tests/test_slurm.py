@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.pipeline import CHECKOUT, copy_checkout, snakemake
+from tests.pipeline import CHECKOUT, copy_checkout, data_of, snakemake
 
 SCRIPT = CHECKOUT / "tests" / "slurm.sh"
 PROFILE = ["--profile", "profiles/slurm"]
@@ -22,7 +21,8 @@ HASTE = ["--slurm-no-account", "--slurm-init-seconds-before-status-checks", "2",
 ON_THE_CLUSTER = {
     "generate_shard", "manifest", "pack_grids", "export_codebook", "train_extractor", "train_judge", "importance",
     "concept_tokens", "frequent_tokens", "codebook_search", "extractor_accuracy", "judge_accuracy", "image_level",
-    "concept_level", "codebook_level", "accuracy_metrics", "judged_metrics",
+    "concept_level", "codebook_level", "accuracy_metrics", "judged_metrics", "pictures", "draw_search",
+    "report",
 }  # fmt: skip
 
 
@@ -32,15 +32,16 @@ def slurm():
     possible = subprocess.run([SCRIPT, "check"], capture_output=True, text=True, check=False)
     if possible.returncode and not os.environ.get("CI"):
         pytest.skip(possible.stderr.strip())
-    subprocess.run([SCRIPT, "start"], check=True)
-    yield
-    subprocess.run([SCRIPT, "stop"], check=True)
+    try:
+        subprocess.run([SCRIPT, "start"], check=True)
+        yield
+    finally:
+        subprocess.run([SCRIPT, "stop"], check=True)
 
 
 def checkout_in(folder):
-    """A copy of the checkout, with the profile, and with a second, smaller config that has a run name of its own."""
+    """A copy of the checkout, with a second, smaller config that has a run name of its own."""
     copy_checkout(folder)
-    shutil.copytree(CHECKOUT / "profiles", folder / "profiles", dirs_exist_ok=True)
     settings = yaml.safe_load((folder / "tests" / "tiny.yaml").read_text())
     small = {"run": "other", "data": settings["data"] | {"per_class": {"train": 2, "validation": 2, "test": 2}}}
     (folder / "tests" / "other.yaml").write_text(yaml.safe_dump(settings | small))
@@ -70,15 +71,6 @@ def wait_for(what, seconds=120):
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.5)
     return found
-
-
-def data_of(run):
-    """Every table's columns of data, without what measures time."""
-    tables = {path.relative_to(run): pq.read_table(path) for path in sorted(run.rglob("*.parquet"))}
-    return {
-        path: {name: table[name].to_pylist() for name in table.column_names if name != "seconds"}
-        for path, table in tables.items()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +130,7 @@ def test_a_cancelled_job_comes_back_with_more(run):
 
 @pytest.mark.slow
 def test_jobs_that_share_a_submission_ask_for_what_one_needs(run):
-    together = [job for job in run.jobs if "_importance_" in job["Comment"]]
+    together = [job for job in run.jobs if job["Comment"].startswith("rule_importance_")]
     assert len(together) == 3
     for job in together:
         assert job["NumCPUs"] == "1"
@@ -188,3 +180,18 @@ def test_a_job_refuses_a_config_that_was_changed_since_its_run_began(tmp_path, m
     assert done.returncode != 0
     assert "The config was changed while its run was going on" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_every_rule_says_what_it_needs():
+    rules = [
+        rule
+        for path in (CHECKOUT / "rules").glob("*.smk")
+        for rule in re.split(r"^(?=rule \w+:)", path.read_text(), flags=re.MULTILINE)
+        if "    shell:" in rule
+    ]
+    assert len(rules) > 20
+    for rule in rules:
+        name = rule.partition("\n")[0]
+        assert "    threads:" in rule, name
+        assert "mem_mb=growing(" in rule and "runtime=growing(" in rule, name
+        assert "gpu=GPUS" in rule or "--device" not in rule, name

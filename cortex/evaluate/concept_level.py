@@ -41,8 +41,8 @@ def judge_concepts(
 
     Args:
         output: Parquet to write, a row an image, method (importance, frequency) and top_n (importance only): key,
-            label, method, top_n, tokens, masked_fraction (0..1), probability and logit of the label in the masked
-            image, and their changes against the unmasked one.
+            label, method, top_n, tokens, masked_fraction and masked_brightness (0..1), probability and logit of the
+            label in the masked image, and their changes against the unmasked one.
         shard: WebDataset tar of the test split.
         tokens: concept-level tokens of an extractor.
         frequency: the most frequent tokens.

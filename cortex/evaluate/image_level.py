@@ -7,13 +7,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cortex.device import choose_device
-from cortex.evaluate.masking import MEASURES, code_ranks, judge_masks
+from cortex.evaluate.masking import MEASURES, brightness, code_ranks, judge_masks
 from cortex.explain.explained import ranks, read_explained
 from cortex.judges.judge import load_judge
 from cortex.randomness import key_seeds, uniforms
 from cortex.tables import write_table
 
-METHODS = ("importance", "random", "random_area")
+METHODS = ("importance", "random", "random_area", "random_brightness")
 SCHEMA = pa.schema(
     [("key", pa.string()), ("label", pa.int32()), ("method", pa.string()), ("n", pa.int32())]
     + [(name, pa.float32()) for name in MEASURES]
@@ -24,18 +24,21 @@ def image_masks(
     grids: NDArray[np.integer],
     importance: NDArray[np.floating],
     random: NDArray[np.floating],
+    bright: NDArray[np.floating],
     n: list[int],
     codes: int,
 ) -> NDArray[np.bool_]:
-    """The masks of all methods and n: bool ``[3, len(n), N, P]``, methods in the order of :data:`METHODS`.
+    """The masks of all methods and n: bool ``[4, len(n), N, P]``, methods in the order of :data:`METHODS`.
 
     ``importance`` masks every position whose code is among the codes at the top-n positions, ``random`` the same
-    for n random positions, ``random_area`` as many random positions as ``importance`` masks, whatever their codes.
+    for n random positions, ``random_area`` as many random positions as ``importance`` masks, whatever their codes,
+    ``random_brightness`` as many as come closest to hiding as much of the image's brightness as it does.
 
     Args:
         grids: tokens ``[N, P]``.
         importance: scores ``[N, P]``.
         random: numbers ``[N, P]``; each image's order of them is its random order of positions.
+        bright: share of the image's brightness that every position shows ``[N, P]``.
         n: how many positions' codes.
         codes: codes in the codebook.
     """
@@ -44,7 +47,12 @@ def image_masks(
     important = code_ranks(grids, ranks(importance), codes) < sizes
     at_random = code_ranks(grids, random_ranks, codes) < sizes
     same_area = random_ranks < important.sum(2, keepdims=True)
-    return np.stack([important, at_random, same_area])
+    hidden = np.zeros((len(grids), grids.shape[1] + 1))  # by the first 0, 1, …, P positions in random order
+    np.cumsum(np.take_along_axis(bright, random_ranks.argsort(1), 1), axis=1, out=hidden[:, 1:])
+    by_importance = np.einsum("mnp,np->mn", important, bright)
+    closest = np.stack([np.abs(hidden - wanted[:, None]).argmin(1) for wanted in by_importance])
+    same_brightness = random_ranks < closest[:, :, None]
+    return np.stack([important, at_random, same_area, same_brightness])
 
 
 def judge_images(
@@ -62,9 +70,9 @@ def judge_images(
     """Ask a judge how much less of an image's class is left when its most important tokens are painted black.
 
     Args:
-        output: Parquet to write, a row an image, method (importance, random, random_area) and n: key, label,
-            method, n, masked_fraction (0..1), probability and logit of the label in the masked image, and their
-            changes against the unmasked one.
+        output: Parquet to write, a row an image, method (importance, random, random_area, random_brightness) and n:
+            key, label, method, n, masked_fraction and masked_brightness (0..1), probability and logit of the label in
+            the masked image, and their changes against the unmasked one.
         shard: WebDataset tar of the test split.
         importance: its importance file.
         judge: weights of a judge.
@@ -77,7 +85,8 @@ def judge_images(
     explained = read_explained(shard, importance, images=True)
     assert explained.images is not None
     random = uniforms(key_seeds(seed, "random positions", explained.keys), explained.grids.shape[1])
-    masks = image_masks(explained.grids, explained.importance, random, n, codes)
+    bright = brightness(explained.images, explained.grid_shape)
+    masks = image_masks(explained.grids, explained.importance, random, bright, n, codes)
     verdict = judge_masks(
         load_judge(judge, choose_device(device)),
         explained.images,

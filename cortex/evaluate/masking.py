@@ -46,6 +46,21 @@ def paint_black(images: Tensor, masks: Tensor, grid_shape: tuple[int, int]) -> T
     return blocks.masked_fill(mask, 0).view(images.shape)
 
 
+def brightness(images: NDArray[np.uint8], grid_shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Share of an image's brightness that every position shows, ``[N, P]``: what painting it black takes away.
+
+    Rows sum to 1; those of an image that is all black are 0.
+
+    Args:
+        images: uint8 ``[N, H, W, 3]``.
+        grid_shape: (h, w); a position covers H/h × W/w pixels.
+    """
+    (height, width), side = grid_shape, images.shape[1:3]
+    blocks = images.reshape(len(images), height, side[0] // height, width, side[1] // width, 3)
+    shown = blocks.sum((2, 4, 5), dtype=np.float64).reshape(len(images), -1)
+    return shown / np.maximum(shown.sum(1, keepdims=True), 1)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a judge says of the label of every image, before and after each of M masks.
@@ -54,6 +69,7 @@ class Verdict:
         probability, logit: of the label in the masked image, float32 ``[M, N]``.
         probability_change, logit_change: masked minus unmasked; negative where the mask hid the concept.
         masked_fraction: share of the positions that the mask covers, float32 ``[M, N]``.
+        masked_brightness: share of the image's brightness that the mask hides: black on black hides nothing.
     """
 
     probability: NDArray[np.float32]
@@ -61,6 +77,7 @@ class Verdict:
     logit: NDArray[np.float32]
     logit_change: NDArray[np.float32]
     masked_fraction: NDArray[np.float32]
+    masked_brightness: NDArray[np.float32]
 
 
 MEASURES = tuple(field.name for field in fields(Verdict))
@@ -104,4 +121,5 @@ def judge_masks(
         logit=logit[1:].numpy(),
         logit_change=(logit[1:] - logit[:1]).numpy(),
         masked_fraction=masks.mean(2, dtype=np.float32),
+        masked_brightness=np.einsum("mnp,np->mn", masks, brightness(images, grid_shape)).astype(np.float32),
     )

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 
 from cortex.errors import InputError
-from cortex.generate.facts import embedded_weights
+from cortex.generate.codebook import read_codebook
 from cortex.weights import read_weights, write_weights
-
-CODEBOOK_WEIGHT = "first_stage_model.quantize.embedding.weight"
 
 
 def look_up(codebook: Tensor, grids: Tensor) -> Tensor:
@@ -24,11 +22,7 @@ def export_codebook(output: Path, *, generator: Path | None = None) -> None:
         output: safetensors file to write: `codebook` float [K, d].
         generator: weights file of the generator; the embedded digits generator if not given.
     """
-    path = generator or embedded_weights()
-    tensors, _ = read_weights(path, only=CODEBOOK_WEIGHT)
-    if CODEBOOK_WEIGHT not in tensors:
-        raise InputError(f"{path}: not a generator's weights: {CODEBOOK_WEIGHT} is missing")
-    write_weights(output, {"codebook": tensors[CODEBOOK_WEIGHT]}, {})
+    write_weights(output, {"codebook": read_codebook(generator)}, {})
 
 
 def load_codebook(path: Path, device: torch.device) -> Tensor:

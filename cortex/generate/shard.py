@@ -1,6 +1,7 @@
 """Draw one shard of a class-balanced synthetic data set."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ from cortex.errors import InputError
 from cortex.generate.generator import Generator, load_generator
 from cortex.progress import progress
 from cortex.randomness import sample_seeds
+from cortex.shards.images import ENCODERS, EncodedImage, ImageFormat, encode_image
 from cortex.shards.read import Sample
 from cortex.shards.write import write_shard
 
@@ -35,6 +37,8 @@ def generate_shard(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    images: ImageFormat | Literal["none"] = "png",
+    quality: int = 95,
     device: str = "auto",
 ) -> None:
     """Draw samples `first` to `last` of a split and write them as one WebDataset tar.
@@ -56,6 +60,8 @@ def generate_shard(
         temperature: divides the logits of the next token.
         top_k: draw from the k most probable tokens only; all if not given.
         top_p: draw from the most probable tokens that together exceed probability p; all if not given.
+        images: keep images as png (lossless), jpeg or webp, or none, which need not be decoded then.
+        quality: of jpeg and webp, 1 (worst) to 100.
         device: auto, cpu, cuda or cuda:N.
     """
     if not 0 <= first < last:
@@ -64,6 +70,8 @@ def generate_shard(
         raise InputError(f"seed {seed}: allowed: 0 to 2^64 − 1")
     if not classes or classes != sorted(set(classes)):
         raise InputError(f"classes {classes}: name at least one, every class once, ascending")
+    if not 1 <= quality <= 100:
+        raise InputError(f"quality {quality}: allowed: 1 to 100")
     model = load_generator(generator, choose_device(device))
     for label in (classes[0], classes[-1]):
         if not 0 <= label < len(model.class_names):
@@ -71,7 +79,7 @@ def generate_shard(
     numbers = np.arange(first, last)
     labels, indices = np.asarray(classes)[numbers % len(classes)], numbers // len(classes)
     with _one_thread():
-        grids, images = draw_samples(
+        grids, encoded = draw_samples(
             model,
             labels,
             indices,
@@ -81,6 +89,8 @@ def generate_shard(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
+            images=images,
+            quality=quality,
         )
     write_shard(
         output,
@@ -89,11 +99,11 @@ def generate_shard(
                 key=f"{split}-{label:04d}-{index:06d}",
                 label=int(label),
                 grid=grid,
-                image=image,
                 info={"seed": seed, "class_name": model.class_names[label]},
             )
-            for label, index, grid, image in zip(labels, indices, grids, images, strict=True)
+            for label, index, grid in zip(labels, indices, grids, strict=True)
         ),
+        encoded,
     )
 
 
@@ -108,21 +118,25 @@ def draw_samples(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Grids uint16 ``[N, h, w]`` and images uint8 ``[N, H, W, 3]`` of the samples (label, index)."""
-    grids: NDArray[np.uint16] | None = None
-    images: NDArray[np.uint8] | None = None
+    images: ImageFormat | Literal["none"] = "png",
+    quality: int = 95,
+) -> tuple[NDArray[np.uint16], list[EncodedImage | None]]:
+    """Grids uint16 ``[N, h, w]`` and images, encoded, of the samples (label, index)."""
+    grids = np.empty((len(labels), *model.grid_shape), np.uint16)
+    encoded: dict[int, Future[EncodedImage]] = {}
+    before: list[Future[EncodedImage]] = []
     batches = list(canonical_batches(labels, indices, batch, len(model.class_names)))
-    for batch_labels, batch_indices, rows, columns in progress(batches, len(batches), "sampling", "batch"):
-        seeds = sample_seeds(seed, stream, batch_labels, batch_indices)
-        drawn = model.sample(batch_labels, seeds, temperature=temperature, top_k=top_k, top_p=top_p)
-        decoded = model.decode(drawn).cpu().numpy()
-        if grids is None or images is None:
-            grids = np.empty((len(labels), *drawn.shape[1:]), np.uint16)
-            images = np.empty((len(labels), *decoded.shape[1:]), np.uint8)
-        grids[rows], images[rows] = drawn.cpu().numpy()[columns], decoded[columns]
-    assert grids is not None and images is not None
-    return grids, images
+    with ThreadPoolExecutor(ENCODERS) as pool:
+        for batch_labels, batch_indices, rows, columns in progress(batches, len(batches), "sampling", "batch"):
+            seeds = sample_seeds(seed, stream, batch_labels, batch_indices)
+            drawn = model.sample(batch_labels, seeds, temperature=temperature, top_k=top_k, top_p=top_p)
+            grids[rows] = drawn.cpu().numpy()[columns]
+            if images != "none":
+                decoded = model.decode(drawn).cpu().numpy()[columns]
+                wait(before)  # two batches of images in memory at most
+                before = [pool.submit(encode_image, image, images, quality) for image in decoded]
+                encoded |= zip(rows.tolist(), before, strict=True)
+    return grids, [encoded[row].result() if row in encoded else None for row in range(len(labels))]
 
 
 def canonical_batches(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from cortex.device import place
 from cortex.digits import CLASS_NAMES
 from cortex.errors import InputError
+from cortex.judges import imagenet
 from cortex.judges.networks import NETWORKS
 from cortex.weights import load_into, read_weights
 
@@ -32,14 +33,19 @@ class Judge:
 
 
 def load_judge(path: Path, device: torch.device) -> Judge:
-    """The judge that :func:`cortex.judges.train.train_judge` wrote.
+    """The judge that ``cortex train-judge`` or ``cortex pretrained-judge`` wrote.
 
     Raises:
-        InputError: the file is missing, truncated, or not a judge's.
+        InputError: the file is missing, truncated, or not a judge's, or its network's package cannot be imported.
     """
     tensors, metadata = read_weights(path)
-    if metadata.get("judge") not in NETWORKS:
-        raise InputError(f"{path}: not a judge's weights: its metadata has no 'judge' among {sorted(NETWORKS)}")
-    network = NETWORKS[metadata["judge"]](classes=len(CLASS_NAMES))
+    name = metadata.get("judge", "")
+    if name in NETWORKS:
+        network = NETWORKS[name](classes=len(CLASS_NAMES))
+    elif name in imagenet.NAMES:
+        network = imagenet.imagenet_classifier(name)
+    else:
+        known = sorted([*NETWORKS, *imagenet.NAMES])
+        raise InputError(f"{path}: not a judge's weights: its metadata has no 'judge' among {known}")
     load_into(network, tensors, path)
     return Judge(network, device)

@@ -35,29 +35,33 @@ def draw_training(
     figures.save_figure(figure, output)
 
 
-def draw_masking(by_n: Path, by_area: Path, metrics: Path) -> None:
+def draw_masking(by_n: Path, by_area: Path, by_brightness: Path, metrics: Path) -> None:
     """Draw a judge's change of probability under masks, against n and against the masked share of the image.
 
     Args:
         by_n: figure to write (svg): against n, the positions whose codes are masked.
-        by_area: figure to write (svg): against the masked share of the image.
+        by_area: figure to write (svg): against the masked share of the image's area.
+        by_brightness: figure to write (svg): against the masked share of its brightness.
         metrics: image-level metrics.
     """
     rows = read_table(metrics).to_pylist()
     figures.save_figure(figures.masking(rows, "n"), by_n)
     figures.save_figure(figures.masking(rows, "masked_fraction"), by_area)
+    figures.save_figure(figures.masking(rows, "masked_brightness"), by_brightness)
 
 
-def draw_concept_level(output: Path, metrics: Path, image_level: Path) -> None:
-    """Draw what masking concept-level tokens costs, against the most frequent tokens, at the area that each masks.
+def draw_concept_level(output: Path, metrics: Path, comparisons: Path) -> None:
+    """Draw how much more masking concept-level tokens costs than masking the most frequent ones, with intervals.
 
     Args:
         output: figure to write (svg).
         metrics: concept-level metrics.
-        image_level: image-level metrics, for the random masks drawn beside them.
+        comparisons: of all methods with their baselines.
     """
-    figure = figures.concept_level(read_table(metrics).to_pylist(), read_table(image_level).to_pylist())
-    figures.save_figure(figure, output)
+    compared = [
+        row for row in read_table(comparisons).to_pylist() if row["level"] == "concept_level" and row["label"] is None
+    ]
+    figures.save_figure(figures.concept_level(read_table(metrics).to_pylist(), compared), output)
 
 
 def draw_codebook_level(output: Path, metrics: Path) -> None:

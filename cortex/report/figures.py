@@ -2,13 +2,16 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -26,10 +29,11 @@ METHOD_LOOKS: dict[str, dict[str, Any]] = {
     "importance": {"color": BLUE, "marker": "o", "linestyle": "-", "linewidth": 2.0},
     "random": {"color": VERMILION, "marker": "s", "linestyle": "--"},
     "random_area": {"color": GREEN, "marker": "^", "linestyle": ":"},
-    "frequency": {"color": VERMILION, "marker": "D", "markersize": 8, "markerfacecolor": "none", "linestyle": "none"},
+    "random_brightness": {"color": PURPLE, "marker": "D", "linestyle": "-."},
     "token_selection": {"color": BLUE, "marker": "o", "linewidth": 2.0},
     "embedding": {"color": VERMILION, "marker": "s", "linewidth": 2.0},
 }
+VERDICT_COLOURS = {"better": BLUE, "worse": VERMILION, "no difference found": FAINT}
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
@@ -54,6 +58,9 @@ STYLE = {
     "legend.frameon": False,
     "svg.hashsalt": "cortex",  # the same values give the same file
 }
+HEAT = matplotlib.colormaps["viridis"]
+HEAT_STRENGTH = 0.65  # of the heat map over the image
+TOKEN_BLOCKS = 2  # lists of tokens side by side
 WIDTH = 10.0  # inches, of every figure: the width of the page
 
 Args = ParamSpec("Args")
@@ -98,9 +105,12 @@ def training(
         losses.plot(epochs[best], history["val_loss"][best], "o", color=colour)
         accuracy.plot(epochs, history["val_top1"], color=colour, label=name)
         accuracy.plot(epochs[best], history["val_top1"][best], "o", color=colour)
-    for (name, history), colour in zip(judges.items(), _series(), strict=False):
-        held_out.plot(history["epoch"], history["held_out_top1"], color=colour, label=name, marker=".")
-    losses.set(title="Extractors: loss", xlabel="epoch", ylabel="nats (dotted: train)", ylim=(0, None))
+    # Judges have colours of their own: one may be called what an extractor is called.
+    for (name, history), colour in zip(judges.items(), islice(_series(), len(extractors), None), strict=False):
+        held_out.plot(history["epoch"], history["held_out_top1"], color=colour, label=f"judge {name}", marker=".")
+    losses.set(title="Extractors: loss", xlabel="epoch", ylabel="nats (dotted: train)", yscale="log")
+    losses.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    losses.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     accuracy.set(title="Extractors: validation top-1", xlabel="epoch")
     held_out.set(title="Judges: top-1 on held-out real images", xlabel="epoch")
     for axes in (losses, accuracy, held_out):
@@ -113,12 +123,12 @@ def training(
 
 
 @styled
-def masking(rows: Rows, against: Literal["n", "masked_fraction"]) -> Figure:
+def masking(rows: Rows, against: Literal["n", "masked_fraction", "masked_brightness"]) -> Figure:
     """What masking costs: a judge's change of probability, a panel for each extractor (column) and judge (row).
 
     Args:
         rows: image-level metrics.
-        against: horizontal axis: n, or the masked share of the image.
+        against: horizontal axis: n, or the masked share of the image's area or brightness.
     """
     figure, panels = _facets(rows)
     for (extractor, judge), axes in panels.items():
@@ -131,58 +141,50 @@ def masking(rows: Rows, against: Literal["n", "masked_fraction"]) -> Figure:
                 **METHOD_LOOKS.get(method, {}),
             )
         axes.axhline(0, color=FAINT, linewidth=0.8)
-    if against == "masked_fraction":
-        _percent_axis(panels.values())
-        for axes in panels.values():
-            axes.set_xlim(0, None)
-        figure.supxlabel("share of the image that is masked (mean)", fontsize=9)
-    else:
+    if against == "n":
         for axes in panels.values():
             _whole_numbers(axes)
         figure.supxlabel("n: positions whose codes are masked", fontsize=9)
+    else:
+        _percent_axis(panels.values())
+        for axes in panels.values():
+            axes.set_xlim(0, None)
+        share = {"masked_fraction": "area", "masked_brightness": "brightness"}[against]
+        figure.supxlabel(f"share of the image's {share} that is masked (mean)", fontsize=9)
     figure.supylabel("change of the label's probability", fontsize=9)
     _legend(figure, panels)
     return figure
 
 
 @styled
-def concept_level(rows: Rows, image_level: Rows) -> Figure:
-    """Concept-level tokens against frequent ones, at the area that each masks; random masks of an area beside them.
+def concept_level(rows: Rows, comparisons: Rows) -> Figure:
+    """How much more concept-level tokens cost than frequent ones, with intervals, and how much each masks.
 
     Args:
         rows: concept-level metrics.
-        image_level: image-level metrics, for the random masks.
+        comparisons: of concept-level tokens with the frequency baseline, over all images.
     """
-    figure, panels = _facets(rows)
-    masked = [row["masked_fraction"] for row in rows]
-    least, most = max(min(masked) - 0.03, 0), min(max(masked) + 0.03, 1)
+    figure, panels = _facets(comparisons)
     for (extractor, judge), axes in panels.items():
-        curve = sorted(
-            (row["masked_fraction"], row["probability_change"])
-            for row in _select(image_level, extractor=extractor, judge=judge, method="random_area")
+        (frequent,) = _select(rows, extractor=extractor, judge=judge, method="frequency")
+        compared = sorted(_select(comparisons, extractor=extractor, judge=judge), key=lambda row: row["setting"])
+        for place, row in enumerate(compared):
+            colour = VERDICT_COLOURS[row["verdict"]]
+            axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.0)
+            axes.plot(row["difference"], place, "o", color=colour, markersize=6)
+            (mine,) = _select(rows, extractor=extractor, judge=judge, method="importance", top_n=row["setting"])
+            areas = f"{100 * mine['masked_fraction']:.0f} : {100 * frequent['masked_fraction']:.0f} %"
+            axes.text(0.99, place, areas, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7.5)
+        axes.axvline(0, color=INK, linewidth=0.9)
+        axes.set(
+            yticks=range(len(compared)),
+            yticklabels=[f"top_n = {row['setting']}" for row in compared],
+            ylim=(len(compared) - 0.5, -0.5),
         )
-        _within(axes, curve, (least, most), label="random_area (image level)", color=FAINT, linestyle=":")
-        important = sorted(
-            _select(rows, extractor=extractor, judge=judge, method="importance"), key=lambda row: row["top_n"]
-        )
-        _points(axes, important, label="importance", **METHOD_LOOKS["importance"] | {"linestyle": "none"})
-        for row in important:
-            axes.annotate(
-                row["top_n"],
-                (row["masked_fraction"], row["probability_change"]),
-                xytext=(4, 3),
-                textcoords="offset points",
-                fontsize=7,
-                color=BLUE,
-            )
-        frequent = _select(rows, extractor=extractor, judge=judge, method="frequency")
-        _points(axes, frequent, label="frequency", **METHOD_LOOKS["frequency"])
-        axes.axhline(0, color=FAINT, linewidth=0.8)
-        axes.set_xlim(least, most)
-    _percent_axis(panels.values())
-    figure.supxlabel("share of the image that is masked (mean)", fontsize=9)
-    figure.supylabel("change of the label's probability", fontsize=9)
-    _legend(figure, panels)
+        axes.grid(axis="y", visible=False)
+    figure.supxlabel("change of the label's probability, concept-level minus frequent tokens", fontsize=9)
+    handles = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in VERDICT_COLOURS.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9)
     return figure
 
 
@@ -250,22 +252,21 @@ def importance(
             size = images[column].shape[0] / grid.shape[0], images[column].shape[1] / grid.shape[1]
             for position in np.argsort(-grid.ravel(), kind="stable")[:outlined]:
                 y, x = divmod(int(position), grid.shape[1])
-                board.frame(row, column, (y * size[0], x * size[1], *size), SKY)
+                board.frame(row, column, (y * size[0], x * size[1], *size), VERMILION)
             taken_for = misread[extractor][column]
             if taken_for is not None:
                 board.write_below(row, column, f"read as {short(taken_for)}", VERMILION)
+    board.scale_below_label(0, HEAT, ("lowest", "highest"))
     return board.figure
 
 
 def overlay(image: Images, scores: NDArray[np.floating]) -> Images:
-    """The image in grey, ``[H, W, 3]``, the more orange the higher a position's score within the image."""
+    """A heat map of the scores, from the image's lowest to its highest, with the image in it ``[H, W, 3]``."""
     spread = float(scores.max() - scores.min())
     share = (scores - scores.min()) / spread if spread else np.zeros_like(scores)
     cell = np.ones((image.shape[0] // scores.shape[0], image.shape[1] // scores.shape[1]))
-    strength = 0.85 * np.kron(share, cell)[:, :, None]
-    grey = image.mean(2, keepdims=True)
-    orange = np.array([int(ORANGE[start : start + 2], 16) for start in (1, 3, 5)])
-    return np.round((1 - strength) * grey + strength * orange).astype(np.uint8)
+    heat = 255 * HEAT(np.kron(share, cell))[:, :, :3]
+    return np.round((1 - HEAT_STRENGTH) * image.mean(2, keepdims=True) + HEAT_STRENGTH * heat).astype(np.uint8)
 
 
 @styled
@@ -283,17 +284,24 @@ def tokens(
         framed: by the block's title, for every class which of the tokens to frame.
     """
     width = max(len(row) for rows in patches.values() for row in rows)
-    lines: list[list[Images | None]] = [[] for _ in names]
-    for rows in patches.values():
-        for line, row in zip(lines, rows, strict=True):
-            line += [*row, *[None] * (width + 1 - len(row))]
-    board = Board([line[:-1] for line in lines], [short(name) for name in names])
-    for block, (title, marked) in enumerate(framed.items()):
-        first = block * (width + 1)
-        board.write_above(first, title, align="left")
-        for number, marks in enumerate(marked):
-            for place in np.flatnonzero(marks):
-                board.frame(number, first + int(place), None, BLUE)
+    titles = list(patches)
+    stacks = [titles[start : start + TOKEN_BLOCKS] for start in range(0, len(titles), TOKEN_BLOCKS)]
+    lines: list[list[Images | None]] = []
+    for stack in stacks:
+        if lines:
+            lines.append([])  # room for the titles
+        for number in range(len(names)):
+            filled = [[*patches[title][number], *[None] * (width + 1 - len(patches[title][number]))] for title in stack]
+            lines.append([patch for block in filled for patch in block][:-1])
+    labels = [short(name) for name in names]
+    board = Board(lines, ([*labels, ""] * len(stacks))[:-1])
+    for place, title in enumerate(titles):
+        down, across = divmod(place, TOKEN_BLOCKS)
+        top, left = down * (len(names) + 1), across * (width + 1)
+        board.write_above(left, title, align="left", row=top)
+        for number, marks in enumerate(framed[title]):
+            for column in np.flatnonzero(marks):
+                board.frame(top + number, left + int(column), None, BLUE)
     return board.figure
 
 
@@ -320,8 +328,15 @@ def search(
             board.frame(row, column, region, SKY)
     for row, entries in enumerate(edited.values(), start=1):
         for column, (_, before, after) in enumerate(entries):
-            board.write_below(row, column, f"{before:.2f} → {after:.2f}", INK if after > before else VERMILION)
+            board.write_below(
+                row, column, f"{probability(before)} → {probability(after)}", INK if after > before else VERMILION
+            )
     return board.figure
+
+
+def probability(value: float) -> str:
+    """A probability with two decimals; "<0.01" where they would be 0."""
+    return f"{value:.2f}" if value == 0 or value >= 0.005 else "<0.01"
 
 
 class Board:
@@ -359,11 +374,24 @@ class Board:
             middle = self._corner(row, 0)[0] + self.height / 2
             self.axes.text(-0.1 / scale, middle, label, ha="right", va="center")
 
-    def write_above(self, column: int, text: str, align: Literal["center", "left"] = "center") -> None:
-        """Write above a column."""
-        left = self._corner(0, column)[1]
+    def write_above(self, column: int, text: str, align: Literal["center", "left"] = "center", row: int = 0) -> None:
+        """Write above a tile."""
+        top, left = self._corner(row, column)
         x = left + self.width / 2 if align == "center" else left
-        self.axes.annotate(text, (x, 0), xytext=(0, 5), textcoords="offset points", ha=align, annotation_clip=False)
+        self.axes.annotate(text, (x, top), xytext=(0, 5), textcoords="offset points", ha=align, annotation_clip=False)
+
+    def scale_below_label(self, row: int, colours: Colormap, ends: tuple[str, str]) -> None:
+        """A bar of colours below a row's label, with what its ends stand for."""
+        middle = 1 - (self._corner(row, 0)[0] + self.height * 0.8) / (self.axes.get_ylim()[0])
+        box = self.axes.get_position()
+        bar = self.figure.add_axes((0.02, box.y0 + box.height * middle, box.x0 - 0.03, 0.02))
+        bar.imshow(colours(np.linspace(0, 1, 256))[None], aspect="auto", extent=(0, 1, 0, 1))
+        bar.set(yticks=[], xticks=[0, 1], xticklabels=ends)
+        bar.tick_params(length=0, labelsize=6.5)
+        lowest, highest = bar.get_xticklabels()
+        lowest.set_horizontalalignment("left")
+        highest.set_horizontalalignment("right")
+        bar.grid(visible=False)
 
     def write_below(self, row: int, column: int, text: str, colour: str) -> None:
         """Write below a tile."""
@@ -397,7 +425,7 @@ def short(name: str) -> str:
     return first if len(first) <= 14 else first[:13] + "…"
 
 
-def _series() -> Iterable[str]:
+def _series() -> Iterator[str]:
     """Colours of so many series, from the first again after the last."""
     while True:
         yield from SERIES
@@ -407,7 +435,7 @@ def _distinct(rows: Rows, column: str) -> list[Any]:
     return list(dict.fromkeys(row[column] for row in rows))
 
 
-def _select(rows: Rows, **wanted: str) -> list[Mapping[str, Any]]:
+def _select(rows: Rows, **wanted: str | int) -> list[Mapping[str, Any]]:
     return [row for row in rows if all(row[column] == value for column, value in wanted.items())]
 
 
@@ -422,18 +450,6 @@ def _facets(rows: Rows) -> tuple[Figure, dict[tuple[str, str], Any]]:
             panels[extractor, judge] = grid[row][column]
             grid[row][column].set_title(f"{extractor}, judge {judge}")
     return figure, panels
-
-
-def _points(axes: Any, rows: Rows, **look: Any) -> None:
-    axes.plot([row["masked_fraction"] for row in rows], [row["probability_change"] for row in rows], **look)
-
-
-def _within(axes: Any, curve: Sequence[tuple[float, float]], ends: tuple[float, float], **look: Any) -> None:
-    """The part of a curve (x ascending) between two x, so that the rest does not stretch the scale."""
-    x, y = np.array(curve).reshape(-1, 2).T
-    least, most = np.clip(ends, x.min(initial=np.inf), x.max(initial=-np.inf)) if len(x) else (0, 0)
-    inside = np.unique([least, *x[(x >= least) & (x <= most)], most]) if least < most else x[:0]
-    axes.plot(inside, np.interp(inside, x, y) if len(inside) else [], **look)
 
 
 def _percent_axis(panels: Iterable[Any]) -> None:

@@ -1,11 +1,14 @@
-"""What the metrics say, in sentences: counted and averaged from the tables, the losses named like the wins."""
+"""What the metrics and comparisons say, in sentences: the losses named like the wins."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
+
+HARDLY = 0.05  # a probability that changes by less hardly moves
 
 
 @dataclass(frozen=True)
@@ -23,61 +26,48 @@ class Finding:
 
 @dataclass(frozen=True)
 class Contest:
-    """One measure of a method beside that of its baseline, in one setting.
+    """A method beside its baseline in one setting.
 
     Args:
         pair: extractor and judge.
         setting: what else is fixed, such as n; None where nothing is.
+        verdict: better, worse or "no difference found", as the comparisons say.
         method, baseline: their rows of the metrics.
-        won: the method did strictly better.
     """
 
     pair: tuple[str, str]
     setting: int | None
+    verdict: str
     method: Row
     baseline: Row
-    won: bool
 
 
-def contests(
-    rows: Rows, method: str, baseline: str, setting: str | None, better: Callable[[Row, Row], bool]
-) -> list[Contest]:
-    """A method's rows beside its baseline's of the same extractor and judge.
+def contests(comparisons: Rows, rows: Rows, level: str, baseline: str, setting: str | None = None) -> list[Contest]:
+    """The comparisons over all images of a level with a baseline, each with the metrics that it compares.
 
     Args:
-        rows: of a metrics table.
-        method, baseline: values of the column ``method``.
-        setting: a column that tells the method's rows of one pair apart. A baseline that is null there serves all.
-        better: whether the first row is strictly better than the second.
+        comparisons: rows of the comparisons.
+        rows: metrics of the level.
+        level: such as image_level.
+        baseline: value of the columns ``baseline`` and, in the metrics, ``method``.
+        setting: column of the metrics that a comparison's setting is of. A baseline that is null there serves all.
     """
-
-    def place(row: Row, value: Any) -> tuple[Any, ...]:
-        return row["extractor"], row["judge"], value
-
-    baselines = {place(row, row[setting] if setting else None): row for row in rows if row["method"] == baseline}
+    at = {
+        (row["extractor"], row["judge"], row["method"], row[setting] if setting is not None else None): row
+        for row in rows
+    }
     found = []
-    for row in rows:
-        if row["method"] == method:
-            value = row[setting] if setting else None
-            other = baselines.get(place(row, value)) or baselines.get(place(row, None))
-            if other is not None:
-                found.append(Contest((row["extractor"], row["judge"]), value, row, other, better(row, other)))
+    for row in comparisons:
+        if (row["level"], row["baseline"], row["label"]) == (level, baseline, None):
+            pair, value = (row["extractor"], row["judge"]), row["setting"]
+            other = at.get((*pair, baseline, value)) or at[(*pair, baseline, None)]
+            found.append(Contest(pair, value, row["verdict"], at[(*pair, row["method"], value)], other))
     return found
-
-
-def lowers_more(row: Row, other: Row) -> bool:
-    """Whether the label's probability falls further."""
-    return bool(row["probability_change"] < other["probability_change"])
 
 
 def gain(row: Row) -> float:
     """Change of the target's probability by the codebook search."""
     return float(row["target_probability_after"] - row["target_probability_before"])
-
-
-def raises_more(row: Row, other: Row) -> bool:
-    """Whether the target's probability rises further."""
-    return gain(row) > gain(other)
 
 
 def extractor_findings(rows: Rows, classes: int) -> list[Finding]:
@@ -117,19 +107,26 @@ def judge_findings(rows: Rows) -> list[Finding]:
     return found
 
 
-def image_level_findings(rows: Rows) -> list[Finding]:
-    """Image level: how often masking important tokens costs more probability than each of the random masks."""
+def image_level_findings(rows: Rows, comparisons: Rows) -> list[Finding]:
+    """Image level: whether masking important tokens costs more probability than each of the random masks."""
     found = []
-    for baseline, what in (("random", "random tokens"), ("random_area", "the same area at random positions")):
-        met = contests(rows, "importance", baseline, "n", lowers_more)
-        if met:
+    for baseline, what in (
+        ("random", "random tokens"),
+        ("random_area", "as many random positions"),
+        ("random_brightness", "random positions that hide as much brightness"),
+    ):
+        if met := contests(comparisons, rows, "image_level", baseline, "n"):
             headline = (
-                f"Masking important tokens lowers the label's probability more than masking {what} "
-                f"in {score(met)} combinations of extractor, judge and n "
-                f"(mean change {change(mean(c.method['probability_change'] for c in met))} "
-                f"against {change(mean(c.baseline['probability_change'] for c in met))})."
+                f"Masking important tokens, against {what}: {score(met)} combinations of extractor, judge and n. "
+                f"{masked(met)}."
             )
-            found.append(Finding(headline, losses(met, "n")))
+            hidden, other_hidden = average(met, "masked_brightness")
+            if baseline == "random_area" and hidden < other_hidden:
+                headline += (
+                    " So at equal area, important tokens hide less of what is drawn: a position can matter because "
+                    "nothing is drawn there, and black painted on black changes nothing."
+                )
+            found.append(Finding(headline, where(met, "n")))
     important = [row for row in rows if row["method"] == "importance"]
     raised = sum(row["probability_change"] >= 0 for row in important)
     if found and raised:
@@ -140,38 +137,35 @@ def image_level_findings(rows: Rows) -> list[Finding]:
     return found
 
 
-def concept_level_findings(rows: Rows) -> list[Finding]:
-    """Concept level: how often concept-level tokens cost more probability than frequent ones, and at what area."""
-    met = contests(rows, "importance", "frequency", "top_n", lowers_more)
+def concept_level_findings(rows: Rows, comparisons: Rows) -> list[Finding]:
+    """Concept level: whether concept-level tokens cost more probability than frequent ones, and at what area."""
+    met = contests(comparisons, rows, "concept_level", "frequency", "top_n")
     if not met:
         return []
     headline = (
-        f"Masking a class's concept-level tokens lowers the label's probability more than masking its most frequent "
-        f"tokens in {score(met)} combinations of extractor, judge and top_n "
-        f"(mean change {change(mean(c.method['probability_change'] for c in met))} "
-        f"with {percent(mean(c.method['masked_fraction'] for c in met))} of the image masked, "
-        f"against {change(mean(c.baseline['probability_change'] for c in met))} "
-        f"with {percent(mean(c.baseline['masked_fraction'] for c in met))})."
+        "Masking a class's concept-level tokens, against its most frequent tokens: "
+        f"{score(met)} combinations of extractor, judge and top_n. {masked(met)}."
     )
-    won = [contest for contest in met if contest.won]
-    fair = sum(contest.method["masked_fraction"] <= contest.baseline["masked_fraction"] for contest in won)
-    details = losses(met, "top_n")
-    if won:
-        details.append(f"Of the {len(won)} won, {fair or 'none'} masked no more of the image than the baseline did.")
-    return [Finding(headline, details)]
+    return [Finding(headline, where(met, "top_n"))]
 
 
-def codebook_level_findings(rows: Rows) -> list[Finding]:
-    """Codebook level: how often token selection raises the target's probability more than embedding optimisation."""
-    met = contests(rows, "token_selection", "embedding", None, raises_more)
+def codebook_level_findings(rows: Rows, comparisons: Rows) -> list[Finding]:
+    """Codebook level: whether token selection raises the target's probability more than embedding optimisation."""
+    met = contests(comparisons, rows, "codebook_level", "embedding")
     if not met:
         return []
     headline = (
-        f"Selecting tokens raises the target's probability more than optimising embeddings in {score(met)} pairs of "
-        f"extractor and judge (mean change {change(mean(gain(c.method) for c in met))} "
-        f"against {change(mean(gain(c.baseline) for c in met))})."
+        f"Selecting tokens, against optimising embeddings: {score(met)} pairs of extractor and judge. {rises(met)}."
     )
-    details = losses(met, None)
+    details = where(met, None)
+    idle = [contest for contest in met if abs(gain(contest.baseline)) < HARDLY]
+    rest = [contest for contest in met if contest not in idle]
+    if idle:
+        details.append(
+            f"Optimising embeddings hardly moves the probability (less than {HARDLY:g}) for "
+            f"{listed([pair_name(contest.pair) for contest in idle])}: little to be better than."
+            + (f" {rises(rest, 'Without them, it changes')}." if rest else "")
+        )
     if not_raised := [pair_name(contest.pair) for contest in met if gain(contest.method) <= 0]:
         details.append(f"Selecting tokens does not raise it at all for {'; '.join(not_raised)}.")
     return [Finding(headline, details)]
@@ -195,26 +189,57 @@ def overlap_finding(lists: Mapping[str, Mapping[int, list[int]]], frequent: Mapp
     )
 
 
-def losses(met: Sequence[Contest], setting: str | None) -> list[str]:
-    """A sentence that says where the method did not win; none if it always or never did."""
-    if len({contest.won for contest in met}) < 2:
+def where(met: Sequence[Contest], setting: str | None) -> list[str]:
+    """Sentences that say where the method was worse, and where no difference was found; none if it was all the same."""
+    if len({contest.verdict for contest in met}) < 2:
         return []
-    places = []
-    for pair in dict.fromkeys(contest.pair for contest in met):
-        of_pair = [contest for contest in met if contest.pair == pair]
-        lost = [str(contest.setting) for contest in of_pair if not contest.won]
-        if lost and setting is None:
-            places.append(pair_name(pair))
-        elif lost:
-            values = f"any {setting}" if len(lost) == len(of_pair) else f"{setting} = {', '.join(lost)}"
-            places.append(f"{pair_name(pair)} at {values}")
-    return [f"It does not for {'; '.join(places)}."]
+    sentences = []
+    for verdict in ("worse", "no difference found"):
+        places = []
+        for pair in dict.fromkeys(contest.pair for contest in met):
+            of_pair = [contest for contest in met if contest.pair == pair]
+            values = [str(contest.setting) for contest in of_pair if contest.verdict == verdict]
+            if values and setting is None:
+                places.append(pair_name(pair))
+            elif values:
+                at = f"any {setting}" if len(values) == len(of_pair) else f"{setting} = {', '.join(values)}"
+                places.append(f"{pair_name(pair)} at {at}")
+        if places:
+            sentences.append(f"{verdict.capitalize()}: {'; '.join(places)}.")
+    return sentences
 
 
 def score(met: Sequence[Contest]) -> str:
-    """Wins of a method, like "3 of 4", "all 4", "none of 4"."""
-    won = sum(contest.won for contest in met)
-    return f"all {won}" if won == len(met) else f"{won or 'none'} of {len(met)}"
+    """How often the method was better and worse, like "better in 3 of 4", or "better in 1, worse in 2 of 3"."""
+    counts = Counter(contest.verdict for contest in met)
+    parts = [f"{name} in {counts[name]}" for name in ("better", "worse", "no difference found") if counts[name]]
+    if len(parts) == 1:
+        (verdict,) = counts
+        return f"{verdict} in all {len(met)}"
+    return f"{', '.join(parts)} of {len(met)}"
+
+
+def masked(met: Sequence[Contest]) -> str:
+    """What both masks cost and hide on average."""
+    (cost, other_cost), (area, other_area), (hidden, other_hidden) = (
+        average(met, column) for column in ("probability_change", "masked_fraction", "masked_brightness")
+    )
+    return (
+        f"On average, the label's probability changes by {change(cost)}, with {percent(area)} of the area and "
+        f"{percent(hidden)} of the brightness masked, against {change(other_cost)}, with {percent(other_area)} and "
+        f"{percent(other_hidden)}"
+    )
+
+
+def rises(met: Sequence[Contest], start: str = "On average, the target's probability changes") -> str:
+    """How far both methods raise the target's probability on average."""
+    mine, theirs = (mean(gain(getattr(contest, which)) for contest in met) for which in ("method", "baseline"))
+    return f"{start} by {change(mine)}, against {change(theirs)}"
+
+
+def average(met: Sequence[Contest], column: str) -> tuple[float, float]:
+    """Means over the contests of a column of the method's rows and of the baseline's."""
+    return mean(contest.method[column] for contest in met), mean(contest.baseline[column] for contest in met)
 
 
 def pair_name(pair: tuple[str, str]) -> str:

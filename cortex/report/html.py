@@ -21,6 +21,7 @@ from cortex.report.pictures import token_lists
 from cortex.tables import read_table
 
 MIME = {".svg": "image/svg+xml", ".png": "image/png"}
+LEVELS = ("image_level", "concept_level", "codebook_level")
 # The figures in the page's order; all but the last exist once, that one once for each judge.
 FIGURES = (
     "samples",
@@ -29,6 +30,7 @@ FIGURES = (
     "tokens",
     "masking_by_n",
     "masking_by_area",
+    "masking_by_brightness",
     "concept_level",
     "codebook_level",
     "codebook_search",
@@ -79,6 +81,7 @@ def write_report(
     image_level: Path,
     concept_level: Path,
     codebook_level: Path,
+    comparisons: Path,
     judges: list[str],
     judge_histories: list[Path],
     extractors: list[str],
@@ -94,12 +97,14 @@ def write_report(
     Args:
         output: HTML file to write.
         figures: svg and png files named after their captions: samples, training, importance, tokens, masking_by_n,
-            masking_by_area, concept_level, codebook_level, and codebook_search.JUDGE for every judge.
+            masking_by_area, masking_by_brightness, concept_level, codebook_level, and codebook_search.JUDGE for every
+            judge.
         extractor_accuracy: accuracy of the extractors.
         judge_accuracy: accuracy of the judges on generated images.
         image_level: image-level metrics.
         concept_level: concept-level metrics.
         codebook_level: codebook-level metrics.
+        comparisons: of every method with its baselines.
         judges: names of the judges.
         judge_histories: their history.parquet files, in the same order.
         extractors: names of the extractors.
@@ -118,13 +123,14 @@ def write_report(
         "codebook_level": codebook_level,
     }
     metrics = {name: read_table(path).to_pylist() for name, path in metric_files.items()}
+    compared = [row for row in read_table(comparisons).to_pylist() if row["label"] is None]
     facts = generator_facts(generator)
     frequent = token_lists(frequency, None)
     lists = {name: token_lists(path, top_n) for name, path in pairs(extractors, tokens)}
     shards = read_table(manifest).to_pylist()
     histories = {name: read_table(path).to_pylist() for name, path in pairs(judges, judge_histories)}
     page = _template().render(
-        origin=origin([*metric_files.values(), frequency, manifest, *tokens, *judge_histories]),
+        origin=origin([*metric_files.values(), comparisons, frequency, manifest, *tokens, *judge_histories]),
         written_by=provenance(),
         facts={
             "classes": _class_list([facts.class_names[label] for label in sorted(frequent)]),
@@ -139,19 +145,20 @@ def write_report(
         findings={
             "extractor_accuracy": say.extractor_findings(metrics["extractor_accuracy"], len(frequent)),
             "judge_accuracy": say.judge_findings(metrics["judge_accuracy"]),
-            "image_level": say.image_level_findings(metrics["image_level"]),
-            "concept_level": say.concept_level_findings(metrics["concept_level"]),
-            "codebook_level": say.codebook_level_findings(metrics["codebook_level"]),
+            "image_level": say.image_level_findings(metrics["image_level"], compared),
+            "concept_level": say.concept_level_findings(metrics["concept_level"], compared),
+            "codebook_level": say.codebook_level_findings(metrics["codebook_level"], compared),
             "tokens": [say.overlap_finding(lists, frequent)],
         },
         tables={
             "extractor_accuracy": accuracy_table(metrics["extractor_accuracy"]),
             "judge_accuracy": judges_table(histories, metrics["judge_accuracy"], metrics["image_level"]),
             "image_level": image_level_table(metrics["image_level"]),
-            "concept_level": concept_level_table(metrics["concept_level"]),
+            "concept_level": concept_level_table(metrics["concept_level"], compared),
             "codebook_level": codebook_level_table(metrics["codebook_level"]),
         },
         full={name: full_table(rows) for name, rows in metrics.items()},
+        comparisons={name: comparisons_table(compared, name) for name in LEVELS},
         top_n=top_n,
     )
     with whole_file(output) as temporary:
@@ -243,12 +250,16 @@ def image_level_table(rows: say.Rows) -> Table:
     return table
 
 
-def concept_level_table(rows: say.Rows) -> Table:
-    """Change of the label's probability and the masked share; best are those of importance below frequency's."""
+def concept_level_table(rows: say.Rows, comparisons: say.Rows) -> Table:
+    """Change of the label's probability and the masked share; best are those that compare as better than frequency."""
     settings = sorted({row["top_n"] for row in rows if row["top_n"] is not None})
     table = Table(["extractor", "judge", *(f"importance, top_n = {n}" for n in settings), "frequency"], 2)
     for (extractor, judge), group in _groups(rows, "extractor", "judge").items():
-        frequent = next((row for row in group if row["method"] == "frequency"), None)
+        verdicts = {
+            row["setting"]: row["verdict"]
+            for row in comparisons
+            if (row["level"], row["extractor"], row["judge"]) == ("concept_level", extractor, judge)
+        }
         cells = []
         for n in [*settings, None]:
             row = next((row for row in group if row["top_n"] == n), None)
@@ -256,8 +267,8 @@ def concept_level_table(rows: say.Rows) -> Table:
                 cells.append(Cell("–"))
                 continue
             value = row["probability_change"]
-            won = frequent is not None and value < frequent["probability_change"]
-            cells.append(Cell(f"{say.change(value)} ({say.percent(row['masked_fraction'])})", value, won))
+            better = verdicts.get(n) == "better"
+            cells.append(Cell(f"{say.change(value)} ({say.percent(row['masked_fraction'])})", value, better))
         table.rows.append([Cell(extractor), Cell(judge), *cells])
     return table
 
@@ -275,6 +286,17 @@ def codebook_level_table(rows: say.Rows) -> Table:
             cells = [before, after, rise, source_before, source_after, number(row["samples"])]
             table.rows.append([Cell(extractor), Cell(judge), Cell(row["method"]), *cells])
     return table
+
+
+def comparisons_table(rows: say.Rows, level: str) -> Table:
+    """The comparisons of a level over all images: difference, interval, effect size, p-value and verdict."""
+    of_level = [row for row in rows if row["level"] == level]
+    names = ["extractor", "judge", "method", "baseline", *(["setting"] if level != "codebook_level" else [])]
+    values = ["pairs", "difference", "low", "high", "effect_size", "p_corrected", "verdict"]
+    cells = [[number(row[name]) for name in (*names, *values)] for row in of_level]
+    for row in cells:
+        row[-1] = Cell(row[-1].text, best=row[-1].text == "better")
+    return Table([*names, *values], 4, cells)
 
 
 def full_table(rows: say.Rows) -> Table:

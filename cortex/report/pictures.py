@@ -77,7 +77,7 @@ def draw_tokens(
     tokens: list[Path],
     top_n: int,
     classes: int = 10,
-    patches: int = 8,
+    patches: int = 20,
 ) -> None:
     """Draw every class's first concept-level tokens, and its most frequent ones, as what the decoder made of them.
 

@@ -4,29 +4,26 @@ import io
 import json
 import os
 import re
-import struct
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cortex.errors import InputError
+from cortex.shards.images import FORMATS, decode_image
 
 # The largest member of each kind that is read into memory, in bytes.
-MEMBER_LIMITS = {"tokens.npy": 1 << 20, "cls": 32, "json": 1 << 16, "png": 1 << 26}
-MAX_PIXELS = 1 << 24
+MEMBER_LIMITS = {"tokens.npy": 1 << 20, "cls": 32, "json": 1 << 16, **dict.fromkeys(FORMATS, 1 << 26)}
 MAX_LABEL = (1 << 16) - 1  # labels are packed as uint16
 
 # The header of a token grid, as NumPy writes it: matched, since NumPy's own parser evaluates it as Python.
 _GRID_HEADER = re.compile(
     rb"\{'descr': '<u2', 'fortran_order': False, 'shape': \((\d{1,6}), (\d{1,6})\), \} *\n", re.ASCII
 )
-_PNG_START = re.compile(rb"\x89PNG\r\n\x1a\n....IHDR(........)", re.DOTALL)
 
 
 @dataclass
@@ -48,12 +45,13 @@ class Sample:
     info: dict[str, Any] = field(default_factory=dict)
 
 
-def read_shard(path: Path, *, images: bool = False, codes: int | None = None) -> Iterator[Sample]:
+def read_shard(path: Path, *, images: bool | Literal["any"] = False, codes: int | None = None) -> Iterator[Sample]:
     """Yield the samples of a shard in their order, reading it once from front to back.
 
     Args:
         path: the tar.
-        images: decode the images too; without, they are skipped.
+        images: decode the images too, of which a sample without is an error; "any": of the samples that have one.
+            If False, they are skipped.
         codes: codes in the codebook; a token outside is an error.
 
     Raises:
@@ -61,13 +59,18 @@ def read_shard(path: Path, *, images: bool = False, codes: int | None = None) ->
     """
     seen: set[str] = set()
     shape: tuple[int, ...] | None = None
-    for key, members in _members_by_key(path, skip=() if images else ("png",)):
+    for key, members in _members_by_key(path, skip=() if images else tuple(FORMATS)):
         if key in seen:
             raise InputError(f"{path}: key {key!r} appears twice; keys are unique")
         seen.add(key)
-        for extension in ("tokens.npy", "cls") + (("png",) if images else ()):
+        for extension in ("tokens.npy", "cls"):
             if extension not in members:
                 raise InputError(f"{path}: member {key}.{extension} is missing")
+        pictures = [extension for extension in FORMATS if extension in members]
+        if len(pictures) > 1:
+            raise InputError(f"{path}: key {key!r} has several images: {', '.join(pictures)}")
+        if images is True and not pictures:
+            raise InputError(f"{path}: member {key}.png is missing, or another image: {', '.join(FORMATS)}")
         where = f"{path}: member {key}"
         grid = parse_grid(members["tokens.npy"], f"{where}.tokens.npy", codes)
         if shape is not None and grid.shape != shape:
@@ -77,7 +80,7 @@ def read_shard(path: Path, *, images: bool = False, codes: int | None = None) ->
             key=key,
             label=_parse_label(members["cls"], f"{where}.cls"),
             grid=grid,
-            image=_parse_image(members["png"], f"{where}.png") if images else None,
+            image=_image(members, pictures, where) if images else None,
             info=_parse_info(members["json"], f"{where}.json") if "json" in members else {},
         )
     if not seen:
@@ -161,18 +164,8 @@ def _parse_label(content: bytes, where: str) -> int:
     return int(content)
 
 
-def _parse_image(content: bytes, where: str) -> NDArray[np.uint8]:
-    start = _PNG_START.match(content)
-    if start is None:
-        raise InputError(f"{where}: not a PNG image")
-    width, height = struct.unpack(">II", start[1])
-    if width * height > MAX_PIXELS:
-        raise InputError(f"{where}: {width}×{height} pixels; at most {MAX_PIXELS} allowed")
-    try:
-        with Image.open(io.BytesIO(content), formats=["png"]) as image:
-            return np.array(image.convert("RGB"))
-    except Exception as error:  # damaged files raise much besides OSError: ValueError, SyntaxError, zlib.error ...
-        raise InputError(f"{where}: not a whole image: {error}") from None
+def _image(members: dict[str, bytes], pictures: list[str], where: str) -> NDArray[np.uint8] | None:
+    return decode_image(members[pictures[0]], pictures[0], f"{where}.{pictures[0]}") if pictures else None
 
 
 def _parse_info(content: bytes, where: str) -> dict[str, Any]:

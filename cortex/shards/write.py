@@ -8,32 +8,43 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from webdataset.writer import TarWriter
 
 from cortex.files import whole_file
+from cortex.shards.images import EncodedImage, encode_image
 from cortex.shards.read import Sample
 
 
-def write_shard(path: Path, samples: Iterable[Sample]) -> None:
-    """Write samples as WebDataset members ``<key>.cls``, ``.json``, ``.png`` (of those with image), ``.tokens.npy``.
+def write_shard(path: Path, samples: Iterable[Sample], images: Iterable[EncodedImage | None] | None = None) -> None:
+    """Write samples as WebDataset members ``<key>.cls``, ``.json``, ``.tokens.npy`` and ``.png`` (``.jpg``, ``.webp``).
 
     Member times, owners and modes are constants. The tar appears under ``path`` whole or not at all.
+
+    Args:
+        path: the tar.
+        samples: without their images if ``images`` are given.
+        images: of every sample, encoded, None where it has none; if not given, the samples' own, as PNG.
     """
+    with whole_file(path) as temporary:
+        write_members(temporary, samples, images)
+
+
+def write_members(path: Path, samples: Iterable[Sample], images: Iterable[EncodedImage | None] | None = None) -> None:
+    """Write samples as :func:`write_shard` does, for a caller that sees to it that the tar appears whole."""
+    own = ((sample, encode_image(sample.image) if sample.image is not None else None) for sample in samples)
     with (
-        whole_file(path) as temporary,
-        open(temporary, "wb") as file,
+        open(path, "wb") as file,
         TarWriter(file, encoder=False, user="cortex", group="cortex", mtime=0) as tar,
     ):
-        for sample in samples:
+        for sample, image in own if images is None else zip(samples, images, strict=True):
             members: dict[str, Any] = {
                 "__key__": sample.key,
                 "cls": str(sample.label).encode(),
                 "json": json.dumps(sample.info, sort_keys=True).encode(),
                 "tokens.npy": npy_bytes(sample.grid.astype(np.uint16)),
             }
-            if sample.image is not None:
-                members["png"] = png_bytes(sample.image)
+            if image is not None:
+                members[image.extension] = image.content
             tar.write(members)
 
 
@@ -41,11 +52,4 @@ def npy_bytes(array: NDArray[Any]) -> bytes:
     """The array as a ``.npy`` file."""
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def png_bytes(image: NDArray[np.uint8]) -> bytes:
-    """An image uint8 ``[H, W, 3]`` as a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="png")
     return buffer.getvalue()

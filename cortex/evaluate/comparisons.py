@@ -1,0 +1,215 @@
+"""Is a method better than its baseline? Paired comparisons over images, with their uncertainty."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy import stats
+
+from cortex.errors import InputError
+from cortex.tables import read_table, write_table
+
+SCHEMA = pa.schema(
+    [
+        ("level", pa.string()),
+        ("extractor", pa.string()),
+        ("judge", pa.string()),
+        ("method", pa.string()),
+        ("baseline", pa.string()),
+        ("setting", pa.int32()),
+        ("label", pa.int32()),
+        ("pairs", pa.int32()),
+        ("difference", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("effect_size", pa.float64()),
+        ("p", pa.float64()),
+        ("p_corrected", pa.float64()),
+        ("verdict", pa.string()),
+    ]
+)
+SIGNIFICANT = 0.05
+AT_ONCE = 20_000_000  # resampled values held at once
+
+
+@dataclass(frozen=True)
+class Level:
+    """What is compared at a level of explanation (METHOD.md, section 6).
+
+    Args:
+        method, baselines: values of the rows' column ``method``.
+        setting: column that tells the method's rows of an image apart, such as n; None if there is but one.
+        label: column of the class that an image counts for.
+        after, before: columns of the outcome, after minus before; with None for the latter, ``after`` alone.
+        wanted: sign of a good difference: -1 if the method should lower the outcome further than the baseline.
+    """
+
+    method: str
+    baselines: tuple[str, ...]
+    setting: str | None
+    label: str
+    after: str
+    before: str | None
+    wanted: int
+
+
+LEVELS = {
+    "image_level": Level(
+        "importance", ("random", "random_area", "random_brightness"), "n", "label", "probability_change", None, -1
+    ),
+    "concept_level": Level("importance", ("frequency",), "top_n", "label", "probability_change", None, -1),
+    "codebook_level": Level(
+        "token_selection",
+        ("embedding",),
+        None,
+        "source",
+        "target_probability_after",
+        "target_probability_before",
+        1,
+    ),
+}
+
+
+def compare_all(
+    output: Path,
+    tables: list[Path],
+    *,
+    levels: list[str],
+    extractors: list[str],
+    judges: list[str],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> None:
+    """Compare every method with its baselines, image by image, over all images and for each class.
+
+    Compared is the change of the label's probability (codebook level: of the target's). The difference is method minus
+    baseline, averaged over images that both were applied to; its 95 % interval comes from bootstrapping the images
+    (percentiles), its p-value from a paired t-test, the effect size is the mean difference in standard deviations of
+    the differences. Within the rows over all images, and within those of single classes, p is corrected for the number
+    of comparisons (Holm, 1979). The verdict is better, worse or "no difference found" (p_corrected at least 0.05).
+
+    Args:
+        output: Parquet to write: level, extractor, judge, method, baseline, setting (n or top_n; null at the codebook
+            level), label (null: all images), pairs, difference, low, high, effect_size, p, p_corrected, verdict.
+        tables: evaluation files; several of one level, extractor and judge (shards) count together.
+        levels: the level of every file: image_level, concept_level or codebook_level.
+        extractors: the extractor of every file.
+        judges: the judge of every file.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    if not len(tables) == len(levels) == len(extractors) == len(judges):
+        raise InputError(
+            f"{len(tables)} files, {len(levels)} levels, {len(extractors)} extractors, {len(judges)} judges: one of "
+            "each a file"
+        )
+    files: dict[tuple[str, str, str], list[Path]] = {}
+    for path, *of in zip(tables, levels, extractors, judges, strict=True):
+        files.setdefault((of[0], of[1], of[2]), []).append(path)
+    rows = []
+    for (level, extractor, judge), paths in files.items():
+        if level not in LEVELS:
+            raise InputError(f"level {level!r}: allowed: {', '.join(LEVELS)}")
+        for row in compare_level(LEVELS[level], paths, resamples, seed):
+            rows.append({"level": level, "extractor": extractor, "judge": judge, **row})
+    for whole in (True, False):
+        family = [row for row in rows if (row["label"] is None) == whole]
+        for row, p in zip(family, holm(np.array([row["p"] for row in family])), strict=True):
+            good = row["difference"] * LEVELS[row["level"]].wanted > 0
+            row["p_corrected"] = p
+            row["verdict"] = "no difference found" if p >= SIGNIFICANT else "better" if good else "worse"
+    write_table(output, pa.Table.from_pylist(rows, SCHEMA))
+
+
+def compare_level(level: Level, paths: list[Path], resamples: int, seed: int) -> list[dict[str, Any]]:
+    """The comparisons of one extractor and judge at one level, without the correction for their number."""
+    labels, outcomes = read_outcomes(level, paths)
+    settings = [setting for method, setting in outcomes if method == level.method]
+    compared: list[dict[str, Any]] = []
+    for baseline in level.baselines:
+        # A baseline without a setting of its own, such as frequency, serves all.
+        beside = [(baseline, setting if (baseline, setting) in outcomes else None) for setting in settings]
+        if not settings or not outcomes.keys() >= set(beside):
+            raise InputError(f"{paths[0]}: no {baseline} beside every {level.method}")
+        against = np.stack([outcomes[place] for place in beside])
+        differences = np.stack([outcomes[level.method, setting] for setting in settings]) - against
+        for label in (None, *np.unique(labels).tolist()):
+            part = differences if label is None else differences[:, labels == label]
+            for setting, row in zip(settings, paired(part, resamples, seed), strict=True):
+                of = {"method": level.method, "baseline": baseline, "setting": setting, "label": label}
+                compared.append({**of, **row})
+    return compared
+
+
+def read_outcomes(
+    level: Level, paths: list[Path]
+) -> tuple[NDArray[np.integer], dict[tuple[str, int | None], NDArray[np.float64]]]:
+    """The images' labels ``[N]``, and by method and setting the outcome of every image ``[N]``, in the same order.
+
+    Raises:
+        InputError: a file is damaged, or some method saw other images than the rest.
+    """
+    columns = ["key", "method", level.label, level.after, *(name for name in (level.setting, level.before) if name)]
+    table = pa.concat_tables([read_table(path, columns) for path in paths]).sort_by("key")
+    keys = labels = None
+    outcomes = {}
+    for method in pc.unique(table["method"]).to_pylist():
+        of_method = table.filter(pc.equal(table["method"], method))
+        at = of_method[level.setting] if level.setting else pa.nulls(len(of_method), pa.int32())
+        for setting in pc.unique(at).to_pylist():
+            rows = of_method.filter(pc.is_null(at) if setting is None else pc.equal(at, setting))
+            if keys is None or labels is None:
+                keys, labels = rows["key"], rows[level.label].to_numpy()
+            if not keys.equals(rows["key"]):
+                raise InputError(f"{paths[0]}: not the same images for {method} at {setting} as for other methods")
+            after = rows[level.after].to_numpy().astype(np.float64)
+            outcomes[method, setting] = after - rows[level.before].to_numpy() if level.before else after
+    assert labels is not None  # a file of rows holds at least one
+    return labels, outcomes
+
+
+def paired(differences: NDArray[np.float64], resamples: int, seed: int) -> list[dict[str, float | None]]:
+    """Mean difference, its bootstrap interval, effect size and p-value for every row of ``[C, pairs]``.
+
+    With one pair, or pairs that all differ alike, there is no spread to test against: p is 1 and the effect size null.
+    """
+    pairs = differences.shape[1]
+    mean, spread = differences.mean(1), differences.std(1, ddof=1) if pairs > 1 else np.zeros(len(differences))
+    tested = spread > 1e-9 * np.abs(mean)  # of float32 outcomes: less is rounding
+    p = np.ones(len(differences))
+    low, high = mean.copy(), mean.copy()
+    if tested.any():
+        p[tested] = stats.ttest_1samp(differences[tested], 0, axis=1).pvalue
+        interval = stats.bootstrap(
+            (differences[tested],),
+            np.mean,
+            axis=1,
+            n_resamples=resamples,
+            batch=max(1, AT_ONCE // differences[tested].size),
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+        low[tested], high[tested] = interval.low, interval.high
+    return [
+        {
+            "pairs": pairs,
+            "difference": float(mean[row]),
+            "low": float(low[row]),
+            "high": float(high[row]),
+            "effect_size": float(mean[row] / spread[row]) if tested[row] else None,
+            "p": float(p[row]),
+        }
+        for row in range(len(differences))
+    ]
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P-values corrected for their number: rejecting those below α errs anywhere with probability α at most."""
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return corrected

@@ -1,0 +1,360 @@
+"""How fast the hot paths are: each beside a straightforward formulation of the same, timed in the same run.
+
+``make bench`` prints one table: what is timed, items a second, the ratio to the straightforward formulation, the ratio
+to reach, and the share of a bound where one can be counted. Nothing here is a test: timings vary with the machine, the
+ratios much less. Every pair is first checked to compute the same.
+"""
+
+import collections
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from taming.modules.transformer.mingpt import GPT
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cortex.evaluate.image_level import image_masks
+from cortex.evaluate.masking import brightness, judge_masks
+from cortex.explain.codebook_search import Region, select_tokens, target_logits_with
+from cortex.explain.concept_tokens import TokenCounts
+from cortex.explain.importance import token_importance
+from cortex.extractors.codebook import look_up
+from cortex.extractors.network import build_extractor
+from cortex.generate.sampler import choose_tokens, sample_tokens
+from cortex.judges.judge import Judge
+from cortex.judges.networks import ResNet
+from cortex.shards.pack import pack_grids
+from cortex.shards.read import Sample
+from cortex.shards.write import write_shard
+
+CODES, CHANNELS, CLASSES, GRID = 16384, 256, 1000, (16, 16)  # the paper's
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Args:
+        path: what is timed.
+        rate: items a second, with their unit.
+        against: the straightforward formulation.
+        ratio: how many times faster (or smaller) ours is.
+        goal: the ratio to reach.
+        bound: what limits it, and the share of that reached, where that can be counted.
+    """
+
+    path: str
+    rate: str
+    against: str
+    ratio: float
+    goal: float
+    bound: str = ""
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    torch.cuda.synchronize() if torch.cuda.is_available() else None
+    began = time.perf_counter()
+    function()
+    torch.cuda.synchronize() if torch.cuda.is_available() else None
+    return time.perf_counter() - began
+
+
+def faster(ours: Callable[[], object], theirs: Callable[[], object], repeats: int = 3) -> tuple[float, float]:
+    """Seconds of ours, and how many times as long theirs takes: medians of turns, one after the other."""
+    ours()  # the first call allocates
+    turns = [(seconds(ours), seconds(theirs)) for _ in range(repeats)]
+    return statistics.median(mine for mine, _ in turns), statistics.median(other / mine for mine, other in turns)
+
+
+def peak_flops(size: int = 2048) -> float:
+    """Multiplications and additions a second that a large matrix product reaches here."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(5))
+
+
+def cnn() -> nn.Module:
+    """CE at the published widths, in eval mode, with all that it learned still differentiable."""
+    torch.manual_seed(0)
+    return build_extractor("cnn", channels=CHANNELS, classes=CLASSES, grid=GRID, width=512).eval()
+
+
+def importance() -> Row:
+    """Token importance of a batch, one noisy copy of twenty: every copy costs the same."""
+    network, batch = cnn(), 25
+    embeddings, labels = torch.randn(batch, CHANNELS, *GRID), torch.arange(batch)
+    seeds = list(range(batch))
+    spread = 0.2 * (embeddings.flatten(1).amax(1) - embeddings.flatten(1).amin(1))
+    noise = torch.stack([torch.randn(CHANNELS, *GRID, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+    def released() -> Tensor:
+        """One backward pass for each image, each through the whole batch."""
+        noisy = (embeddings + spread[:, None, None, None] * noise).requires_grad_()
+        logits = network(noisy)
+        gradients = []
+        for image in range(batch):
+            logits[image, labels[image]].backward(retain_graph=True)
+            gradients.append(noisy.grad[image].amax(0))
+            noisy.grad = None
+        return torch.stack(gradients)
+
+    frozen = cnn().requires_grad_(False)
+
+    def ours() -> Tensor:
+        return token_importance(frozen, embeddings, labels, seeds, samples=1)
+
+    network.requires_grad_(False)  # to be told apart from the search's: here, weights get no gradients in either
+    torch.testing.assert_close(ours(), released(), rtol=1e-3, atol=1e-7)
+    mine, ratio = faster(ours, released, repeats=1)
+    flops = 220e9 / 20 * batch  # METHOD.md: about 220 GFLOP an image with twenty copies
+    return Row(
+        "importance, CE, batch 25",
+        f"{batch / mine / 20:.3f} images (20 copies each)",
+        "a backward pass an image, through the batch",
+        ratio,
+        12,
+        f"arithmetic, {flops / mine / peak_flops():.0%} of a matrix product's rate",
+    )
+
+
+def released_search(network: nn.Module, codebook: Tensor, grid: Tensor, region: Region, steps: int) -> None:
+    """All rows of the grid, the fixed ones held at ±300; a dense one-hot matrix; gradients of the weights included."""
+    places = region.positions(GRID[1])
+    positions = GRID[0] * GRID[1]
+    logits = torch.full((positions, CODES), -300.0)
+    logits[torch.arange(positions), grid.flatten()] = 300.0
+    logits[places] = torch.randn(len(places), CODES)
+    logits.requires_grad_()
+    fixed = torch.ones(positions, 1)
+    fixed[places] = 0
+    adam = torch.optim.Adam([logits], lr=0.01)
+    for _ in range(steps):
+        one_hot = F.gumbel_softmax(logits, tau=1.0, hard=True)
+        embedding = (one_hot @ codebook).T.reshape(1, CHANNELS, *GRID)
+        loss = -network(embedding)[0, 7]
+        adam.zero_grad()
+        loss.backward()
+        logits.grad *= 1 - fixed
+        adam.step()
+
+
+def search(images: int, goal: float) -> Row:
+    """Token selection over the whole codebook, per image and step."""
+    network, frozen, region, steps = cnn(), cnn().requires_grad_(False), Region(7, 7, 4, 4), 3
+    codebook = torch.randn(CODES, CHANNELS)
+    grids = torch.randint(CODES, (images, *GRID))
+    embeddings = look_up(codebook, grids)
+
+    def ours() -> None:
+        logits = target_logits_with(frozen, embeddings, torch.full((images,), 7), region)
+        settings = {"steps": steps, "record_every": steps, "learning_rate": 0.01, "temperature": 1.0}
+        collections.deque(select_tokens(logits, codebook, list(range(images)), 16, **settings), maxlen=0)
+
+    mine, ratio = faster(ours, lambda: released_search(network, codebook, grids[0], region, steps))
+    return Row(
+        f"codebook search, CE, K = 16384, {images} at once",
+        f"{steps * images / mine:.1f} image steps",
+        "all 256 rows, weights' gradients included",
+        ratio * images,
+        goal,
+    )
+
+
+def masking() -> Row:
+    """Image-level evaluation at n = 5…50, with the largest judge that always runs here."""
+    count, n = 8, list(range(5, 51, 5))
+    random = np.random.default_rng(0)
+    grids, scores = random.integers(0, CODES, (count, 256)), random.normal(size=(count, 256))
+    images = random.integers(0, 256, (count, 256, 256, 3)).astype(np.uint8)
+    labels = np.arange(count) % 10
+    judge = Judge(ResNet(width=32), torch.device("cpu"))
+
+    def ours() -> None:
+        bright = brightness(images, GRID)
+        masks = image_masks(grids, scores, random.random((count, 256)), bright, n, CODES)
+        judge_masks(judge, images, labels, masks.reshape(-1, count, 256), GRID, batch=count)
+
+    shown = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+    def forward_passes() -> None:
+        with torch.inference_mode():
+            for _ in range(1 + 4 * len(n)):
+                judge.network(shown)
+
+    mine, ratio = faster(ours, forward_passes, repeats=3)
+    return Row(
+        "image level, n = 5…50, all but the judge",
+        f"{count * 4 * len(n) / mine:.0f} masked images",
+        "the judge's forward passes alone",
+        ratio,
+        0.91,
+        f"the judge: the rest costs {1 / ratio - 1:.1%} of it",
+    )
+
+
+def counting() -> Row:
+    """Concept-level counting: 10,000 grids, n = 20 of 256 positions, 1,000 labels."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, CLASSES, 10_000)
+    tokens = random.zipf(1.3, (10_000, 20)) % CODES
+
+    def ours() -> TokenCounts:
+        counter = TokenCounts(CODES)
+        counter.add(labels, tokens)
+        return counter
+
+    def by_counter() -> collections.Counter[tuple[int, int]]:
+        counter: collections.Counter[tuple[int, int]] = collections.Counter()
+        for label, row in zip(labels.tolist(), tokens.tolist(), strict=True):
+            counter.update((label, token) for token in row)
+        return counter
+
+    expected = by_counter()
+    found = ours()
+    assert dict(zip(found.pairs.tolist(), found.counts.tolist(), strict=True)) == {
+        label * CODES + token: count for (label, token), count in expected.items()
+    }
+    mine, ratio = faster(ours, by_counter, repeats=5)
+    return Row(
+        "concept counting, 10,000 grids",
+        f"{10_000 / mine:,.0f} grids",
+        "collections.Counter",
+        ratio,
+        5,
+        f"memory: {len(found.pairs):,} pairs kept of {CLASSES * CODES:,}",
+    )
+
+
+def uncached(gpt: GPT, classes: Tensor, uniforms: Tensor) -> Tensor:
+    """taming's forward pass on the whole sequence so far, at every step."""
+    sequence = classes[:, None]
+    for step in range(uniforms.shape[1]):
+        logits, _ = gpt(sequence)
+        sequence = torch.cat([sequence, choose_tokens(logits[:, -1], uniforms[:, step])[:, None]], 1)
+    return sequence[:, 1:]
+
+
+def cached(gpt: GPT, classes: Tensor, uniforms: Tensor) -> Tensor:
+    """A key/value cache that grows by concatenation, a projection at a time, as taming's repository samples."""
+    heads, past, current, drawn = gpt.config.n_head, [], classes[:, None], []
+    for step in range(uniforms.shape[1]):
+        x = gpt.tok_emb(current) + gpt.pos_emb[:, step : step + 1]
+        for layer, block in enumerate(gpt.blocks):
+            normed, attention = block.ln1(x), block.attn
+            query, key, value = (
+                projection(normed).view(len(x), 1, heads, -1).transpose(1, 2)
+                for projection in (attention.query, attention.key, attention.value)
+            )
+            if step:
+                key = torch.cat([past[layer][0], key], dim=2)
+                value = torch.cat([past[layer][1], value], dim=2)
+            past[layer : layer + 1] = [(key, value)]
+            weights = (query @ key.transpose(-2, -1) * key.shape[-1] ** -0.5).softmax(-1)
+            x = x + attention.proj((weights @ value).transpose(1, 2).reshape(len(x), 1, -1))
+            x = x + block.mlp(block.ln2(x))
+        current = choose_tokens(gpt.head(gpt.ln_f(x))[:, 0], uniforms[:, step])[:, None]
+        drawn.append(current)
+    return torch.cat(drawn, 1)
+
+
+def sampling() -> Iterator[Row]:
+    """256 tokens of 16 images from a GPT of 4 layers and width 256."""
+    torch.manual_seed(0)
+    gpt = GPT(vocab_size=1024, block_size=256, n_layer=4, n_head=4, n_embd=256).eval().requires_grad_(False)
+    classes, uniforms = torch.arange(16), torch.rand(16, 256, dtype=torch.float64)
+
+    def ours() -> Tensor:
+        return sample_tokens(gpt, classes, uniforms)
+
+    with torch.inference_mode():
+        drawn = ours()
+        assert torch.equal(drawn, cached(gpt, classes, uniforms))
+        for name, theirs, goal, repeats in (
+            ("taming's uncached loop", uncached, 30, 1),
+            ("a cached loop that concatenates", cached, 1.5, 3),
+        ):
+            mine, ratio = faster(ours, lambda theirs=theirs: theirs(gpt, classes, uniforms), repeats)
+            yield Row("sampling, 256 tokens, 16 images", f"{16 / mine:.1f} images", name, ratio, goal)
+
+
+def training() -> Row:
+    """A training step of CE on grids, beside the same step on embeddings that are already in memory."""
+    network, batch = cnn().train(), 16
+    adam = torch.optim.Adam(network.parameters(), lr=1e-3)
+    codebook = torch.randn(CODES, CHANNELS)
+    grids = torch.randint(CODES, (4 * batch, *GRID), dtype=torch.int32)
+    labels = torch.randint(CLASSES, (4 * batch,))
+    ready = [look_up(codebook, part) for part in grids.split(batch)]
+
+    def step(embeddings: Tensor, truth: Tensor) -> None:
+        loss = F.cross_entropy(network(embeddings), truth)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+
+    def ours() -> None:
+        for rows in torch.randperm(len(grids)).split(batch):
+            step(look_up(codebook, grids[rows]), labels[rows])
+
+    def in_memory() -> None:
+        for embeddings, truth in zip(ready, labels.split(batch), strict=True):
+            step(embeddings, truth)
+
+    mine, ratio = faster(ours, in_memory)
+    flops = 3 * 5.5e9 * len(grids)
+    return Row(
+        "training step, CE",
+        f"{len(grids) / mine:.1f} images",
+        "the step on embeddings in memory",
+        ratio,
+        0.97,
+        f"arithmetic, {flops / mine / peak_flops():.0%} of a matrix product's rate",
+    )
+
+
+def stored() -> Iterator[Row]:
+    """Bytes an image: float32 embeddings, as released, beside what training and judging read."""
+    random = np.random.default_rng(0)
+    with TemporaryDirectory() as folder:
+        samples = [
+            Sample(f"train-{index:06d}", index % CLASSES, random.integers(0, CODES, GRID).astype(np.uint16), None)
+            for index in range(500)
+        ]
+        write_shard(Path(folder) / "000000.tar", samples)
+        pack_grids(Path(folder) / "grids.npy", [Path(folder) / "000000.tar"], codes=CODES)
+        for name, file, goal in (("packed grids", "grids.npy", 500), ("tokens-only shard", "000000.tar", 60)):
+            each = (Path(folder) / file).stat().st_size / len(samples)
+            yield Row(f"stored, {name}", f"{each:.0f} bytes an image", "float32 embeddings", 4 * 256 * 256 / each, goal)
+
+
+def rows() -> Iterator[Row]:
+    """All rows, each as soon as it is measured."""
+    yield importance()
+    yield search(1, 12)
+    yield search(8, 18)
+    yield masking()
+    yield counting()
+    yield from sampling()
+    yield training()
+    yield from stored()
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    line = "{:<44} {:>32}  {:<44} {:>7} {:>6}  {}"
+    print(line.format("path", "a second", "against", "ratio", "goal", "bound"))
+    for row in rows():
+        print(line.format(row.path, row.rate, row.against, f"{row.ratio:.2f}×", f"{row.goal}×", row.bound))
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
