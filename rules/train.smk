@@ -17,9 +17,9 @@ rule train_extractor:
         "../envs/cortex.yaml"
     threads: gpus_of
     resources:
-        mem_mb=lambda wildcards, input, attempt: gpus_of(wildcards) * growing(4000, 6)(wildcards, input, attempt),
+        mem_mb=growing(4000, 6, times=gpus_of),
         runtime=growing(240, 3),
-        gpu=lambda wildcards: GPUS * gpus_of(wildcards),
+        gpu=GPUS and gpus_of,
     params:
         launch=lambda wildcards: (
             "python"
