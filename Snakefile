@@ -23,9 +23,25 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 
 
+# What the report and the metrics are made of is asked for too: Snakemake would not miss a file that was deleted, as
+# long as what was made of it is there.
 rule all:
     default_target: True
     input:
         rules.report.output,
+        rules.report.input,
         rules.metrics.input,
         rules.manifest.output,
+        rules.manifest.input,
+        expand(rules.pack_grids.output, split=["train", "validation"]),
+        expand(rules.train_extractor.output, extractor=EXTRACTORS),
+        expand(rules.train_judge.output, judge=JUDGES),
+        expand(rules.importance.output, extractor=EXTRACTORS, split="train", shard=shards_of("train")),
+        expand(rules.importance.output, extractor=EXTRACTORS, split="test", shard=shards_of("test")),
+        expand(rules.codebook_search.output, extractor=EXTRACTORS),
+        expand(rules.extractor_accuracy.output, extractor=EXTRACTORS),
+        expand(rules.judge_accuracy.output, judge=JUDGES),
+        expand(rules.image_level.output, extractor=EXTRACTORS, judge=JUDGES, shard=shards_of("test")),
+        expand(rules.concept_level.output, extractor=EXTRACTORS, judge=JUDGES, shard=shards_of("test")),
+        expand(rules.codebook_level.output, extractor=EXTRACTORS, judge=JUDGES),
+        rules.export_codebook.output,

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cortex.errors import InputError
+from cortex.errors import InputError, shown
 
 # What a hostile file may cost; the ImageNet transformer of 1.4 B parameters needs 1 % and 10 % of them.
 MAX_BYTES = 32 << 20  # of the pickles, and of the zip's directory
@@ -46,11 +46,6 @@ DTYPES = {
     "BoolStorage": torch.bool,
     "UntypedStorage": torch.uint8,
 }
-
-
-def shown(text: str) -> str:
-    """A name out of a file, on one line and not too long, whatever it holds."""
-    return repr(text if len(text) <= 80 else text[:80] + "…")
 
 
 @dataclass(frozen=True)

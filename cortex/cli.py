@@ -53,6 +53,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "draw-concept-level": ("cortex.report.curves:draw_concept_level", "draw the concept-level metrics"),
         "draw-codebook-level": ("cortex.report.curves:draw_codebook_level", "draw the codebook-level metrics"),
         "draw-search": ("cortex.report.decoded:draw_search", "draw images before and after the codebook search"),
+        "plan": ("cortex.plan:print_plan", "what a config's run costs, before it is paid"),
         "verify": ("cortex.verify:verify", "check that a run's files are whole"),
         "report": ("cortex.report.html:write_report", "write the self-contained HTML report"),
     },

@@ -9,12 +9,13 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import GenericAlias, UnionType
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cortex.errors import InputError
-from cortex.generate.facts import GeneratorFacts, generator_facts
+from cortex.generate.facts import GeneratorFacts, facts_of, stored_architecture
+from cortex.generate.project import files_of, read_architecture
 
 
 class WrongValueError(ValueError):
@@ -36,6 +37,7 @@ Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 Class = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+File = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
@@ -51,11 +53,40 @@ class CanonicalBatch(Section):
 
 
 class Generator(Section):
-    weights: Annotated[str, Field(min_length=1)] | None = None
+    """``weights``, or a ``folder`` of taming-transformers to convert; of neither, the embedded digits generator.
+
+    ``precision`` and ``step`` say how samples are computed: auto is float32 and plain on a CPU, bfloat16 and captured
+    on a GPU.
+    """
+
+    weights: File | None = None
+    folder: File | None = None
+    class_names: File | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    step: Literal["auto", "plain", "captured", "compiled"] = "auto"
     batch: CanonicalBatch = CanonicalBatch()
     temperature: Annotated[float, Field(gt=0)] = 1.0
     top_k: Count | None = 600
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 0.92
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Generator":
+        if self.folder is not None and self.weights is not None:
+            raise WrongValueError("folder", self.folder, f"should not be set beside weights = {self.weights!r}")
+        if self.class_names is not None and self.folder is None:
+            raise WrongValueError("class_names", self.class_names, "should be set beside folder only")
+        return self
+
+    def architecture(self) -> dict[str, Any]:
+        """What the networks look like and what the classes are called, of the weights' metadata or the folder's YAML.
+
+        Raises:
+            InputError: neither says it.
+        """
+        if self.folder is None:
+            return stored_architecture(Path(self.weights) if self.weights is not None else None)
+        project, _ = files_of(Path(self.folder))
+        return read_architecture(project, Path(self.class_names) if self.class_names is not None else None)
 
 
 class PerClass(Section):
@@ -223,14 +254,28 @@ class CodebookSearch(Section):
         return self
 
 
-class Judge(Section):
-    """A judge trained on the real digits."""
+class TrainedJudge(Section):
+    """A judge trained on the real digits, which are the classes that it knows."""
 
     network: Literal["vit", "resnet"]
     epochs: Count
     batch: Annotated[int, Field(ge=2)] = 64
     learning_rate: Rate = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
+
+    classes: ClassVar[int] = 10
+
+
+class PretrainedJudge(Section):
+    """A judge that knows ImageNet, with the weights of the package that it comes from, or of a file."""
+
+    network: Literal["vit_b_16", "vit_b_32", "resnet18", "resnet50", "efficientnet_lite0"]
+    weights: File | None = None
+
+    classes: ClassVar[int] = 1000
+
+
+Judge = Annotated[TrainedJudge | PretrainedJudge, Field(discriminator="network")]
 
 
 class Accuracy(Section):
@@ -298,14 +343,15 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
         config = Config.model_validate(settings)
     except ValidationError as error:
         raise InputError(_one_line(error)) from None
-    weights = config.generator.weights
+    origin = "weights" if config.generator.folder is None else "folder"
+    path = getattr(config.generator, origin)
     try:
-        facts = generator_facts(Path(weights) if weights is not None else None)
+        facts = facts_of(config.generator.architecture())
         if not facts.class_names:
             raise InputError("a VQGAN without a transformer draws no images")
     except InputError as error:
-        reason = str(error).removeprefix(f"{weights}: ")
-        raise InputError(f"config: generator.weights = {weights!r}: {reason}") from None
+        reason = str(error).removeprefix(f"{path}: ")
+        raise InputError(f"config: generator.{origin} = {path!r}: {reason}") from None
     for problem in _misfits(config, facts):
         raise InputError(f"config: {problem}")
     return config, facts
@@ -313,14 +359,10 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
 
 def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     """Settings that are right by themselves but do not fit the generator or each other."""
+    yield from _unknown_classes(config, facts)
     height, width = facts.grid
     positions = height * width
-    last = len(facts.class_names) - 1
-    for label in config.data.classes or ():
-        if label > last:
-            yield f"data.classes = {label}: the generator has classes 0 to {last}"
     yield from _missing_imports(config)
-    classes = config.classes(facts)
     yield from (
         f"extractors.{name}.gpus = {settings.gpus}: only with device = 'cuda'; it is {config.device!r}"
         for name, settings in config.extractors.chosen().items()
@@ -332,10 +374,6 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
             f"codebook_search.region = rows {region.top} to {region.top + region.height - 1}, columns {region.left} "
             f"to {region.left + region.width - 1}: the grid has rows 0 to {height - 1}, columns 0 to {width - 1}"
         )
-    for source, target in config.codebook_search.pairs.items():
-        for label in (source, target):
-            if label not in classes:
-                yield f"codebook_search.pairs.{source} = {target}: class {label} is not among the run's {classes}"
     if config.codebook_search.images_per_class > config.data.per_class.test:
         yield (
             f"codebook_search.images_per_class = {config.codebook_search.images_per_class}: "
@@ -345,7 +383,7 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
         ("concept_tokens.top_n", config.concept_tokens.top_n, positions, "positions of the grid"),
         ("concept_tokens.tokens", [config.concept_tokens.tokens], facts.codes, "codes of the codebook"),
         ("evaluation.image_level.n", config.evaluation.image_level.n, positions, "positions of the grid"),
-        ("evaluation.accuracy.k", config.evaluation.accuracy.k, len(classes), "classes"),
+        ("evaluation.accuracy.k", config.evaluation.accuracy.k, len(config.classes(facts)), "classes"),
     ):
         for count in counts:
             if count > most:
@@ -353,6 +391,24 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     for top_n in config.evaluation.concept_level.top_n:
         if top_n not in config.concept_tokens.top_n:
             yield f"evaluation.concept_level.top_n = {top_n}: allowed: those of concept_tokens.top_n"
+
+
+def _unknown_classes(config: Config, facts: GeneratorFacts) -> Iterator[str]:
+    """Classes that the generator, the run or a judge does not know."""
+    last = len(facts.class_names) - 1
+    for label in config.data.classes or ():
+        if label > last:
+            yield f"data.classes = {label}: the generator has classes 0 to {last}"
+    classes = config.classes(facts)
+    for source, target in config.codebook_search.pairs.items():
+        for label in (source, target):
+            if label not in classes:
+                key = f"codebook_search.pairs.{source}"
+                yield f"{key} = {target}: class {label} is not among the run's {_shown(classes)}"
+    for name, judge in config.judges.items():
+        if classes[-1] >= judge.classes:
+            known = f"it knows the classes 0 to {judge.classes - 1}, and the run has class {classes[-1]}"
+            yield f"judges.{name}.network = {judge.network!r}: {known}"
 
 
 def _missing_imports(config: Config) -> Iterator[str]:
@@ -367,21 +423,26 @@ def _one_line(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     first = problems[0]
     # pydantic adds "[key]" for the key of a mapping; the value itself says as much.
-    location = [part for part in first["loc"] if part != "[key]"]
+    location, section = _walk([part for part in first["loc"] if part != "[key]"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        allowed = ", ".join(_section_at(location[:-1]).model_fields)
+        allowed = ", ".join(section.model_fields)
         return f"config: {_dotted(location)}: unknown key; allowed here: {allowed}{more}"
     if first["type"] == "missing":
         return f"config: {_dotted(location)}: missing; it must be set{more}"
     value, reason = first["input"], first["msg"].removeprefix("Value error, ")
     wrong = first.get("ctx", {}).get("error")
-    if isinstance(wrong, WrongValueError):
+    if first["type"] == "union_tag_not_found":
+        return f"config: {_dotted([*location, 'network'])}: missing; it must be set{more}"
+    if first["type"] == "union_tag_invalid":
+        location, value = [*location, "network"], first["ctx"]["tag"]
+        reason = f"should be one of {first['ctx']['expected_tags']}"
+    elif isinstance(wrong, WrongValueError):
         location, value, reason = [*location, wrong.key], wrong.value, wrong.reason
-    elif first["type"] in ("model_type", "dict_type"):
+    elif first["type"] in ("model_type", "dict_type", "model_attributes_type"):
         reason = "should be a mapping of keys to values"
     elif first["type"] == "invalid_key":
-        reason = f"keys are words; allowed here: {', '.join(_section_at(location[:-1]).model_fields)}"
+        reason = f"keys are words; allowed here: {', '.join(section.model_fields)}"
     elif first["type"] in ("int_type", "float_type") and isinstance(value, str):
         # YAML reads 1e-3 as text, and Snakemake all that is nested in --config.
         reason += ", not text: in a config file and without quotes, as in 0.001 or 1.0e-3"
@@ -403,12 +464,25 @@ def _shown(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _section_at(location: Sequence[int | str]) -> type[Section]:
-    """The section at ``location``, walking down from the whole config."""
-    found: Any = Config  # a section, or a mapping of names to sections
+def _walk(location: Sequence[int | str]) -> tuple[list[int | str], type[Section]]:
+    """The keys of the file on the way to ``location``, and the section that the last of them stands in.
+
+    pydantic's locations also name the kind of a judge, which is no key.
+    """
+    keys: list[int | str] = []
+    section: type[Section] = Config
+    found: Any = Config  # a section, a mapping of names to sections, or several kinds of section
     for part in location:
-        found = get_args(found)[1] if isinstance(found, GenericAlias) else found.model_fields[part].annotation
-        if isinstance(found, UnionType):  # Section | None
-            found = get_args(found)[0]
-    section: type[Section] = found
-    return section
+        if get_origin(found) is Annotated:
+            kinds = get_args(get_args(found)[0])
+            found = next(kind for kind in kinds if part in get_args(kind.model_fields["network"].annotation))
+            continue
+        keys.append(part)
+        if isinstance(found, GenericAlias):
+            found = get_args(found)[-1]
+        elif isinstance(found, type) and issubclass(found, Section):
+            section, field = found, found.model_fields.get(str(part))
+            found = field.annotation if field is not None else None
+            if isinstance(found, UnionType):  # Section | None
+                found = get_args(found)[0]
+    return keys, section

@@ -3,7 +3,10 @@
 import fcntl
 import json
 import os
+import re
+import shlex
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
@@ -12,10 +15,11 @@ sys.path.insert(0, workflow.basedir)
 # own comes before it.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
-from cortex.config import parse_config
+from cortex.config import TrainedJudge, parse_config
 from cortex.errors import InputError
 from cortex.extractors import NETWORKS
 from cortex.fingerprint import code_fingerprint
+from cortex.generate.project import files_of
 from cortex.provenance import VARIABLE, git_commit
 
 try:
@@ -27,6 +31,10 @@ RUN = f"results/{CONFIG.run}"
 CLASSES = CONFIG.classes(GENERATOR)
 EXTRACTORS = list(CONFIG.extractors.chosen())
 JUDGES = sorted(CONFIG.judges)
+# Judges trained in this run, which have a history, and judges whose weights come from elsewhere.
+TRAINED_JUDGES = [judge for judge in JUDGES if isinstance(CONFIG.judges[judge], TrainedJudge)]
+PRETRAINED_JUDGES = [judge for judge in JUDGES if judge not in TRAINED_JUDGES]
+JUDGE_MODEL = f"{RUN}/judges/{{judge}}/model.safetensors"
 READERS = {"extractor": EXTRACTORS, "judge": JUDGES}
 SPLITS = ["train", "validation", "test"]
 IMPORTS = CONFIG.data.imports.chosen()
@@ -104,7 +112,7 @@ def options(settings, without=()):
     for name, value in dict(settings).items():
         if value is not None and name not in without:
             values = value if isinstance(value, list) else [value]
-            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+            words += [f"--{name.replace('_', '-')}", *(shlex.quote(str(value)) for value in values)]
     return " ".join(words)
 
 
@@ -125,13 +133,20 @@ def image_options(split):
     return options({"images": name, "quality": CONFIG.data.image_quality if name in ("jpeg", "webp") else None})
 
 
+def one_of(names):
+    """A wildcard's constraint to some names, or to none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 def network_module(extractor):
     """The module of an extractor's network: its code is part of what a result was computed by."""
     return NETWORKS[extractor][0]
 
 
-# The generator's weights: an input where they are the user's, nothing where they are the package's.
-GENERATOR_WEIGHTS = [CONFIG.generator.weights] if CONFIG.generator.weights else []
+# The generator's weights: the user's, those converted from the user's folder, or None for the package's own, which are
+# no input of any rule.
+WEIGHTS = f"{RUN}/generator/weights.safetensors" if CONFIG.generator.folder else CONFIG.generator.weights
+GENERATOR_WEIGHTS = [WEIGHTS] if WEIGHTS else []
 
 MASKING_MEASURES = [
     "probability",

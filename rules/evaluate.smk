@@ -36,7 +36,7 @@ rule extractor_accuracy:
 rule judge_accuracy:
     input:
         shards=shard_paths("test"),
-        judge=rules.train_judge.output.model,
+        judge=JUDGE_MODEL,
     output:
         rows=f"{RUN}/evaluation/judge_accuracy/{{judge}}.parquet",
     log:
@@ -67,7 +67,7 @@ rule image_level:
     input:
         shard=f"{RUN}/data/test/{{shard}}.tar",
         importance=f"{RUN}/importance/{{extractor}}/test/{{shard}}.parquet",
-        judge=rules.train_judge.output.model,
+        judge=JUDGE_MODEL,
     output:
         rows=f"{RUN}/evaluation/image_level/{{extractor}}/{{judge}}/{{shard}}.parquet",
     log:
@@ -103,7 +103,7 @@ rule concept_level:
         shard=f"{RUN}/data/test/{{shard}}.tar",
         tokens=rules.concept_tokens.output.tokens,
         frequency=rules.frequent_tokens.output.tokens,
-        judge=rules.train_judge.output.model,
+        judge=JUDGE_MODEL,
     output:
         rows=f"{RUN}/evaluation/concept_level/{{extractor}}/{{judge}}/{{shard}}.parquet",
     log:
@@ -139,7 +139,7 @@ rule codebook_level:
         GENERATOR_WEIGHTS,
         search=rules.codebook_search.output.tokens,
         shards=shard_paths("test"),
-        judge=rules.train_judge.output.model,
+        judge=JUDGE_MODEL,
     output:
         rows=f"{RUN}/evaluation/codebook_level/{{extractor}}/{{judge}}.parquet",
     log:
@@ -156,7 +156,7 @@ rule codebook_level:
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        generator=options({"generator": CONFIG.generator.weights}),
+        generator=options({"generator": WEIGHTS}),
         batch=CONFIG.evaluation.batch,
         device=CONFIG.device,
         code=code_fingerprint("cortex.evaluate.codebook_level"),

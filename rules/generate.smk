@@ -25,6 +25,34 @@ rule train_generator:
         " &> {log}"
 
 
+# Of a folder of taming-transformers; without one there is nothing to convert.
+if CONFIG.generator.folder:
+
+    rule convert_generator:
+        input:
+            files=files_of(Path(CONFIG.generator.folder)),
+            class_names=[CONFIG.generator.class_names] if CONFIG.generator.class_names else [],
+        output:
+            weights=WEIGHTS,
+        log:
+            f"{RUN}/logs/convert_generator.log",
+        benchmark:
+            f"{RUN}/benchmarks/convert_generator.tsv"
+        conda:
+            "../envs/cortex.yaml"
+        threads: 1
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(60),
+        params:
+            options=options({"folder": CONFIG.generator.folder, "class_names": CONFIG.generator.class_names}),
+            code=code_fingerprint("cortex.generate.convert"),
+        message:
+            "Converting the generator's checkpoint"
+        shell:
+            "python -m cortex convert-generator --output {output.weights} {params.options} &> {log}"
+
+
 rule generate_shard:
     input:
         GENERATOR_WEIGHTS,
@@ -54,7 +82,9 @@ rule generate_shard:
                 "temperature": CONFIG.generator.temperature,
                 "top_k": CONFIG.generator.top_k,
                 "top_p": CONFIG.generator.top_p,
-                "generator": CONFIG.generator.weights,
+                "generator": WEIGHTS,
+                "precision": CONFIG.generator.precision,
+                "step": CONFIG.generator.step,
             }
         ),
         images=lambda wildcards: image_options(wildcards.split),
@@ -99,7 +129,7 @@ for split, imported in IMPORTS.items():
                     "classes": CLASSES,
                     "per_class": getattr(CONFIG.data.per_class, split),
                     "shard_size": CONFIG.data.shard_size,
-                    "generator": CONFIG.generator.weights,
+                    "generator": WEIGHTS,
                 }
             ),
             images=image_options(split),
@@ -175,7 +205,7 @@ rule export_codebook:
         mem_mb=growing(1000, 1.5),
         runtime=growing(20),
     params:
-        options=options({"generator": CONFIG.generator.weights}),
+        options=options({"generator": WEIGHTS}),
         code=code_fingerprint("cortex.extractors.codebook"),
     message:
         "Writing the generator's codebook"

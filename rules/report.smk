@@ -47,7 +47,7 @@ rule draw_samples:
 rule draw_training:
     input:
         extractors=expand(rules.train_extractor.output.history, extractor=EXTRACTORS),
-        judges=expand(rules.train_judge.output.history, judge=JUDGES),
+        judges=expand(f"{RUN}/judges/{{judge}}/history.parquet", judge=TRAINED_JUDGES),
     output:
         figure=report(
             f"{RUN}/figures/training.svg",
@@ -69,7 +69,7 @@ rule draw_training:
         runtime=growing(10),
     params:
         extractors=EXTRACTORS,
-        judges=JUDGES,
+        judges=TRAINED_JUDGES,
         code=code_fingerprint("cortex.report.curves"),
     message:
         "Drawing training curves"
@@ -280,7 +280,7 @@ rule draw_search:
         gpu=GPUS,
     params:
         extractors=EXTRACTORS,
-        generator=options({"generator": CONFIG.generator.weights}),
+        generator=options({"generator": WEIGHTS}),
         device=CONFIG.device,
         code=code_fingerprint("cortex.report.decoded"),
     message:
@@ -310,7 +310,7 @@ rule report:
         concept_level=f"{RUN}/metrics/concept_level.parquet",
         codebook_level=f"{RUN}/metrics/codebook_level.parquet",
         comparisons=rules.comparisons.output.comparisons,
-        judge_histories=expand(rules.train_judge.output.history, judge=JUDGES),
+        judge_histories=expand(f"{RUN}/judges/{{judge}}/history.parquet", judge=TRAINED_JUDGES),
         tokens=expand(rules.concept_tokens.output.tokens, extractor=EXTRACTORS),
         frequency=rules.frequent_tokens.output.tokens,
         manifest=rules.manifest.output.manifest,
@@ -331,7 +331,7 @@ rule report:
         extractors=EXTRACTORS,
         top_n=SHOWN_TOP_N,
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
-        generator=options({"generator": CONFIG.generator.weights}),
+        generator=options({"generator": WEIGHTS}),
         code=code_fingerprint("cortex.report.html"),
         page=page_fingerprint(),
     message:

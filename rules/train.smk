@@ -42,12 +42,14 @@ rule train_extractor:
 
 rule train_judge:
     output:
-        model=f"{RUN}/judges/{{judge}}/model.safetensors",
+        model=JUDGE_MODEL,
         history=f"{RUN}/judges/{{judge}}/history.parquet",
     log:
         f"{RUN}/logs/train_judge/{{judge}}.log",
     benchmark:
         f"{RUN}/benchmarks/train_judge/{{judge}}.tsv"
+    wildcard_constraints:
+        judge=one_of(TRAINED_JUDGES),
     conda:
         "../envs/cortex.yaml"
     threads: 1
@@ -66,6 +68,32 @@ rule train_judge:
         " --device {params.device} &> {log}"
 
 
+rule pretrained_judge:
+    input:
+        lambda wildcards: CONFIG.judges[wildcards.judge].weights or [],
+    output:
+        model=JUDGE_MODEL,
+    log:
+        f"{RUN}/logs/pretrained_judge/{{judge}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/pretrained_judge/{{judge}}.tsv"
+    wildcard_constraints:
+        judge=one_of(PRETRAINED_JUDGES),
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        options=lambda wildcards: options(CONFIG.judges[wildcards.judge]),
+        code=code_fingerprint("cortex.judges.pretrained"),
+    message:
+        "Weights of the pretrained judge {wildcards.judge}"
+    shell:
+        "python -m cortex pretrained-judge --output {output.model} {params.options} &> {log}"
+
+
 # Targets that can be asked for by name: snakemake --cores all cnn, … resnet, … transformer, … judges
 for extractor in EXTRACTORS:
 
@@ -78,4 +106,4 @@ for extractor in EXTRACTORS:
 
 rule judges:
     input:
-        [f"{RUN}/judges/{judge}/model.safetensors" for judge in JUDGES],
+        expand(JUDGE_MODEL, judge=JUDGES),

@@ -11,12 +11,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cortex.config import Config, parse_config
+from cortex.config import Config, PretrainedJudge, TrainedJudge, parse_config
 from cortex.errors import InputError
 from cortex.generate.generator import load_generator
 from cortex.weights import read_weights, write_weights
 
 CHECKOUT = Path(__file__).parent.parent
+# 2021-04-03T19-39-50-project.yaml of the ImageNet transformer, at its full size.
+CIN_TRANSFORMER = yaml.safe_load((CHECKOUT / "tests" / "cin_transformer.yaml").read_text())
 TINY = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
 # What a config must say, on a generator of 7 classes, 4×4 grids and 24 codes; all other defaults fit it.
 FITTING = {
@@ -200,7 +202,20 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("extractors.cnn.gpus", 2, "extractors.cnn.gpus = 2: only with device = 'cuda'; it is 'auto'"),
         ("judges", {}, "judges = {}: should have at least 1 item"),
         ("judges.a b", {"network": "vit", "epochs": 1}, "judges.a b = 'a b': should match pattern"),
-        ("judges.vgg", {"network": "vgg", "epochs": 1}, "judges.vgg.network = 'vgg': should be 'vit' or 'resnet'"),
+        (
+            "judges.vgg",
+            {"network": "vgg", "epochs": 1},
+            "judges.vgg.network = 'vgg': should be one of 'vit', 'resnet', 'vit_b_16', 'vit_b_32', ",
+        ),
+        ("judges.vgg", {"network": 3}, "judges.vgg.network = '3': should be one of 'vit', 'resnet', "),
+        ("judges.vgg", {"epochs": 1}, "judges.vgg.network: missing; it must be set"),
+        (
+            "judges.b16",
+            {"network": "vit_b_16", "epochs": 1},
+            "judges.b16.epochs: unknown key; allowed here: network, w",
+        ),
+        ("judges.b16", {"network": "vit_b_16", "weights": 1}, "judges.b16.weights = 1: should be a valid string"),
+        ("judges.vit.seed", -1, "judges.vit.seed = -1: should be greater than or equal to 0"),
         ("judges.vgg", {"network": "vit"}, "judges.vgg.epochs: missing; it must be set"),
         ("evaluation.accuracy.k", [8], "evaluation.accuracy.k = 8: at most 7, the classes"),
         ("evaluation.image_level.n", [1, 17], "evaluation.image_level.n = 17: at most 16, the positions of the grid"),
@@ -212,6 +227,14 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("generator.weights", "", "generator.weights = '': should have at least 1 character"),
         ("generator.weights", "a\0b\nc", "generator.weights = 'a\\x00b\\nc': no such weights file"),
         ("generator.weights", __file__, "test_config.py': not a whole safetensors file"),
+        ("generator.folder", "cin", "generator.folder = 'cin': should not be set beside weights = "),
+        ("generator.class_names", "names.txt", "generator.class_names = 'names.txt': should be set beside folder only"),
+        (
+            "generator.precision",
+            "float16",
+            "generator.precision = 'float16': should be 'auto', 'float32' or 'bfloat16'",
+        ),
+        ("generator.step", "fast", "generator.step = 'fast': should be 'auto', 'plain', 'captured' or 'compiled'"),
     ],
     ids=repr,
 )
@@ -233,6 +256,58 @@ def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
     load_generator(tmp_path / "vqgan.safetensors")
     fitting["generator"]["weights"] = str(tmp_path / "vqgan.safetensors")
     assert "vqgan.safetensors': a VQGAN without a transformer draws no images" in refusal(fitting)
+
+
+def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder):
+    fitting["judges"]["b16"] = {"network": "vit_b_16", "weights": "vit.safetensors"}
+    fitting["judges"]["r50"] = {"network": "resnet50"}
+    config, _ = parse_config(fitting)
+    assert [type(judge) for judge in config.judges.values()] == [TrainedJudge, PretrainedJudge, PretrainedJudge]
+    assert (config.judges["b16"].weights, config.judges["r50"].weights) == ("vit.safetensors", None)
+    fitting["generator"] = {"folder": str(folder)}
+    assert refusal(fitting) == (
+        "config: judges.vit.network = 'vit': it knows the classes 0 to 9, and the run has class 999"
+    )
+    del fitting["judges"]["vit"]
+    parse_config(fitting)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The authors' folder as far as a config needs it: the YAML, and a checkpoint that nobody reads."""
+    for name in ("configs", "checkpoints"):
+        (tmp_path / "cin" / name).mkdir(parents=True)
+    (tmp_path / "cin/configs/2021-project.yaml").write_text(yaml.safe_dump(CIN_TRANSFORMER))
+    (tmp_path / "cin/checkpoints/last.ckpt").touch()
+    return tmp_path / "cin"
+
+
+def test_a_folder_says_what_its_generator_is_before_it_is_converted(fitting, folder, tmp_path):
+    fitting["generator"], fitting["judges"] = {"folder": str(folder)}, {"r50": {"network": "resnet50"}}
+    fitting["codebook_search"]["pairs"] = {0: 999}
+    _, facts = parse_config(fitting)
+    assert (facts.grid, facts.codes, facts.channels) == ((16, 16), 16384, 256)
+    assert facts.class_names == tuple(f"class {number}" for number in range(1000))
+    (tmp_path / "names.txt").write_text("\n".join(f"name {number}" for number in range(1000)))
+    fitting["generator"]["class_names"] = str(tmp_path / "names.txt")
+    assert parse_config(fitting)[1].class_names[999] == "name 999"
+    fitting["codebook_search"]["pairs"] = {0: 1000}
+    assert "codebook_search.pairs.0 = 1000: class 1000 is not among the run's" in refusal(fitting)
+
+
+def test_what_is_wrong_with_a_folder_is_told(fitting, folder, tmp_path):
+    fitting["generator"] = {"folder": str(folder), "class_names": str(tmp_path / "names.txt")}
+    assert "names.txt: No such file" in refusal(fitting)
+    (tmp_path / "names.txt").write_text("tench\n")
+    assert "names.txt: 1 names, but the generator of" in refusal(fitting)
+    del fitting["generator"]["class_names"]
+    project = folder / "configs/2021-project.yaml"
+    project.write_text(project.read_text().replace("n_head: 24", "n_head: 25"))
+    assert "n_embd = 1536 should be a multiple of n_head = 25" in refusal(fitting)
+    project.write_text(yaml.safe_dump({"model": CIN_TRANSFORMER["model"]["params"]["first_stage_config"]}))
+    assert f"generator.folder = '{folder}': a VQGAN without a transformer draws no images" in refusal(fitting)
+    (folder / "checkpoints/last.ckpt").unlink()
+    assert f"generator.folder = '{folder}': none of checkpoints/last.ckpt" in refusal(fitting)
 
 
 def test_what_must_be_set_is_named(fitting):

@@ -217,39 +217,39 @@ def test_every_stage_refuses_a_damaged_file_by_name(commands, finished, damage, 
     assert len(refused) == (14 if endings == ".tar" else 22)
 
 
+def test_every_file_is_asked_for_so_that_none_is_missed_when_it_is_deleted(tiny_run):
+    """Snakemake does not miss a file as long as what was made of it is there, unless a target needs it."""
+    said = snakemake(tiny_run, "--dry-run", "--forceall")
+    asked_for = re.search(r"^(?:local)?rule all:\n    input: (.+)$", said.stdout + said.stderr, re.MULTILINE)[1]
+    assert set(asked_for.split(", ")) >= {str(name) for name in outputs(tiny_run)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "damage", "stage", "targets", "jobs"),
+    ("name", "damage", "targets", "jobs"),
     [
         (
             "data/test/000000.tar",
             flip_a_bit,
-            "manifest",
-            ["results/tiny/data/manifest.parquet", "results/tiny/metrics/judge_accuracy.parquet"],
+            ["data/test/000000.tar", "data/manifest.parquet", "metrics/judge_accuracy.parquet"],
             {"generate_shard": 1, "manifest": 1, "judge_accuracy": 2, "accuracy_metrics": 1},
         ),
         (
             "importance/cnn/test/000000.parquet",
             cut,
-            "image-level",
-            ["metrics"],
-            {"importance": 1, "image_level": 2, "judged_metrics": 1, "metrics": 1},
+            [],
+            {"importance": 1, "image_level": 2, "judged_metrics": 1, "comparisons": 1, "report": 1},
         ),
     ],
 )
-def test_what_is_damaged_is_named_and_once_deleted_made_again(
-    name, damage, stage, targets, jobs, finished, tiny_run, capsys
-):
+def test_what_is_damaged_is_named_and_once_deleted_made_again(name, damage, targets, jobs, finished, tiny_run, capsys):
     results = finished / "results" / "tiny"
     damage(results / name)
     assert main(["verify", str(results)]) == 1
     assert [line.partition(": ")[0] for line in capsys.readouterr().out.splitlines()] == [str(results / name)]
-    done = snakemake(finished, *targets)
-    assert done.returncode != 0
-    assert f"cortex {stage}: error: results/tiny/{name}: " in done.stderr
     (results / name).unlink()
-    done = snakemake(finished, *targets)
+    done = snakemake(finished, *(f"results/tiny/{target}" for target in targets))
     assert done.returncode == 0, done.stderr
-    assert jobs_in(done) == jobs
+    assert {rule: count for rule, count in jobs_in(done).items() if not rule.startswith("draw_")} == jobs
     assert data_of(results) == data_of(tiny_run / "results" / "tiny")
     assert main(["verify", str(results)]) == 0

@@ -1,10 +1,13 @@
 """Files appear whole or not at all; weights are named when they are missing, cut or misfit."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +17,7 @@ from torch import nn
 
 from cortex.errors import InputError
 from cortex.files import whole_file
+from cortex.tables import write_table
 from cortex.weights import load_into, read_weights, write_weights
 
 # --- whole files -------------------------------------------------------------------------------------------------
@@ -77,6 +81,31 @@ def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path)
         assert not left.exists()
         temporary.write_bytes(b"whole")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def write_numbers(path):
+    with whole_file(path) as temporary:
+        temporary.write_bytes(bytes(80_000))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_numbers,
+        lambda path: write_table(path, pa.table({"numbers": np.random.default_rng(0).random(10_000)})),
+        lambda path: write_weights(path, {"numbers": torch.zeros(20_000)}, {}),
+    ],
+)
+def test_a_disk_without_room_is_told_with_the_file(write, tmp_path):
+    """A limit to the size of files stands for the full disk: both are an error of a write, which names no file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large.*data\.bin|data\.bin.*File too large"):
+            write(tmp_path / "data.bin")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 SCRIPT = """

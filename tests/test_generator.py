@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from cortex.errors import InputError
 from cortex.generate.facts import GeneratorFacts, generator_facts
-from cortex.generate.generator import Generator, load_generator, save_generator
+from cortex.generate.generator import Generator, load_generator, resolve, save_generator
 from cortex.generate.nearest import nearest_codes
 from cortex.generate.shard import canonical_batches, generate_shard
 from cortex.shards.read import read_shard
@@ -96,6 +96,31 @@ def test_a_file_holds_tamings_names_and_no_constants(generator_weights):
 def test_the_facts_of_a_generator_are_read_without_its_weights(generator_weights):
     names = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
     assert generator_facts(generator_weights) == GeneratorFacts(names, grid=(4, 4), codes=24, channels=6)
+
+
+def test_who_only_decodes_leaves_the_transformer_in_the_file(model, generator_weights):
+    decoder = load_generator(generator_weights, decode_only=True)
+    grids = torch.randint(24, (5, 4, 4), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(decoder.decode(grids), model.decode(grids))
+    assert torch.equal(decoder.codebook, model.codebook)
+    assert (decoder.class_names, decoder.grid_shape) == (model.class_names, model.grid_shape)
+    assert decoder.transformer is None
+    with pytest.raises(InputError, match="without a transformer"):
+        decoder.sample(np.array([0]), np.array([0], np.uint64))
+
+
+def test_a_gpu_draws_in_bfloat16_and_captured_steps_unless_told_otherwise():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda:1")
+    assert resolve("auto", "auto", cpu) == (torch.float32, "plain")
+    assert resolve("auto", "auto", gpu) == (torch.bfloat16, "captured")
+    assert resolve("float32", "plain", gpu) == (torch.float32, "plain")
+    assert resolve("bfloat16", "compiled", cpu) == (torch.bfloat16, "compiled")
+
+
+def test_nothing_is_left_without_weights_by_loading(model):
+    for network in (model.vqgan, model.transformer):
+        assert not any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers()))
+    assert torch.equal(model.transformer.blocks[1].attn.mask, torch.ones(16, 16).tril()[None, None])
 
 
 @pytest.mark.parametrize("load", [load_generator, generator_facts])
@@ -220,6 +245,25 @@ def test_a_shard_is_the_same_byte_for_byte_however_many_threads_there_are(make, 
             assert make(f"threads-{count}", 0, 40).read_bytes() == whole.read_bytes()
             assert torch.get_num_threads() == count
     assert set(used) == {1}, "sums over threads depend on how many there are"
+
+
+def test_large_images_are_decoded_a_few_at_once(make, whole, monkeypatch):
+    decoded, original = [], Generator.decode
+    monkeypatch.setattr("cortex.generate.shard.PIXELS_DECODED", 5 * 8 * 8)
+    monkeypatch.setattr(Generator, "decode", lambda self, grids: decoded.append(len(grids)) or original(self, grids))
+    for few, many in zip(read_shard(make("few", 0, 40), images=True), read_shard(whole, images=True), strict=True):
+        assert (few.grid == many.grid).all()
+        assert np.abs(few.image.astype(int) - many.image).max() <= 1  # another batch shape: other last bits
+    assert set(decoded) == {5, 2}, "canonical batches of 3 × 4 samples"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("step", ["plain", "captured"])
+def test_a_shard_is_drawn_in_the_precision_and_the_steps_asked_for(precision, step, make, whole):
+    drawn = make(f"{precision}-{step}", 0, 40, precision=precision, step=step)
+    assert make("again", 0, 40, precision=precision, step=step).read_bytes() == drawn.read_bytes()
+    same = [(a.grid == b.grid).all() for a, b in zip(read_shard(drawn), read_shard(whole), strict=True)]
+    assert all(same) if precision == "float32" else not all(same)
 
 
 @pytest.mark.parametrize("size", [7, 20, 39])

@@ -1,5 +1,7 @@
 """Cached inverse-CDF sampling against taming-transformers' own forward pass and a distribution made token by token."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from scipy import stats
 from taming.modules.transformer.mingpt import GPT
 
 from cortex.generate.generator import load_generator
-from cortex.generate.sampler import choose_tokens, sample_tokens
+from cortex.generate.sampler import Sampler, choose_tokens, sample_tokens, stretch
 from cortex.generate.shard import draw_samples
 from cortex.randomness import sample_seeds, uniforms
 
@@ -78,6 +80,64 @@ def test_cached_sampling_draws_the_tokens_of_the_uncached_network(gpt, settings)
     expected = [uncached_tokens(gpt, label, row, **settings) for label, row in zip(labels, numbers, strict=True)]
     assert drawn.tolist() == expected
     assert len({tuple(row) for row in expected}) == 8, "eight different sequences, or the test shows nothing"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's compiler warns of torch
+@pytest.mark.parametrize(
+    ("step", "steps"), [("captured", 12), ("captured", 5), pytest.param("compiled", 5, marks=pytest.mark.slow)]
+)
+def test_steps_of_a_constant_shape_draw_the_tokens_of_plain_ones(gpt, step, steps):
+    """What is captured or compiled on a GPU, done here as it is captured there: batch after batch in one cache."""
+    sampler = Sampler(copy.deepcopy(gpt), step=step)
+    numbers = np.random.default_rng(2).random((3, 8, steps))
+    labels = torch.tensor([0, 1, 2, 3, 4, 5, 12, 0])
+    for part in numbers:
+        drawn = sampler.draw(labels, torch.from_numpy(part), top_k=6, top_p=0.9)
+        assert drawn.tolist() == sample_tokens(gpt, labels, torch.from_numpy(part), top_k=6, top_p=0.9).tolist()
+    fewer = sampler.draw(labels[:3], torch.from_numpy(part[:3]))  # other shapes and settings: other buffers
+    assert fewer.tolist() == sample_tokens(gpt, labels[:3], torch.from_numpy(part[:3])).tolist()
+
+
+@given(st.integers(1, 300))
+def test_a_captured_step_reads_all_that_is_there_and_has_few_shapes(steps):
+    read = [stretch(step, steps) for step in range(steps)]
+    assert all(step < seen <= steps for step, seen in enumerate(read))
+    assert len(set(read)) <= 8
+    assert sum(read) <= (1 + 1 / 8) * sum(range(1, steps + 1)) + steps
+
+
+@pytest.mark.parametrize("step", ["plain", "captured"])
+def test_bfloat16_draws_from_nearly_the_same_distribution(gpt, step):
+    """Where the numbers decide alike, the tokens are the same; they seldom part in the first steps."""
+    numbers = torch.from_numpy(np.random.default_rng(3).random((64, 12)))
+    labels = torch.arange(64) % 13
+    exact = sample_tokens(gpt, labels, numbers)
+    sampler = Sampler(copy.deepcopy(gpt), torch.bfloat16, step)
+    drawn = sampler.draw(labels, numbers)
+    assert sampler.draw(labels, numbers).tolist() == drawn.tolist(), "a function of classes and numbers"
+    assert (drawn[:, 0] == exact[:, 0]).float().mean() > 0.9
+    assert not torch.equal(drawn, exact), "another precision, or the test shows nothing"
+    assert (drawn[32:] != drawn[:32]).any() and drawn.max() < 13
+
+
+@pytest.mark.parametrize("step", ["plain", "captured"])
+def test_no_step_reads_a_value_from_the_device(step):
+    """On torch's meta device there are no values: to read one is an error."""
+    with torch.device("meta"):
+        sampler = Sampler(GPT(vocab_size=13, block_size=12, n_layer=3, n_head=2, n_embd=16).eval(), step=step)
+        labels, numbers = torch.zeros(8, dtype=torch.int64), torch.zeros(8, 12, dtype=torch.float64)
+    assert sampler.draw(labels, numbers, temperature=0.9, top_k=6, top_p=0.9).shape == (8, 12)
+    with pytest.raises(RuntimeError, match="meta"):
+        labels[0].item()
+
+
+def test_a_sampler_holds_the_weights_once_and_leaves_the_network_as_it_was(gpt):
+    network = copy.deepcopy(gpt)
+    sampler = Sampler(network)
+    for block, layer, original in zip(network.blocks, sampler.layers, gpt.blocks, strict=True):
+        assert block.attn.query.weight.data_ptr() == layer.projections[0].data_ptr()
+        assert block.mlp[0].weight.data_ptr() == layer.up[0].data_ptr()
+        assert all(torch.equal(a, b) for a, b in zip(block.parameters(), original.parameters(), strict=True))
 
 
 def test_a_sample_of_the_data_set_is_a_function_of_seed_split_class_and_index(generator_weights):

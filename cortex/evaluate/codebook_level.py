@@ -66,7 +66,7 @@ def judge_search(
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
-    model, panelist = load_generator(generator, on), load_judge(judge, on)
+    model, panelist = load_generator(generator, on, decode_only=True), load_judge(judge, on)
     found = read_table(search)
     keys = found["key"].to_pylist()
     wanted = set(keys)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cortex.checkpoint import read_state, shown
-from cortex.errors import InputError
+from cortex.checkpoint import read_state
+from cortex.errors import InputError, shown
 from cortex.extractors.network import NetworkName, build_extractor, save_extractor
 
 # Setting of a network → the weight, and which of its dimensions, that it is the size of.

@@ -43,7 +43,7 @@ def architecture_of(metadata: dict[str, str] | None, path: Path) -> dict[str, An
         raise InputError(f"{path}: not a generator's weights: its metadata has no 'architecture'")
     try:
         architecture: dict[str, Any] = json.loads(metadata["architecture"])
-        facts, transformer = _facts(architecture), architecture["transformer"]
+        facts, transformer = facts_of(architecture), architecture["transformer"]
         if (transformer is None) != (not facts.class_names):
             raise ValueError("a transformer has classes, and a VQGAN alone has none")
         if transformer is not None and not len(facts.class_names) <= transformer["vocab_size"] <= facts.codes:
@@ -61,18 +61,27 @@ def generator_facts(path: Path | None = None) -> GeneratorFacts:
     Raises:
         InputError: the file is missing, damaged, or not a generator's.
     """
+    return facts_of(stored_architecture(path))
+
+
+def stored_architecture(path: Path | None = None) -> dict[str, Any]:
+    """The architecture of the generator at ``path``; None: of the embedded digits generator.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a generator's.
+    """
     path = path or embedded_weights()
     try:
         with safe_open(path, framework="numpy") as file:
-            architecture = architecture_of(file.metadata(), path)
+            return architecture_of(file.metadata(), path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file: {error}") from None
-    return _facts(architecture)
 
 
-def _facts(architecture: dict[str, Any]) -> GeneratorFacts:
+def facts_of(architecture: dict[str, Any]) -> GeneratorFacts:
+    """The facts of an architecture; ValueError, TypeError, LookupError or ArithmeticError if it is none."""
     vqgan = architecture["vqgan"]
     side = vqgan["ddconfig"]["resolution"] // 2 ** (len(vqgan["ddconfig"]["ch_mult"]) - 1)
     facts = GeneratorFacts(tuple(architecture["classes"]), (side, side), vqgan["n_embed"], vqgan["embed_dim"])

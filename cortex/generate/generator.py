@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from cortex.errors import InputError
 from cortex.generate.facts import architecture_of, embedded_weights
-from cortex.generate.sampler import sample_tokens
+from cortex.generate.networks import CONSTANT, empty_networks
+from cortex.generate.sampler import Sampler, Step
 from cortex.generate.vqgan import VQGAN
 from cortex.randomness import uniforms
 from cortex.weights import load_into, read_weights, write_weights
 
-CONSTANT = "attn.mask"  # the causal mask, a buffer that taming's constructor builds
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Generator:
@@ -27,18 +28,31 @@ class Generator:
         architecture: ``{"vqgan": ..., "transformer": ..., "classes": [names]}``, the keyword arguments of
             :class:`~cortex.generate.vqgan.VQGAN` and of taming-transformers' ``GPT``. With None for the latter, and
             no classes, it is a VQGAN alone: it decodes, but cannot sample.
-        device: where to compute.
+        networks: ``first_stage_model`` (a VQGAN) and, if it is to sample, ``transformer``, on the device.
+        device: where that is.
+        precision: of the transformer's large products: float32, bfloat16, or auto: bfloat16 on a GPU.
+        step: how the transformer draws a token (see :data:`~cortex.generate.sampler.Step`); auto: captured on a GPU.
     """
 
-    def __init__(self, architecture: dict[str, Any], device: str | torch.device = "cpu"):
-        self.architecture = architecture
-        self.device = torch.device(device)
-        self.vqgan = VQGAN(**architecture["vqgan"]).to(self.device).eval().requires_grad_(False)
-        self.transformer: GPT | None = None
-        if architecture["transformer"] is not None:
-            self.transformer = GPT(**architecture["transformer"]).to(self.device).eval().requires_grad_(False)
+    def __init__(
+        self,
+        architecture: dict[str, Any],
+        networks: nn.ModuleDict,
+        device: torch.device,
+        *,
+        precision: Precision = "auto",
+        step: Step | Literal["auto"] = "auto",
+    ):
+        self.architecture, self.device = architecture, device
+        networks.eval().requires_grad_(False)
+        named: dict[str, Any] = dict(networks.items())
+        self.vqgan: VQGAN = named["first_stage_model"]
+        self.transformer: GPT | None = named.get("transformer")
         self.class_names: list[str] = architecture["classes"]
         self.grid_shape: tuple[int, int] = self.vqgan.grid_shape
+        self._sampler: Sampler | None = None
+        if self.transformer is not None:
+            self._sampler = Sampler(self.transformer, *resolve(precision, step, device))
 
     @property
     def codebook(self) -> Tensor:
@@ -62,11 +76,10 @@ class Generator:
         Raises:
             InputError: the generator is a VQGAN alone.
         """
-        if self.transformer is None:
+        if self._sampler is None:
             raise InputError("this generator is a VQGAN without a transformer: it decodes grids, but cannot sample any")
         height, width = self.grid_shape
-        tokens = sample_tokens(
-            self.transformer,
+        tokens = self._sampler.draw(
             torch.as_tensor(classes, dtype=torch.int64, device=self.device),
             torch.as_tensor(uniforms(seeds, height * width), device=self.device),
             temperature=temperature,
@@ -82,6 +95,18 @@ class Generator:
         return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
+def resolve(precision: Precision, step: Step | Literal["auto"], device: torch.device) -> tuple[torch.dtype, Step]:
+    """What ``auto`` stands for: float32 and plain steps on a CPU, bfloat16 and captured steps on a GPU.
+
+    Not compiled ones: with hundreds of images a batch a step is bound by reading the cache, and to compile its eight
+    shapes would take every job a good part of the time that it draws for.
+    """
+    on_gpu = device.type == "cuda"
+    half = precision == "bfloat16" or (precision == "auto" and on_gpu)
+    how: Step = ("captured" if on_gpu else "plain") if step == "auto" else step
+    return torch.bfloat16 if half else torch.float32, how
+
+
 def save_generator(path: Path, vqgan: VQGAN, transformer: GPT, architecture: dict[str, Any]) -> None:
     """Write both networks' weights as one safetensors file with the architecture in its metadata."""
     tensors = {f"first_stage_model.{name}": tensor for name, tensor in vqgan.state_dict().items()}
@@ -93,22 +118,42 @@ def save_generator(path: Path, vqgan: VQGAN, transformer: GPT, architecture: dic
     write_weights(path, tensors, {"architecture": json.dumps(architecture)})
 
 
-def load_generator(path: Path | None = None, device: str | torch.device = "cpu") -> Generator:
+def load_generator(
+    path: Path | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    decode_only: bool = False,
+    precision: Precision = "auto",
+    step: Step | Literal["auto"] = "auto",
+) -> Generator:
     """The generator stored at ``path`` by :func:`save_generator`; None: the embedded digits generator.
+
+    Weights go from the file to the device, and exist once: on a CPU they are the file, mapped into memory, which all
+    processes share.
+
+    Args:
+        path: the weights.
+        device: where to compute.
+        decode_only: leave the transformer in the file.
+        precision, step: of sampling; see :class:`Generator`.
 
     Raises:
         InputError: the file is missing, truncated, or not a generator's; missing or unexpected weights are listed.
     """
-    path = path or embedded_weights()
-    tensors, metadata = read_weights(path)
+    path, device = path or embedded_weights(), torch.device(device)
+    tensors, metadata = read_weights(path, only="first_stage_model." if decode_only else "", device=device)
     architecture = architecture_of(metadata, path)
     try:
-        generator = Generator(architecture, device)
+        networks = empty_networks(architecture | ({"transformer": None} if decode_only else {}))
     except Exception as error:  # taming's constructors check nothing; anything can go wrong in them
         raise InputError(f"{path}: no generator of its architecture can be built: {error!r}") from None
-    networks = nn.ModuleDict({"first_stage_model": generator.vqgan})
-    if generator.transformer is not None:
-        networks["transformer"] = generator.transformer
-    constants = {name: tensor for name, tensor in networks.state_dict().items() if name.endswith(CONSTANT)}
-    load_into(networks, tensors | constants, path)
-    return generator
+    tensors = {name: tensor.float() for name, tensor in tensors.items()} | _causal_masks(networks, device)
+    load_into(networks, tensors, path, assign=True)
+    return Generator(architecture, networks, device, precision=precision, step=step)
+
+
+def _causal_masks(networks: nn.ModuleDict, device: torch.device) -> dict[str, Tensor]:
+    """What taming's constructor puts into the attention's buffers, by name: one mask, for all layers."""
+    masks = {name: tensor for name, tensor in networks.state_dict().items() if name.endswith(CONSTANT)}
+    causal = {shape: torch.ones(shape, device=device).tril() for shape in {mask.shape for mask in masks.values()}}
+    return {name: causal[mask.shape] for name, mask in masks.items()}

@@ -168,7 +168,7 @@ def _with_images(
         for samples in batches:
             yield from ((sample, None) for sample in samples)
         return
-    model = load_generator(generator, device)
+    model = load_generator(generator, device, decode_only=True)
     encode = partial(encode_image, name=images, quality=quality)
     with ThreadPoolExecutor(ENCODERS) as pool:
         for samples in batches:

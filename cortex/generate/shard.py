@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cortex.device import choose_device
 from cortex.errors import InputError
-from cortex.generate.generator import Generator, load_generator
+from cortex.generate.generator import Generator, Precision, load_generator
+from cortex.generate.sampler import Step
 from cortex.progress import progress
 from cortex.randomness import sample_seeds
 from cortex.shards.images import ENCODERS, EncodedImage, ImageFormat, encode_image
@@ -21,6 +22,7 @@ from cortex.shards.write import write_shard
 
 # The splits' places in the random numbers' counter: index 7 of a class is another image in every split.
 STREAMS = {"train": 0, "validation": 1, "test": 2}
+PIXELS_DECODED = 1 << 20  # at once, of a batch's images: the decoder holds some hundred numbers for each
 
 
 def generate_shard(
@@ -37,6 +39,8 @@ def generate_shard(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    precision: Precision = "auto",
+    step: Step | Literal["auto"] = "auto",
     images: ImageFormat | Literal["none"] = "png",
     quality: int = 95,
     device: str = "auto",
@@ -60,6 +64,9 @@ def generate_shard(
         temperature: divides the logits of the next token.
         top_k: draw from the k most probable tokens only; all if not given.
         top_p: draw from the most probable tokens that together exceed probability p; all if not given.
+        precision: of the transformer's large products: float32, bfloat16, or auto: bfloat16 on a GPU.
+        step: how a token is drawn: plain, captured (one command to the GPU), compiled (captured, its operations
+            fused; needs a C compiler) or auto: captured on a GPU.
         images: keep images as png (lossless), jpeg or webp, or none, which need not be decoded then.
         quality: of jpeg and webp, 1 (worst) to 100.
         device: auto, cpu, cuda or cuda:N.
@@ -72,7 +79,7 @@ def generate_shard(
         raise InputError(f"classes {classes}: name at least one, every class once, ascending")
     if not 1 <= quality <= 100:
         raise InputError(f"quality {quality}: allowed: 1 to 100")
-    model = load_generator(generator, choose_device(device))
+    model = load_generator(generator, choose_device(device), precision=precision, step=step)
     for label in (classes[0], classes[-1]):
         if not 0 <= label < len(model.class_names):
             raise InputError(f"class {label}: the generator has classes 0 to {len(model.class_names) - 1}")
@@ -125,6 +132,8 @@ def draw_samples(
     grids = np.empty((len(labels), *model.grid_shape), np.uint16)
     encoded: dict[int, Future[EncodedImage]] = {}
     before: list[Future[EncodedImage]] = []
+    side = model.architecture["vqgan"]["ddconfig"]["resolution"]
+    at_once = max(1, PIXELS_DECODED // side**2)
     batches = list(canonical_batches(labels, indices, batch, len(model.class_names)))
     with ThreadPoolExecutor(ENCODERS) as pool:
         for batch_labels, batch_indices, rows, columns in progress(batches, len(batches), "sampling", "batch"):
@@ -132,7 +141,7 @@ def draw_samples(
             drawn = model.sample(batch_labels, seeds, temperature=temperature, top_k=top_k, top_p=top_p)
             grids[rows] = drawn.cpu().numpy()[columns]
             if images != "none":
-                decoded = model.decode(drawn).cpu().numpy()[columns]
+                decoded = np.concatenate([model.decode(part).cpu().numpy() for part in drawn.split(at_once)])[columns]
                 wait(before)  # two batches of images in memory at most
                 before = [pool.submit(encode_image, image, images, quality) for image in decoded]
                 encoded |= zip(rows.tolist(), before, strict=True)

@@ -40,7 +40,7 @@ def draw_search(
         images: images to show at most, the first that were searched; shards hold the classes in turn.
         device: auto, cpu, cuda or cuda:N.
     """
-    model = load_generator(generator, choose_device(device))
+    model = load_generator(generator, choose_device(device), decode_only=True)
     judged = {extractor: read_table(path).to_pylist() for extractor, path in pairs(extractors, evaluations)}
     chosen = list({row["key"]: row for row in judged[extractors[0]]}.values())[:images]
     keys = [row["key"] for row in chosen]
