@@ -2,10 +2,11 @@
 
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 
-from cortex.errors import InputError
+from cortex.errors import InputError, StoppedError
 
 # Command → (module:function, what it does). Modules are imported when their command runs: help stays fast.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -20,6 +21,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "train": {
         "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
+        "import-extractor": ("cortex.extractors.released:import_extractor", "convert an extractor of the authors"),
         "train-judge": ("cortex.judges.train:train_judge", "train a judge on real digits"),
         "pretrained-judge": ("cortex.judges.pretrained:pretrained_judge", "a judge that others trained on ImageNet"),
     },
@@ -59,7 +61,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status: 0, or 1 after an error that was told in one line."""
+    """Run one command; its exit status: 0, 1 after an error that was told in one line, 143 after SIGTERM."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     targets = {name: target for phase in COMMANDS.values() for name, (target, _) in phase.items()}
     if not arguments or arguments[0] not in targets:
@@ -83,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         print(f"cortex {command}: error: {error}", file=sys.stderr)
         return 1
+    except StoppedError as stop:
+        print(f"cortex {command}: stopped: {stop}", file=sys.stderr)
+        return 128 + signal.SIGTERM
     return 0
 
 

@@ -147,6 +147,10 @@ class Training(Section):
     batch: Annotated[int, Field(ge=2)] = 256
     learning_rate: Rate = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    # null: as published, which on a GPU is float16 for the transformer; float32 for all else
+    precision: Literal["float32", "bfloat16", "float16"] | None = None
+    compile: bool = False
+    gpus: Count = 1  # processes that share every batch, each on a GPU of its own
 
 
 class StepTraining(Training):
@@ -359,6 +363,11 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     height, width = facts.grid
     positions = height * width
     yield from _missing_imports(config)
+    yield from (
+        f"extractors.{name}.gpus = {settings.gpus}: only with device = 'cuda'; it is {config.device!r}"
+        for name, settings in config.extractors.chosen().items()
+        if settings.gpus > 1 and config.device != "cuda"
+    )
     region = config.codebook_search.region
     if region.top + region.height > height or region.left + region.width > width:
         yield (

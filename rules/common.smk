@@ -83,9 +83,16 @@ wildcard_constraints:
 GPUS = int(CONFIG.device.startswith("cuda"))
 
 
-def growing(base, per_mb=0, of=sum):
+def growing(base, per_mb=0, of=sum, times=lambda wildcards: 1):
     """A resource: base, and so much for every MB of the input (of=max: of its largest file), times the attempt."""
-    return lambda wildcards, input, attempt: round(attempt * (base + (per_mb and per_mb * of(input.size_files_mb))))
+    return lambda wildcards, input, attempt: round(
+        times(wildcards) * attempt * (base + (per_mb and per_mb * of(input.size_files_mb)))
+    )
+
+
+def gpus_of(wildcards):
+    """GPUs that share the batches of an extractor's training."""
+    return CONFIG.extractors.chosen()[wildcards.extractor].gpus
 
 
 def samples_in(split):

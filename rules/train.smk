@@ -15,21 +15,26 @@ rule train_extractor:
         f"{RUN}/benchmarks/train_extractor/{{extractor}}.tsv"
     conda:
         "../envs/cortex.yaml"
-    threads: 1
+    threads: gpus_of
     resources:
-        mem_mb=growing(4000, 6),
+        mem_mb=growing(4000, 6, times=gpus_of),
         runtime=growing(240, 3),
-        gpu=GPUS,
+        gpu=GPUS and gpus_of,
     params:
+        launch=lambda wildcards: (
+            "python"
+            if gpus_of(wildcards) == 1
+            else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus_of(wildcards)}"
+        ),
         classes=len(GENERATOR.class_names),
-        options=lambda wildcards: options(CONFIG.extractors.chosen()[wildcards.extractor]),
+        options=lambda wildcards: options(CONFIG.extractors.chosen()[wildcards.extractor], without=["gpus"]),
         seed=CONFIG.seed,
         device=CONFIG.device,
         code=lambda wildcards: code_fingerprint("cortex.extractors.train", network_module(wildcards.extractor)),
     message:
         "Training extractor {wildcards.extractor}"
     shell:
-        "python -m cortex train-extractor --output {output.model} --history {output.history}"
+        "{params.launch} -m cortex train-extractor --output {output.model} --history {output.history}"
         " --network {wildcards.extractor} --train {input.train} --validation {input.validation}"
         " --codebook {input.codebook} --classes {params.classes} {params.options}"
         " --seed {params.seed} --device {params.device} &> {log}"

@@ -69,3 +69,11 @@ def tiny_run(tmp_path_factory):
     logs = "\n".join(path.read_text() for path in folder.rglob("*.log") if "error" in path.read_text())
     assert done.returncode == 0, done.stderr + logs
     return folder
+
+
+@pytest.fixture
+def tiny_data(tmp_path):
+    """Files to train extractors on, by the names of train_extractor's arguments."""
+    from tests.training import write_tiny_data
+
+    return write_tiny_data(tmp_path)

@@ -198,6 +198,8 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("data.classes", [0, 5], "codebook_search.pairs.0 = 6: class 6 is not among the run's [0, 5]"),
         ("codebook_search.steps", 499, "codebook_search.record_every = 500: should be at most steps = 499"),
         ("codebook_search.images_per_class", 51, "images_per_class = 51: at most data.per_class.test = 50"),
+        ("extractors.cnn.precision", "float64", "precision = 'float64': should be 'float32', 'bfloat16' or 'float16'"),
+        ("extractors.cnn.gpus", 2, "extractors.cnn.gpus = 2: only with device = 'cuda'; it is 'auto'"),
         ("judges", {}, "judges = {}: should have at least 1 item"),
         ("judges.a b", {"network": "vit", "epochs": 1}, "judges.a b = 'a b': should match pattern"),
         (

@@ -1,6 +1,7 @@
 """The extractors are those of METHOD.md, section 3, and are trained by the published recipe."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +11,10 @@ import torch
 from cortex.errors import InputError
 from cortex.extractors.codebook import export_codebook, load_codebook, look_up
 from cortex.extractors.network import build_extractor, load_extractor, save_extractor
-from cortex.extractors.train import train_epoch, train_extractor, validate, warm_up_then_cosine
-from cortex.shards.pack import packed_dtype
-from cortex.tables import read_table
+from cortex.extractors.state import Training
+from cortex.extractors.train import classify, train_epoch, validate, warm_up_then_cosine
 from cortex.weights import write_weights
-
-SMALL = {
-    "cnn": {"width": 8, "hidden": 16},
-    "cnn_deep": {"width": 8, "hidden": 16},
-    "resnet": {"width": 16, "hidden": 16},
-    "transformer": {"width": 8, "layers": 2, "heads": 2, "mlp": 16, "hidden": 8},
-}
+from tests.training import SMALL, run_training
 
 
 @pytest.mark.parametrize(
@@ -118,30 +112,6 @@ def test_warm_up_is_linear_then_cosine():
     assert rates[10:] == pytest.approx([5e-4 * (1 + math.cos(math.pi * step / 90)) for step in range(90)])
 
 
-@pytest.fixture
-def tiny_data(tmp_path):
-    """Packed grids in which the class is the token that fills the grid, and a codebook to read them with."""
-    rng = np.random.default_rng(0)
-    paths = {}
-    for name, count in (("train", 41), ("validation", 10)):
-        packed = np.empty(count, packed_dtype((8, 8)))
-        packed["label"] = rng.integers(0, 3, count)
-        packed["grid"] = np.where(rng.random((count, 8, 8)) < 0.7, packed["label"][:, None, None], 3)
-        paths[name] = tmp_path / f"{name}.npy"
-        np.save(paths[name], packed)
-    paths["codebook"] = tmp_path / "codebook.safetensors"
-    write_weights(paths["codebook"], {"codebook": torch.eye(4, 5)}, {})
-    return paths
-
-
-def run_training(tmp_path, data, name, **changes):
-    settings = {"classes": 3, "epochs": 3, "batch": 8, "learning_rate": 1e-2, "step_epochs": 2, "seed": 3} | SMALL[name]
-    output, history = tmp_path / f"{name}.safetensors", tmp_path / f"{name}.parquet"
-    inputs = (data["train"], data["validation"], data["codebook"])
-    train_extractor(output, history, name, *inputs, device="cpu", **(settings | changes))
-    return output, read_table(history)
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_training_keeps_the_epoch_of_lowest_validation_loss(tmp_path, tiny_data, name):
     output, history = run_training(tmp_path, tiny_data, name)
@@ -193,8 +163,8 @@ def test_an_epoch_is_the_plain_loop_over_shuffled_batches(tiny_data):
 
     optimizer = torch.optim.Adam(ours.parameters(), lr=1e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1000)
-    random = torch.Generator().manual_seed(5)
-    mean = train_epoch(ours, optimizer, schedule, codebook, grids, labels, batch=8, order=random)
+    training = Training(ours, optimizer, schedule, torch.Generator().manual_seed(5))
+    mean = train_epoch(training, partial(classify, ours, codebook), grids, labels, batch=8)
     assert mean == pytest.approx(np.mean(losses), rel=1e-5)
     for name, weight in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], weight, rtol=1e-3, atol=1e-4, msg=name)
@@ -204,7 +174,8 @@ def test_validation_does_not_depend_on_the_batch():
     torch.manual_seed(0)
     network = build_extractor("resnet", channels=5, classes=3, **SMALL["resnet"])
     grids, labels = torch.randint(0, 4, (7, 8, 8)), torch.randint(0, 3, (7,))
-    one, many = (validate(network, torch.eye(4, 5), grids, labels, batch=batch) for batch in (1, 7))
+    read = partial(classify, network.eval(), torch.eye(4, 5))
+    one, many = (validate(read, grids, labels, batch=batch) for batch in (1, 7))
     assert one == pytest.approx(many, rel=1e-5)
 
 

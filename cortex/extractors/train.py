@@ -4,23 +4,33 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from cortex.device import choose_device, place
 from cortex.errors import InputError
+from cortex.extractors import NETWORKS
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import NetworkName, build_extractor, save_extractor
+from cortex.extractors.parallel import ALONE, Team, join_team
+from cortex.extractors.state import StateFile, Training, identify
 from cortex.progress import progress
 from cortex.shards.pack import read_packed
 from cortex.tables import write_table
 
 log = logging.getLogger(__name__)
+
+Data = tuple[Tensor, Tensor]  # grids int32 [N, h, w] and labels int64 [N], on the device
+Precision = Literal["float32", "bfloat16", "float16"]
+Network = Callable[[Tensor], Tensor]  # logits [B, classes] of embeddings [B, d, h, w]
+Classify = Callable[[Tensor], Tensor]  # logits [B, classes] of grids [B, h, w]
 
 HISTORY = pa.schema(
     [
@@ -56,6 +66,8 @@ def train_extractor(
     step_epochs: int = 20,
     step_factor: float = 0.1,
     warm_up: float = 0.1,
+    precision: Precision | None = None,
+    compile: bool = False,
     seed: int = 0,
     device: str = "auto",
 ) -> None:
@@ -63,6 +75,10 @@ def train_extractor(
 
     Cross-entropy. CNN and ResNet: Adam, the learning rate stepped down; transformer: AdamW, linear warm-up, then
     cosine annealing to 0.
+
+    An interrupted training goes on when it is called again: its state is kept beside the output (with the ending
+    .state) after every epoch and at SIGTERM, and removed at the end. On a CPU it comes to the same weights, to the
+    last bit.
 
     Args:
         output: weights to write (safetensors).
@@ -85,61 +101,89 @@ def train_extractor(
         step_epochs: (cnn, resnet) epochs between steps of the learning rate.
         step_factor: (cnn, resnet) factor of a step.
         warm_up: (transformer) share of all iterations that warm the learning rate up.
+        precision: of the arithmetic; weights are kept in float32. float16 scales the loss, so that small gradients do
+            not vanish. As published if not given: on a GPU float16 for the transformer, float32 for all else.
+        compile: whether torch.compile makes one program of the network first: minutes, then faster steps on a GPU.
         seed: of the initial weights, the order of the images and dropout.
         device: auto, cpu, cuda or cuda:N.
     """
+    given = {name: value for name, value in locals().items() if name not in ("output", "history")}
     on = choose_device(device)
+    precision = precision or ("float16" if network == "transformer" and on.type == "cuda" else "float32")
     code_vectors = load_codebook(codebook, on)
-    data = {path: _load(path, len(code_vectors), classes, on) for path in (train, validation)}
-    grid = tuple(data[train][0].shape[1:])
+    data = [_load(path, len(code_vectors), classes, on) for path in (train, validation)]
+    grid = tuple(data[0][0].shape[1:])
     settings: dict[str, Any] = {"channels": code_vectors.shape[1], "classes": classes, "grid": grid, "width": width}
     optional = {"hidden": hidden, "dropout": dropout, "layers": layers, "heads": heads, "mlp": mlp}
     settings |= {name: value for name, value in optional.items() if value is not None}
+    identity = identify(given | {"precision": precision, "device": on.type}, __name__, NETWORKS[network][0])
 
     torch.manual_seed(seed)
     model = place(build_extractor(network, **settings), on)
-    steps_per_epoch = steps_in(len(data[train][0]), batch)
+    steps = steps_in(len(data[0][0]), batch)
+    fused = on.type == "cuda" or precision == "float16"  # one kernel, which skips steps of gradients too large to scale
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
     if network == "transformer":
-        optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            model.parameters(), lr=learning_rate, weight_decay=weight_decay
-        )
-        schedule = warm_up_then_cosine(optimizer, epochs * steps_per_epoch, warm_up)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
+        schedule = warm_up_then_cosine(optimizer, epochs * steps, warm_up)
     else:
-        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_epochs * steps_per_epoch, step_factor)
-
-    best: dict[str, Tensor] = {}
-    best_loss = math.inf
-    rows: list[dict[str, Any]] = []
+        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_epochs * steps, step_factor)
     order = torch.Generator().manual_seed(seed)
-    for epoch in progress(range(1, epochs + 1), epochs, f"training {network}", "epoch"):
-        began, rate = time.perf_counter(), schedule.get_last_lr()[0]
-        train_loss = train_epoch(model, optimizer, schedule, code_vectors, *data[train], batch=batch, order=order)
-        if not math.isfinite(train_loss):
-            raise InputError(f"{network}: the loss is {train_loss} in epoch {epoch}; try a lower learning rate")
-        val_loss, val_top1 = validate(model, code_vectors, *data[validation], batch=batch)
-        if val_loss < best_loss:
-            best_loss, best = val_loss, copy.deepcopy(model.state_dict())
-        rows.append(
-            {
-                "epoch": epoch,
-                "learning_rate": rate,
-                "train_loss": train_loss,
-                "val_loss": val_loss,
-                "val_top1": val_top1,
-                "seconds": time.perf_counter() - began,
-            }
-        )
-        log.info(
-            "epoch %d of %d: train loss %.4f, validation loss %.4f, top-1 %.4f",
-            epoch,
-            epochs,
-            train_loss,
-            val_loss,
-            val_top1,
-        )
-    save_extractor(output, network, settings, best)
-    write_table(history, pa.Table.from_pylist(rows, HISTORY))
+    scaler = torch.amp.GradScaler(on.type, enabled=precision == "float16")
+    training = Training(model, optimizer, schedule, order, scaler, losses=torch.zeros(steps, device=on))
+
+    team = join_team(on)
+    with StateFile(output.with_suffix(".state"), identity, team) as state:
+        shared = team.share(model, seed)
+        read = partial(classify, torch.compile(shared) if compile else shared, code_vectors, precision=precision)
+        state.resume(training)
+        left = range(training.epoch, epochs + 1)
+        for _ in progress(left, len(left), f"training {network}", "epoch") if team.rank == 0 else left:
+            run_epoch(training, read, *data, batch=batch, team=team, heed=partial(state.heed, training))
+            state.save(training)
+        if team.rank == 0:
+            save_extractor(output, network, settings, training.best)
+            write_table(history, pa.Table.from_pylist(training.rows, HISTORY))
+            state.remove()
+
+
+def classify(network: Network, codebook: Tensor, grids: Tensor, precision: Precision = "float32") -> Tensor:
+    """Logits float32 ``[B, classes]`` of grids ``[B, h, w]``, computed in a precision."""
+    with torch.autocast(codebook.device.type, getattr(torch, precision), enabled=precision != "float32"):
+        return network(look_up(codebook, grids)).float()
+
+
+def run_epoch(
+    training: Training,
+    read: Classify,
+    train: Data,
+    validation: Data,
+    *,
+    batch: int,
+    team: Team = ALONE,
+    heed: Callable[[], None] = lambda: None,
+) -> None:
+    """Train for an epoch, or for the rest of one; validate; add a row to the history, and keep the best weights."""
+    train_loss = train_epoch(training, read, *train, batch=batch, team=team, heed=heed)
+    training.model.eval()
+    val_loss, val_top1 = validate(read, *validation, batch=batch, team=team, heed=heed)
+    if not math.isfinite(val_loss):
+        raise InputError(f"the validation loss is {val_loss} after epoch {training.epoch}; try a lower learning rate")
+    if val_loss < training.best_loss:
+        training.best_loss, training.best = val_loss, copy.deepcopy(training.model.state_dict())
+    row = {
+        "epoch": training.epoch,
+        "learning_rate": training.rate,
+        "train_loss": train_loss,
+        "val_loss": val_loss,
+        "val_top1": val_top1,
+        "seconds": time.perf_counter() - training.began,
+    }
+    log.info("epoch %(epoch)d: train loss %(train_loss).4f, validation loss %(val_loss).4f, top-1 %(val_top1).4f", row)
+    training.rows.append(row)
+    training.epoch, training.step, training.began = training.epoch + 1, 0, time.perf_counter()
 
 
 def steps_in(images: int, batch: int) -> int:
@@ -148,45 +192,74 @@ def steps_in(images: int, batch: int) -> int:
 
 
 def train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    codebook: Tensor,
+    training: Training,
+    read: Classify,
     grids: Tensor,
     labels: Tensor,
     *,
     batch: int,
-    order: torch.Generator,
+    team: Team = ALONE,
+    heed: Callable[[], None] = lambda: None,
 ) -> float:
-    """One pass over grids ``[N, h, w]`` and labels ``[N]`` in a new order; the mean loss, in nats.
+    """One pass over grids ``[N, h, w]`` and labels ``[N]`` in a new order, or the rest of one; the mean loss, in nats.
 
-    The loss is summed on the device and read once, at the end: no step waits for it.
+    The losses stay on the device and are read once, at the end: no step waits for them.
+
+    Args:
+        training: is brought from step to step.
+        read: gives logits float32 ``[B, classes]`` of grids ``[B, h, w]``, by ``training.model``.
+        grids, labels: the training data, on the device.
+        batch: images a step, of all processes together.
+        team: the processes, each of which takes its part of every batch.
+        heed: called after every step; may raise to stop.
     """
-    model.train()
-    total, seen = torch.zeros((), device=grids.device), 0
-    permutation = torch.randperm(len(grids), generator=order).to(grids.device)
-    for rows in permutation.split(batch)[: steps_in(len(grids), batch)]:
-        loss = F.cross_entropy(model(look_up(codebook, grids[rows])), labels[rows])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        total += loss.detach() * len(rows)
-        seen += len(rows)
-    return total.item() / seen
+    training.model.train()
+    steps = steps_in(len(grids), batch)
+    if training.step == 0:
+        training.images = torch.randperm(len(grids), generator=training.order).to(grids.device)
+        training.losses = torch.zeros(steps, device=grids.device)
+        training.rate = float(training.schedule.get_last_lr()[0])
+    for rows in training.images.split(batch)[training.step : steps]:
+        own = team.part(rows)
+        loss = F.cross_entropy(read(grids[own]), labels[own], reduction="sum")
+        training.optimizer.zero_grad(set_to_none=True)
+        training.scaler.scale(loss * team.size / len(rows)).backward()  # gradients are averaged over processes
+        training.scaler.step(training.optimizer)
+        training.scaler.update()
+        training.schedule.step()
+        training.losses[training.step] = loss.detach()
+        training.step += 1
+        heed()
+    losses = team.total(training.losses)
+    wrong = ~losses.isfinite()
+    if wrong.any():
+        step = int(wrong.int().argmax())
+        raise InputError(
+            f"the loss is {losses[step].item()} in epoch {training.epoch} at step {step + 1} of {steps}; "
+            "try a lower learning rate"
+        )
+    return float(losses.sum()) / min(len(grids), steps * batch)
 
 
 @torch.inference_mode()
-def validate(model: nn.Module, codebook: Tensor, grids: Tensor, labels: Tensor, *, batch: int) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and top-1 accuracy (0..1) over grids ``[N, h, w]``."""
-    model.eval()
+def validate(
+    read: Classify,
+    grids: Tensor,
+    labels: Tensor,
+    *,
+    batch: int,
+    team: Team = ALONE,
+    heed: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:
+    """Mean cross-entropy (nats) and top-1 accuracy (0..1) over grids ``[N, h, w]``, by a network in eval mode."""
     loss = torch.zeros((), device=grids.device)
     right = torch.zeros((), device=grids.device)
-    for part, truth in zip(grids.split(batch), labels.split(batch), strict=True):
-        logits = model(look_up(codebook, part))
+    for part, truth in zip(map(team.part, grids.split(batch)), map(team.part, labels.split(batch)), strict=True):
+        logits = read(part)
         loss += F.cross_entropy(logits, truth, reduction="sum")
         right += (logits.argmax(1) == truth).sum()
-    return loss.item() / len(grids), right.item() / len(grids)
+        heed()
+    return team.total(loss).item() / len(grids), team.total(right).item() / len(grids)
 
 
 def warm_up_then_cosine(

@@ -1,0 +1,50 @@
+"""Trainings that take a second: what several test files share."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from cortex.extractors.train import train_extractor
+from cortex.shards.pack import packed_dtype
+from cortex.tables import read_table
+from cortex.weights import write_weights
+
+SMALL = {
+    "cnn": {"width": 8, "hidden": 16},
+    "cnn_deep": {"width": 8, "hidden": 16},
+    "resnet": {"width": 16, "hidden": 16},
+    "transformer": {"width": 8, "layers": 2, "heads": 2, "mlp": 16, "hidden": 8},
+}
+SETTINGS = {"classes": 3, "epochs": 3, "batch": 8, "learning_rate": 1e-2, "step_epochs": 2, "seed": 3, "device": "cpu"}
+
+
+def write_tiny_data(folder: Path) -> dict[str, Path]:
+    """Packed grids in which the class is the token that fills the grid, and a codebook to read them with."""
+    rng = np.random.default_rng(0)
+    paths = {}
+    for name, count in (("train", 41), ("validation", 10)):
+        packed = np.empty(count, packed_dtype((8, 8)))
+        packed["label"] = rng.integers(0, 3, count)
+        packed["grid"] = np.where(rng.random((count, 8, 8)) < 0.7, packed["label"][:, None, None], 3)
+        paths[name] = folder / f"{name}.npy"
+        np.save(paths[name], packed)
+    paths["codebook"] = folder / "codebook.safetensors"
+    write_weights(paths["codebook"], {"codebook": torch.eye(4, 5)}, {})
+    return paths
+
+
+def run_training(folder: Path, data: dict[str, Path], name: str, **changes: Any) -> tuple[Path, pa.Table]:
+    """Train an extractor; its weights' file and its history."""
+    output, history = folder / f"{name}.safetensors", folder / f"{name}.parquet"
+    train_extractor(output, history, name, **data, **(SETTINGS | SMALL[name] | changes))
+    return output, read_table(history)
+
+
+def arguments_of(folder: Path, data: dict[str, Path], name: str, **changes: Any) -> list[str]:
+    """Those of the command that does what :func:`run_training` does."""
+    files = {"output": folder / f"{name}.safetensors", "history": folder / f"{name}.parquet", "network": name, **data}
+    options = files | SETTINGS | SMALL[name] | changes
+    return ["train-extractor", *(f"--{option.replace('_', '-')}={value}" for option, value in options.items())]
