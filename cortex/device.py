@@ -1,8 +1,10 @@
 """Where to compute."""
 
 import fcntl
+import logging
 import os
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +13,8 @@ import torch
 from torch import nn
 
 from cortex.errors import InputError
+
+log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,21 +38,30 @@ def choose_device(name: str) -> torch.device:
 
 @cache
 def own_gpu() -> int:
-    """The first GPU that no process of this package has taken, and takes it until this process ends.
+    """The first GPU that no process of this package has taken; it is this process's until it ends.
 
-    So jobs that run at the same time compute on GPUs of their own. Once all are taken, they share the first.
+    So jobs that run at the same time compute on GPUs of their own, and once all are taken, the next ones wait: two on
+    one GPU could fill its memory.
     """
     names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    for gpu in range(torch.cuda.device_count()):
-        name = names[gpu] if gpu < len(names) and names[gpu] else gpu
-        lock = os.open(Path(tempfile.gettempdir(), f"cortex-{os.getuid()}-gpu-{name}"), os.O_WRONLY | os.O_CREAT)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-        else:
-            return gpu
-    return 0
+    gpus = range(torch.cuda.device_count())
+    waiting = False
+    while True:
+        for gpu in gpus:
+            name = names[gpu] if gpu < len(names) and names[gpu] else gpu
+            lock = os.open(Path(tempfile.gettempdir(), f"cortex-{os.getuid()}-gpu-{name}"), os.O_WRONLY | os.O_CREAT)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+            else:
+                return gpu
+        if not gpus:
+            return 0
+        if not waiting:
+            log.info("waiting for a GPU: all %d are taken by other jobs", len(gpus))
+            waiting = True
+        time.sleep(1)
 
 
 def place(network: Network, device: torch.device) -> Network:
