@@ -5,6 +5,7 @@ import json
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from cortex.shards.images import FORMATS, decode_image
 # The largest member of each kind that is read into memory, in bytes.
 MEMBER_LIMITS = {"tokens.npy": 1 << 20, "cls": 32, "json": 1 << 16, **dict.fromkeys(FORMATS, 1 << 26)}
 MAX_LABEL = (1 << 16) - 1  # labels are packed as uint16
+CHECKSUMS = "crc32"  # key of a sample's JSON: by kind, the checksums of its members
 
 # The header of a token grid, as NumPy writes it: matched, since NumPy's own parser evaluates it as Python.
 _GRID_HEADER = re.compile(
@@ -76,12 +78,14 @@ def read_shard(path: Path, *, images: bool | Literal["any"] = False, codes: int 
         if shape is not None and grid.shape != shape:
             raise InputError(f"{where}.tokens.npy: a grid of {grid.shape}, others of this shard are {shape}")
         shape = grid.shape
+        info = _parse_info(members["json"], f"{where}.json") if "json" in members else {}
+        _check(members, info, where, skipped=() if images else tuple(FORMATS))
         yield Sample(
             key=key,
             label=_parse_label(members["cls"], f"{where}.cls"),
             grid=grid,
             image=_image(members, pictures, where) if images else None,
-            info=_parse_info(members["json"], f"{where}.json") if "json" in members else {},
+            info=info,
         )
     if not seen:
         raise InputError(f"{path}: holds no samples")
@@ -176,6 +180,27 @@ def _parse_info(content: bytes, where: str) -> dict[str, Any]:
     if not isinstance(info, dict):
         raise InputError(f"{where}: a JSON {type(info).__name__}, expected an object")
     return info
+
+
+def checksums(members: dict[str, bytes], info: dict[str, Any]) -> dict[str, int]:
+    """CRC-32 of the members by kind, and under ``json`` of what is known of the sample."""
+    content = members | {"json": json.dumps(info, sort_keys=True).encode()}
+    return {kind: zlib.crc32(content[kind]) for kind in sorted(content)}
+
+
+def _check(members: dict[str, bytes], info: dict[str, Any], where: str, *, skipped: tuple[str, ...]) -> None:
+    """Hold the members against the checksums in ``info``, and take these out; a tar from elsewhere may have none."""
+    stated = info.pop(CHECKSUMS, None)
+    if stated is None:
+        return
+    if not isinstance(stated, dict):
+        raise InputError(f"{where}.json: {CHECKSUMS} is a JSON {type(stated).__name__}, expected an object")
+    found = checksums({kind: content for kind, content in members.items() if kind != "json"}, info)
+    for kind, value in stated.items():
+        if kind not in found:
+            raise InputError(f"{where}.{kind} is missing")
+        if kind not in skipped and found[kind] != value:
+            raise InputError(f"{where}.{kind}: damaged: its checksum is not the one in {CHECKSUMS}")
 
 
 def _shown(content: bytes) -> str:

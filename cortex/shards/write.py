@@ -12,13 +12,14 @@ from webdataset.writer import TarWriter
 
 from cortex.files import whole_file
 from cortex.shards.images import EncodedImage, encode_image
-from cortex.shards.read import Sample
+from cortex.shards.read import CHECKSUMS, Sample, checksums
 
 
 def write_shard(path: Path, samples: Iterable[Sample], images: Iterable[EncodedImage | None] | None = None) -> None:
     """Write samples as WebDataset members ``<key>.cls``, ``.json``, ``.tokens.npy`` and ``.png`` (``.jpg``, ``.webp``).
 
-    Member times, owners and modes are constants. The tar appears under ``path`` whole or not at all.
+    Member times, owners and modes are constants. The JSON holds the checksums of all members, itself included. The tar
+    appears under ``path`` whole or not at all.
 
     Args:
         path: the tar.
@@ -37,15 +38,11 @@ def write_members(path: Path, samples: Iterable[Sample], images: Iterable[Encode
         TarWriter(file, encoder=False, user="cortex", group="cortex", mtime=0) as tar,
     ):
         for sample, image in own if images is None else zip(samples, images, strict=True):
-            members: dict[str, Any] = {
-                "__key__": sample.key,
-                "cls": str(sample.label).encode(),
-                "json": json.dumps(sample.info, sort_keys=True).encode(),
-                "tokens.npy": npy_bytes(sample.grid.astype(np.uint16)),
-            }
+            members = {"cls": str(sample.label).encode(), "tokens.npy": npy_bytes(sample.grid.astype(np.uint16))}
             if image is not None:
                 members[image.extension] = image.content
-            tar.write(members)
+            info = sample.info | {CHECKSUMS: checksums(members, sample.info)}
+            tar.write({"__key__": sample.key, "json": json.dumps(info, sort_keys=True).encode(), **members})
 
 
 def npy_bytes(array: NDArray[Any]) -> bytes:
