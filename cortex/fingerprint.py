@@ -15,7 +15,11 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def code_fingerprint(*modules: str) -> str:
-    """SHA-256, in hex, of the code reachable from modules named like ``cortex.explain.importance``."""
+    """Words, for Snakemake to give as a reason, and SHA-256 of the code reachable from modules.
+
+    Args:
+        modules: named like ``cortex.explain.importance``.
+    """
     reached: set[str] = set()
     todo = list(modules)
     while todo:
@@ -26,7 +30,7 @@ def code_fingerprint(*modules: str) -> str:
     digest = hashlib.sha256()
     for module in sorted(reached):
         digest.update(f"{module} {_tree_digest(module)}\n".encode())
-    return digest.hexdigest()[:16]
+    return f"code of {' and '.join(sorted(modules))} with what it imports: {digest.hexdigest()[:16]}"
 
 
 def _path(module: str) -> Path | None:

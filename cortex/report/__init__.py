@@ -12,11 +12,11 @@ CAPTIONS = FOLDER / "captions"
 
 
 def page_fingerprint() -> str:
-    """SHA-256, in hex, of the page's template and captions: what the code's fingerprint does not cover."""
+    """Words and SHA-256 of the page's template and captions: what the code's fingerprint does not cover."""
     digest = hashlib.sha256()
     for path in (TEMPLATE, *sorted(CAPTIONS.glob("*.rst"))):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return f"template and captions: {digest.hexdigest()[:16]}"
 
 
 def settings_in_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
