@@ -35,11 +35,11 @@ class TokenCounts:
     def add(self, labels: NDArray[np.integer], tokens: NDArray[np.integer]) -> None:
         """Count tokens ``[N, n]`` of images with labels ``[N]``."""
         pairs, counts = np.unique(labels.astype(np.int64)[:, None] * self.codes + tokens, return_counts=True)
-        merged = np.concatenate([self.pairs, pairs])
-        self.pairs, places = np.unique(merged, return_inverse=True)
-        # Whole numbers below 2⁵³ are exact in bincount's floats.
-        weights = np.concatenate([self.counts, counts])
-        self.counts = np.bincount(places, weights=weights, minlength=len(self.pairs)).astype(np.int64)
+        merged = np.union1d(self.pairs, pairs)
+        total = np.zeros(len(merged), np.int64)
+        total[np.searchsorted(merged, self.pairs)] = self.counts
+        total[np.searchsorted(merged, pairs)] += counts
+        self.pairs, self.counts = merged, total
 
     def most_counted(self, tokens: int) -> dict[str, NDArray[np.int64]]:
         """Columns label, rank (from 0), token, count: the most counted tokens of every label; ties go to the lower."""
