@@ -71,7 +71,7 @@ def test_verdicts_follow_the_corrected_p_and_the_wanted_sign(tmp_path, rows):
         **{("random_area", n): "worse" for n in (1, 4)},
         **{("random_brightness", n): NOTHING for n in (1, 4)},
     }
-    for whole in (True, False):
+    for whole in (True, False):  # of this one level
         family = [row for row in found if (row["label"] is None) == whole]
         corrected = holm(np.array([row["p"] for row in family]))
         assert [row["p_corrected"] for row in family] == pytest.approx(corrected.tolist())
@@ -110,6 +110,21 @@ def test_the_codebook_level_compares_rises_and_a_larger_one_is_better(tmp_path):
     overall, of_class = compared(tmp_path, [rows], "codebook_level")
     assert overall["difference"] == pytest.approx(0.4, abs=0.02)
     assert (overall["setting"], overall["label"], of_class["label"], overall["verdict"]) == (None, None, 3, "better")
+
+
+def test_what_is_said_of_one_level_does_not_depend_on_another(tmp_path, rows):
+    concept = [
+        {"key": f"k{key}", "label": 0, "method": method, "top_n": n, "probability_change": value + key % 3}
+        for method, n, value in (("importance", 1, -0.5), ("frequency", None, -0.3))
+        for key in range(9)
+    ]
+    alone = compared(tmp_path, [rows])
+    for name, level_rows in (("image", rows), ("concept", concept)):
+        write_table(tmp_path / f"{name}.parquet", pa.Table.from_pylist(level_rows))
+    files, both = [tmp_path / "image.parquet", tmp_path / "concept.parquet"], tmp_path / "both.parquet"
+    named = {"levels": ["image_level", "concept_level"], "extractors": ["cnn"] * 2, "judges": ["vit"] * 2}
+    compare_all(both, files, **named)
+    assert [row for row in read_table(both).to_pylist() if row["level"] == "image_level"] == alone
 
 
 def test_holm_by_hand():

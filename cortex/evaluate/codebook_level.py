@@ -89,7 +89,7 @@ def judge_search(
     columns: dict[str, NDArray[np.floating]] = {}
     rows = np.arange(len(keys))
     for which in ("source", "target"):
-        label = found[which].to_numpy()
+        label = np.array(found[which])
         for when, logits in (("before", before), ("after", after)):
             columns[f"{which}_logit_{when}"] = logits[rows, label].numpy()
             columns[f"{which}_probability_{when}"] = logits.softmax(1)[rows, label].numpy()

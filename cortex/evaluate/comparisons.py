@@ -1,6 +1,7 @@
 """Is a method better than its baseline? Paired comparisons over images, with their uncertainty."""
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,9 @@ def compare_all(
     Compared is the change of the label's probability (codebook level: of the target's). The difference is method minus
     baseline, averaged over images that both were applied to; its 95 % interval comes from bootstrapping the images
     (percentiles), its p-value from a paired t-test, the effect size is the mean difference in standard deviations of
-    the differences. Within the rows over all images, and within those of single classes, p is corrected for the number
-    of comparisons (Holm, 1979). The verdict is better, worse or "no difference found" (p_corrected at least 0.05).
+    the differences. Within a level's rows over all images, and within those of its single classes, p is corrected for
+    the number of comparisons (Holm, 1979); intervals are not. The verdict is better, worse or "no difference found"
+    (p_corrected at least 0.05).
 
     Args:
         output: Parquet to write: level, extractor, judge, method, baseline, setting (n or top_n; null at the codebook
@@ -116,8 +118,9 @@ def compare_all(
             raise InputError(f"level {level!r}: allowed: {', '.join(LEVELS)}")
         for row in compare_level(LEVELS[level], paths, resamples, seed):
             rows.append({"level": level, "extractor": extractor, "judge": judge, **row})
-    for whole in (True, False):
-        family = [row for row in rows if (row["label"] is None) == whole]
+    # A level is a question of its own: one more masking size does not weaken what is said of the codebook search.
+    for level, whole in product(LEVELS, (True, False)):
+        family = [row for row in rows if row["level"] == level and (row["label"] is None) == whole]
         for row, p in zip(family, holm(np.array([row["p"] for row in family])), strict=True):
             good = row["difference"] * LEVELS[row["level"]].wanted > 0
             row["p_corrected"] = p

@@ -176,6 +176,7 @@ def concept_level(rows: Rows, comparisons: Rows) -> Figure:
             areas = f"{100 * mine['masked_fraction']:.0f} : {100 * frequent['masked_fraction']:.0f} %"
             axes.text(0.99, place, areas, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7.5)
         axes.axvline(0, color=INK, linewidth=0.9)
+        axes.margins(x=0.25)  # room for the areas
         axes.set(
             yticks=range(len(compared)),
             yticklabels=[f"top_n = {row['setting']}" for row in compared],

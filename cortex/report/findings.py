@@ -9,6 +9,7 @@ Row = Mapping[str, Any]
 Rows = Sequence[Row]
 
 HARDLY = 0.05  # a probability that changes by less hardly moves
+MOST = 0.75  # of an image: masks that hide more leave little to judge by
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ def concept_level_findings(rows: Rows, comparisons: Rows) -> list[Finding]:
         "Masking a class's concept-level tokens, against its most frequent tokens: "
         f"{score(met)} combinations of extractor, judge and top_n. {masked(met)}."
     )
+    if min(average(met, "masked_fraction")) > MOST:
+        headline += " Both hide most of the image, and much the same of it: little is left to tell them apart by."
     return [Finding(headline, where(met, "top_n"))]
 
 
@@ -162,8 +165,8 @@ def codebook_level_findings(rows: Rows, comparisons: Rows) -> list[Finding]:
     rest = [contest for contest in met if contest not in idle]
     if idle:
         details.append(
-            f"Optimising embeddings hardly moves the probability (less than {HARDLY:g}) for "
-            f"{listed([pair_name(contest.pair) for contest in idle])}: little to be better than."
+            f"At this run's learning rate, optimising embeddings hardly moves the probability (less than {HARDLY:g}) "
+            f"for {listed([pair_name(contest.pair) for contest in idle])}: little to be better than."
             + (f" {rises(rest, 'Without them, it changes')}." if rest else "")
         )
     if not_raised := [pair_name(contest.pair) for contest in met if gain(contest.method) <= 0]:
