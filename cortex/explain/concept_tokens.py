@@ -34,8 +34,8 @@ class TokenCounts:
 
     def add(self, labels: NDArray[np.integer], tokens: NDArray[np.integer]) -> None:
         """Count tokens ``[N, n]`` of images with labels ``[N]``."""
-        pairs, counts = np.unique(labels.astype(np.int64)[:, None] * self.codes + tokens, return_counts=True)
-        merged = np.union1d(self.pairs, pairs)
+        pairs, counts = _distinct((labels.astype(np.int64)[:, None] * self.codes + tokens).ravel())
+        merged, _ = _distinct(np.concatenate([self.pairs, pairs]))
         total = np.zeros(len(merged), np.int64)
         total[np.searchsorted(merged, self.pairs)] = self.counts
         total[np.searchsorted(merged, pairs)] += counts
@@ -50,6 +50,16 @@ class TokenCounts:
         rank = np.arange(len(labels)) - np.repeat(first, sizes)
         kept = rank < tokens
         return {"label": labels[kept], "rank": rank[kept], "token": codes[kept], "count": counts[kept]}
+
+
+def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct values, ascending, and how often each occurs; ``values`` are sorted in place.
+
+    As ``numpy.unique``, several times faster: stable sorting merges what is in order already.
+    """
+    values.sort(kind="stable")
+    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]]))
+    return values[starts], np.diff(starts, append=len(values))
 
 
 def count_important(
