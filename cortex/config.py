@@ -297,6 +297,10 @@ class Evaluation(Section):
     concept_level: ConceptLevel = ConceptLevel()
 
 
+class Controls(Section):
+    """Can the explanations be trusted? The paper has no controls: what is not set is not run."""
+
+
 class GeneratorTraining(Section):
     """The recipe of the embedded digits generator (``snakemake train_generator``)."""
 
@@ -322,11 +326,16 @@ class Config(Section):
     codebook_search: CodebookSearch = CodebookSearch()
     judges: Annotated[dict[Name, Judge], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
+    controls: Controls = Controls()
     generator_training: GeneratorTraining = GeneratorTraining()
 
     def classes(self, facts: GeneratorFacts) -> list[int]:
         """The class indices that the run is about, ascending; all of the generator's unless configured."""
         return sorted(self.data.classes) if self.data.classes is not None else list(range(len(facts.class_names)))
+
+    def topics(self) -> list[str]:
+        """What the run tells beyond the method's three levels: names of :data:`cortex.report.topics.TOPICS`."""
+        return [name for name, asked in self.controls if asked is not None]
 
     def hash(self) -> str:
         """SHA-256 of all settings, defaults included, independent of their order in the file."""

@@ -170,6 +170,9 @@ METRICS = {
     },
 }
 
+# Tables of what the run tells beyond the three levels, if the config asks for it.
+TOPICS = [f"{RUN}/metrics/{topic}.parquet" for topic in CONFIG.topics()]
+
 
 def evaluations(level):
     """The evaluation files of a level, each with its extractor and judge."""

@@ -263,6 +263,7 @@ rule comparisons:
 
 rule metrics:
     input:
+        TOPICS,
         rules.comparisons.output,
         extractor_accuracy=f"{RUN}/metrics/extractor_accuracy.parquet",
         judge_accuracy=f"{RUN}/metrics/judge_accuracy.parquet",

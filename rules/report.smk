@@ -314,6 +314,7 @@ rule report:
         tokens=expand(rules.concept_tokens.output.tokens, extractor=EXTRACTORS),
         frequency=rules.frequent_tokens.output.tokens,
         manifest=rules.manifest.output.manifest,
+        topics=TOPICS,
     output:
         page=f"{RUN}/report.html",
     log:
@@ -333,6 +334,7 @@ rule report:
         top_n=SHOWN_TOP_N,
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
         generator=options({"generator": WEIGHTS}),
+        topics=f"--topics {' '.join(TOPICS)}" if TOPICS else "",
         code=code_fingerprint("cortex.report.html"),
         page=page_fingerprint(),
     message:
@@ -345,4 +347,4 @@ rule report:
         " --judge-histories {input.judge_histories} --trained-judges {params.trained_judges}"
         " --extractors {params.extractors} --tokens {input.tokens}"
         " --frequency {input.frequency} --top-n {params.top_n} --manifest {input.manifest}"
-        " --settings {params.settings:q} {params.generator} &> {log}"
+        " --settings {params.settings:q} {params.topics} {params.generator} &> {log}"

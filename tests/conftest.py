@@ -1,14 +1,16 @@
 """What several test files share: a generator small enough to run in every test."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: on tensors this small, threads only wait for each other
 
 import pytest
+import yaml
 from hypothesis import settings
 
-from tests.pipeline import copy_checkout, snakemake
+from tests.pipeline import CHECKOUT, change_config, copy_checkout, snakemake
 
 # No deadline: the first example of a test may import torch. The same examples on every machine.
 settings.register_profile("cortex", deadline=None, derandomize=True)
@@ -65,6 +67,18 @@ def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_run(tmp_path_factory):
     """A checkout in which the tiny run has been made, by snakemake; not to be changed."""
     folder = copy_checkout(tmp_path_factory.mktemp("tiny"))
+    done = snakemake(folder)
+    logs = "\n".join(path.read_text() for path in folder.rglob("*.log") if "error" in path.read_text())
+    assert done.returncode == 0, done.stderr + logs
+    return folder
+
+
+@pytest.fixture(scope="session")
+def controlled_run(tiny_run, tmp_path_factory):
+    """A copy of the tiny run in which all that tests/controls.yaml adds to its config has been made, too."""
+    folder = tmp_path_factory.mktemp("controlled") / "checkout"
+    shutil.copytree(tiny_run, folder, symlinks=True)
+    change_config(folder / "tests" / "tiny.yaml", yaml.safe_load((CHECKOUT / "tests" / "controls.yaml").read_text()))
     done = snakemake(folder)
     logs = "\n".join(path.read_text() for path in folder.rglob("*.log") if "error" in path.read_text())
     assert done.returncode == 0, done.stderr + logs

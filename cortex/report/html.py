@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from cortex.report import CAPTIONS, TEMPLATE
 from cortex.report import findings as say
 from cortex.report.curves import pairs
 from cortex.report.pictures import token_lists
+from cortex.report.tabular import Cell, Table, full_table, groups, number, share
+from cortex.report.topics import TOPICS
 from cortex.tables import read_table
 
 MIME = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -54,24 +56,6 @@ class Picture:
     of: str
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: what it shows, the number behind it, and whether it wins its comparison."""
-
-    text: str
-    value: float | int | None = None
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: its column names, how many of the columns name the row, its rows."""
-
-    columns: list[str]
-    names: int
-    rows: list[list[Cell]] = field(default_factory=list)
-
-
 def write_report(
     output: Path,
     figures: list[Path],
@@ -91,6 +75,7 @@ def write_report(
     top_n: int,
     manifest: Path,
     settings: list[str],
+    topics: list[Path] | None = None,
     generator: Path | None = None,
 ) -> None:
     """Write the report: one HTML file that needs no other file and no network.
@@ -99,7 +84,7 @@ def write_report(
         output: HTML file to write.
         figures: svg and png files named after their captions: samples, training, importance, tokens, masking_by_n,
             masking_by_area, masking_by_brightness, concept_level, codebook_level, and codebook_search.JUDGE for every
-            judge.
+            judge; a topic may have one of its name.
         extractor_accuracy: accuracy of the extractors.
         judge_accuracy: accuracy of the judges on generated images.
         image_level: image-level metrics.
@@ -115,6 +100,7 @@ def write_report(
         top_n: which of the concept-level token lists is shown and compared with the most frequent tokens.
         manifest: the list of shards.
         settings: the run's settings, each as name=value, for the record.
+        topics: tables of what else the run tells, named after the topics of :mod:`cortex.report.topics`.
         generator: weights file of the generator; the embedded digits generator if not given.
     """
     metric_files = {
@@ -131,9 +117,12 @@ def write_report(
     lists = {name: token_lists(path, top_n) for name, path in pairs(extractors, tokens)}
     shards = read_table(manifest).to_pylist()
     histories: dict[str, say.Rows] = {name: [] for name in judges}
+    told = read_topics(topics or [])
     histories |= {name: read_table(path).to_pylist() for name, path in pairs(trained_judges, judge_histories)}
     page = _template().render(
-        origin=origin([*metric_files.values(), comparisons, frequency, manifest, *tokens, *judge_histories]),
+        origin=origin(
+            [*metric_files.values(), comparisons, frequency, manifest, *tokens, *judge_histories, *(topics or [])]
+        ),
         written_by=provenance(),
         facts={
             "classes": _class_list([facts.class_names[label] for label in sorted(frequent)]),
@@ -160,9 +149,10 @@ def write_report(
             "concept_level": concept_level_table(metrics["concept_level"], compared),
             "codebook_level": codebook_level_table(metrics["codebook_level"]),
         },
-        full={name: full_table(rows) for name, rows in metrics.items()},
+        full={name: full_table(rows) for name, rows in (metrics | told).items()},
         comparisons={name: comparisons_table(compared, name) for name in LEVELS},
         top_n=top_n,
+        topics={name: TOPICS[name](rows) for name, rows in told.items()},
     )
     with whole_file(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -174,7 +164,7 @@ def read_pictures(figures: list[Path]) -> dict[str, list[Picture]]:
     Raises:
         InputError: a figure is missing, unknown, or of a kind that a page cannot show.
     """
-    pictures: dict[str, list[Picture]] = {name: [] for name in FIGURES}
+    pictures: dict[str, list[Picture]] = {name: [] for name in (*FIGURES, *TOPICS)}
     for path in figures:
         name, _, of = path.stem.partition(".")
         if name not in pictures or path.suffix not in MIME:
@@ -182,9 +172,21 @@ def read_pictures(figures: list[Path]) -> dict[str, list[Picture]]:
         content = base64.b64encode(path.read_bytes()).decode()
         title, text = caption(name)
         pictures[name].append(Picture(f"data:{MIME[path.suffix]};base64,{content}", title, text, of))
-    if missing := [name for name, found in pictures.items() if not found]:
+    if missing := [name for name in FIGURES if not pictures[name]]:
         raise InputError(f"figures: {', '.join(missing)} missing")
     return pictures
+
+
+def read_topics(tables: list[Path]) -> dict[str, say.Rows]:
+    """The rows of the topics' tables by name, in the page's order.
+
+    Raises:
+        InputError: a table is of no topic.
+    """
+    found = {path.stem: path for path in tables}
+    if unknown := found.keys() - TOPICS.keys():
+        raise InputError(f"{found[min(unknown)]}: no topic of the report; those are {', '.join(TOPICS)}")
+    return {name: read_table(found[name]).to_pylist() for name in TOPICS if name in found}
 
 
 def caption(name: str) -> tuple[str, str]:
@@ -216,7 +218,7 @@ def accuracy_table(rows: say.Rows) -> Table:
     """Top-k accuracy, an extractor and split a row, k in columns."""
     ks = sorted({row["k"] for row in rows})
     table = Table(["extractor", "split", *(f"top-{k}" for k in ks), "images"], 2)
-    for (extractor, split), group in _groups(rows, "extractor", "split").items():
+    for (extractor, split), group in groups(rows, "extractor", "split").items():
         at = {row["k"]: row for row in group}
         cells = [share(at[k]["accuracy"] if k in at else None) for k in ks]
         table.rows.append([Cell(extractor), Cell(split), *cells, number(group[0]["samples"])])
@@ -225,7 +227,7 @@ def accuracy_table(rows: say.Rows) -> Table:
 
 def judges_table(histories: Mapping[str, say.Rows], accuracy: say.Rows, image_level: say.Rows) -> Table:
     """Judges: how well they read held-out real images, and generated ones, and the probability that these get."""
-    readings = _groups(accuracy, "split", "k")
+    readings = groups(accuracy, "split", "k")
     headings = [f"top-{k}, generated ({split})" for split, k in readings]
     table = Table(["judge", "epochs", "top-1, held-out real images", *headings, "label's probability, unmasked"], 1)
     for judge, history in histories.items():
@@ -243,8 +245,8 @@ def image_level_table(rows: say.Rows) -> Table:
     """Change of the label's probability, a method a row, n in columns; best is the lowest of an extractor and judge."""
     ns = sorted({row["n"] for row in rows})
     table = Table(["extractor", "judge", "method", *(f"n = {n}" for n in ns)], 3)
-    for (extractor, judge), group in _groups(rows, "extractor", "judge").items():
-        for method, of_method in _groups(group, "method").items():
+    for (extractor, judge), group in groups(rows, "extractor", "judge").items():
+        for method, of_method in groups(group, "method").items():
             at = {row["n"]: row["probability_change"] for row in of_method}
             others = {n: [row["probability_change"] for row in group if row["n"] == n] for n in ns}
             cells = [
@@ -258,7 +260,7 @@ def concept_level_table(rows: say.Rows, comparisons: say.Rows) -> Table:
     """Change of the label's probability and the masked share; best are those that compare as better than frequency."""
     settings = sorted({row["top_n"] for row in rows if row["top_n"] is not None})
     table = Table(["extractor", "judge", *(f"importance, top_n = {n}" for n in settings), "frequency"], 2)
-    for (extractor, judge), group in _groups(rows, "extractor", "judge").items():
+    for (extractor, judge), group in groups(rows, "extractor", "judge").items():
         verdicts = {
             row["setting"]: row["verdict"]
             for row in comparisons
@@ -282,7 +284,7 @@ def codebook_level_table(rows: say.Rows) -> Table:
     names = [f"{which}_probability_{when}" for which in ("target", "source") for when in ("before", "after")]
     headings = ["target before", "target after", "change", "source before", "source after", "images"]
     table = Table(["extractor", "judge", "method", *headings], 3)
-    for (extractor, judge), group in _groups(rows, "extractor", "judge").items():
+    for (extractor, judge), group in groups(rows, "extractor", "judge").items():
         gains = [say.gain(row) for row in group]
         for row, gain in zip(group, gains, strict=True):
             before, after, source_before, source_after = (number(row[name]) for name in names)
@@ -303,41 +305,9 @@ def comparisons_table(rows: say.Rows, level: str) -> Table:
     return Table([*names, *values], 4, cells)
 
 
-def full_table(rows: say.Rows) -> Table:
-    """Every row and column of a metrics file."""
-    columns = list(rows[0]) if rows else []
-    names = sum(isinstance(rows[0][column], str) for column in columns) if rows else 0
-    return Table(columns, names, [[number(row[column]) for column in columns] for row in rows])
-
-
-def number(value: Any) -> Cell:
-    """A cell of a value as it is: text, nothing, a count, or a number with three decimals or two digits."""
-    if value is None:
-        return Cell("–")
-    if isinstance(value, str):
-        return Cell(value)
-    if isinstance(value, int):
-        return Cell(f"{value:,}", value)
-    text = f"{value:.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:.1e}"
-    return Cell(text.replace("-", "−"), value)
-
-
-def share(value: float | None) -> Cell:
-    """A cell of a share, in percent."""
-    return Cell("–") if value is None else Cell(say.percent(value), value)
-
-
 def _stands_out(value: float, group: Sequence[float], of: Any) -> bool:
     """Whether a value is the lowest (or highest) of its group, alone."""
     return len(group) > 1 and value == of(group) and list(group).count(value) == 1
-
-
-def _groups(rows: say.Rows, *columns: str) -> dict[tuple[Any, ...], list[say.Row]]:
-    """Rows by their values in some columns, in order of appearance."""
-    groups: dict[tuple[Any, ...], list[say.Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
-    return groups
 
 
 def _class_list(names: list[str], most: int = 12) -> str:
@@ -349,8 +319,7 @@ def _class_list(names: list[str], most: int = 12) -> str:
 def _image_counts(shards: say.Rows) -> str:
     """Images of every split, and the size of all shards."""
     counts = [
-        f"{sum(row['samples'] for row in of_split):,} {split}"
-        for (split,), of_split in _groups(shards, "split").items()
+        f"{sum(row['samples'] for row in of_split):,} {split}" for (split,), of_split in groups(shards, "split").items()
     ]
     size = sum(row["bytes"] for row in shards)
     return f"{say.listed(counts)}, in {len(shards):,} shards of {size / 1e6:,.1f} MB together"

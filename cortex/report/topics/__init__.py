@@ -1,0 +1,12 @@
+"""What a run may tell beyond the method's own three levels: a topic a table of metrics, in the page's order.
+
+A topic is on the page if the config asks for it. Its module makes a :class:`Topic` of its table's rows.
+"""
+
+from collections.abc import Callable
+
+from cortex.report.findings import Rows
+from cortex.report.topics.topic import Topic
+
+# Name of the table (metrics/<name>.parquet) and of the section → what makes it of the table's rows.
+TOPICS: dict[str, Callable[[Rows], Topic]] = {}
