@@ -7,7 +7,9 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import snakemake.persistence
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, workflow.basedir)
@@ -55,6 +57,12 @@ elif json.loads(os.environ[VARIABLE])["config_sha256"] != CONFIG.hash():
         "The config was changed while its run was going on: put it back, or let the run end; "
         "for another run at the same time, copy the file, and give the copy a run name of its own"
     )
+
+# A cluster's job puts on record itself what made its outputs: the Snakemake that submitted it may have been killed when
+# it ends, or interrupted before it saw the end, and an output whose record is older than it would be taken for what it
+# is not. Snakemake keeps this to the main process.
+if workflow.remote_exec:
+    snakemake.persistence.ExecMode = SimpleNamespace(DEFAULT=workflow.exec_mode)
 
 
 # One Snakemake a run, any number a checkout. Snakemake's own lock outlives a Snakemake that was killed, and goes for

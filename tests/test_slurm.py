@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.pipeline import CHECKOUT, copy_checkout, data_of, snakemake
+from tests.pipeline import CHECKOUT, change_config, copy_checkout, data_of, jobs_in, snakemake
 
 SCRIPT = CHECKOUT / "tests" / "slurm.sh"
 PROFILE = ["--profile", "profiles/slurm"]
@@ -50,7 +52,7 @@ def checkout_in(folder):
 
 def start(folder, *arguments):
     """Start snakemake on the cluster; what it says goes to a file."""
-    command = [sys.executable, "-m", "snakemake", *PROFILE, *HASTE, "--configfile", "tests/tiny.yaml", *arguments]
+    command = [sys.executable, "-m", "snakemake", *PROFILE, *HASTE, *arguments, "--configfile", "tests/tiny.yaml"]
     with open(folder / "said.txt", "w") as said:
         return subprocess.Popen(command, cwd=folder, stdout=said, stderr=subprocess.STDOUT)
 
@@ -148,6 +150,35 @@ def test_the_same_run_is_refused_and_another_is_not(run):
     manifest = pq.read_table(run.folder / "results" / "other" / "data" / "manifest.parquet")
     assert sum(manifest["samples"].to_pylist()) == 3 * 2 * 3
     assert run.still_running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_what_ended_unseen_is_on_record(slurm, tiny_run, tmp_path, how):
+    """Snakemake is interrupted, or killed, after jobs of a changed config ended on the node but before it saw that."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(tiny_run, folder, symlinks=True)
+    before = data_of(folder / "results" / "tiny")
+    config = folder / "tests" / "tiny.yaml"
+    settings = config.read_text()
+    change_config(config, {"codebook_search": {"learning_rate": 0.02}})
+    known = {job["JobId"] for job in slurm_jobs()}
+    search = "results/tiny/codebook/cnn.parquet"
+    going = start(folder, search, "--slurm-init-seconds-before-status-checks", "60")
+    try:
+        ended = lambda job: job["JobState"] == "COMPLETED" and job["JobId"] not in known  # noqa: E731
+        wait_for(lambda: [job for job in jobs_of("codebook_search") if ended(job)], seconds=50)
+        going.send_signal(how)
+        assert going.wait(timeout=150) != 0
+    finally:
+        going.kill()
+    assert "1 of 1 steps" not in (folder / "said.txt").read_text()
+    # With the new settings it is valid, with the old ones it is not.
+    assert jobs_in(snakemake(folder, "--dry-run", search)) == {}
+    config.write_text(settings)
+    assert jobs_in(snakemake(folder, "--dry-run", search)) == {"codebook_search": 1}
+    assert snakemake(folder).returncode == 0
+    assert data_of(folder / "results" / "tiny") == before
 
 
 @pytest.mark.slow
