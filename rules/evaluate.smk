@@ -191,12 +191,13 @@ rule accuracy_metrics:
     params:
         names=lambda wildcards: READERS[wildcards.reader],
         k=CONFIG.evaluation.accuracy.k,
+        seed=CONFIG.seed,
         code=code_fingerprint("cortex.evaluate.metrics"),
     message:
         "Metrics: accuracy of every {wildcards.reader}"
     shell:
         "python -m cortex accuracy --output {output.metrics} --tables {input.rows} --of {wildcards.reader}"
-        " --names {params.names} --k {params.k} &> {log}"
+        " --names {params.names} --k {params.k} --seed {params.seed} &> {log}"
 
 
 rule judged_metrics:
@@ -223,12 +224,13 @@ rule judged_metrics:
         judges=lambda wildcards: [judge for _, _, judge in evaluations(wildcards.level)],
         by=lambda wildcards: METRICS[wildcards.level]["by"],
         measures=lambda wildcards: METRICS[wildcards.level]["measures"],
+        seed=CONFIG.seed,
         code=code_fingerprint("cortex.evaluate.metrics"),
     message:
         "Metrics: {wildcards.level}"
     shell:
         "python -m cortex metrics --output {output.metrics} --tables {input.rows} --extractors {params.extractors}"
-        " --judges {params.judges} --by {params.by} --measures {params.measures} &> {log}"
+        " --judges {params.judges} --by {params.by} --measures {params.measures} --seed {params.seed} &> {log}"
 
 
 rule comparisons:

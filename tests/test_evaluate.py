@@ -4,8 +4,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from scipy import stats
 
 from cortex.errors import InputError
+from cortex.evaluate import intervals
 from cortex.evaluate.accuracy import label_ranks, rank_by_judge
 from cortex.evaluate.codebook_level import best_steps, edited_grids
 from cortex.evaluate.concept_level import judge_concepts
@@ -253,11 +255,12 @@ def test_accuracy_by_hand(tmp_path):
         write_table(tmp_path / f"{name}.parquet", pa.table({"split": split, "rank": rank}))
     files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     accuracy_at(tmp_path / "accuracy.parquet", files, of="extractor", names=["cnn", "resnet"], k=[1, 2])
+    # Of four resampled images, none is right in 1 of 16 resamples, so 0 and 1 are in a 95 % interval about a half.
     assert [tuple(row.values()) for row in read_table(tmp_path / "accuracy.parquet").to_pylist()] == [
-        ("cnn", "test", 1, 0.5, 4),
-        ("cnn", "test", 2, 0.75, 4),
-        ("resnet", "test", 1, 1.0, 2),
-        ("resnet", "test", 2, 1.0, 2),
+        ("cnn", "test", 1, 0.5, 0.0, 1.0, 4),
+        ("cnn", "test", 2, 0.75, 0.25, 1.0, 4),
+        ("resnet", "test", 1, 1.0, 1.0, 1.0, 2),
+        ("resnet", "test", 2, 1.0, 1.0, 1.0, 2),
     ]
 
 
@@ -277,10 +280,57 @@ def test_means_are_over_images_not_over_shards(tmp_path):
         by=["method", "n"],
         measures=["probability"],
     )
-    assert read_table(tmp_path / "mean.parquet").to_pylist() == [
+    found = read_table(tmp_path / "mean.parquet").to_pylist()
+    alone = {"probability_low": 0.25, "probability_high": 0.25}  # one image has no spread
+    assert 1 <= found[0].pop("probability_low") < 2 and 5 < found[0].pop("probability_high") <= 10
+    assert found == [
         {"extractor": "cnn", "judge": "vit", "method": "importance", "n": 5, "samples": 4, "probability": 4.0},
-        {"extractor": "cnn", "judge": "resnet", "method": "importance", "n": 5, "samples": 1, "probability": 0.25},
+        {"extractor": "cnn", "judge": "resnet", "method": "importance", "n": 5, "samples": 1, "probability": 0.25}
+        | alone,
     ]
+
+
+@pytest.mark.parametrize("at_once", [1, 700, 10**9])
+def test_intervals_are_those_of_scipy_on_the_same_resamples(rng, monkeypatch, at_once):
+    monkeypatch.setattr(intervals, "AT_ONCE", at_once)
+    values = np.concatenate([rng.normal(size=(3, 61)), rng.random((2, 61)) < 0.2])
+    low, high = intervals.mean_intervals(values, 500, seed=7)
+    for row in range(5):
+        expected = stats.bootstrap(
+            (values[row],), np.mean, n_resamples=500, method="percentile", rng=np.random.default_rng(7)
+        ).confidence_interval
+        assert (low[row], high[row]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_interval_of_values_that_are_all_alike_is_their_mean():
+    values = np.array([[0.1] * 7, [1 / 3] * 7], np.float32)
+    for side in intervals.mean_intervals(values, 50, seed=0):
+        assert side.tolist() == values.mean(1, dtype=np.float64).tolist()
+
+
+def test_every_mean_has_the_interval_of_its_own_rows(tmp_path, rng):
+    """Settings of unlike numbers of images, one of them null, in two files: each as if it had been alone."""
+    rows = [
+        {"method": method, "top_n": n, "a": value, "b": 10 * value}
+        for method, n, images in (("importance", 1, 9), ("importance", 5, 9), ("frequency", None, 4))
+        for value in rng.normal(size=images)
+    ]
+    rows = [rows[place] for place in rng.permutation(len(rows))]
+    files = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+    for path, part in zip(files, (rows[:10], rows[10:]), strict=True):
+        write_table(path, pa.Table.from_pylist(part))
+    named = {"extractors": ["cnn"] * 2, "judges": ["vit"] * 2, "by": ["method", "top_n"], "measures": ["a", "b"]}
+    mean_by(tmp_path / "mean.parquet", files, **named, resamples=300, seed=5)
+    found = read_table(tmp_path / "mean.parquet").to_pylist()
+    assert [row["samples"] for row in sorted(found, key=lambda row: row["top_n"] or 0)] == [4, 9, 9]
+    for row in found:
+        of_setting = [r for r in rows if (r["method"], r["top_n"]) == (row["method"], row["top_n"])]
+        for measure in ("a", "b"):
+            values = np.array([[r[measure] for r in of_setting]])
+            (low,), (high,) = intervals.mean_intervals(values, 300, seed=5)
+            assert row[measure] == pytest.approx(values.mean())
+            assert (row[f"{measure}_low"], row[f"{measure}_high"]) == pytest.approx((low, high))
+            assert low < row[measure] < high
 
 
 def test_the_judges_best_step_is_kept():

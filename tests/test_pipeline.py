@@ -15,6 +15,17 @@ import pytest
 from cortex.shards.read import read_shard
 from tests.pipeline import change_config, copy_checkout, snakemake
 
+MASKING = "probability probability_change logit logit_change masked_fraction masked_brightness"
+SEARCH = (
+    "source_probability_before source_probability_after source_logit_before source_logit_after"
+    " target_probability_before target_probability_after target_logit_before target_logit_after"
+)
+
+
+def with_intervals(measures):
+    return " ".join(f"{measure} {measure}_low {measure}_high" for measure in measures.split())
+
+
 COLUMNS = {
     "data/manifest.parquet": "split shard path samples bytes sha256",
     "extractors/cnn/history.parquet": "epoch learning_rate train_loss val_loss val_top1 seconds",
@@ -22,15 +33,11 @@ COLUMNS = {
     "tokens/transformer.parquet": "label top_n rank token count",
     "tokens/frequency.parquet": "label rank token count",
     "codebook/cnn.parquet": "key method step source target positions tokens logit_before logit_after",
-    "metrics/extractor_accuracy.parquet": "extractor split k accuracy samples",
-    "metrics/judge_accuracy.parquet": "judge split k accuracy samples",
-    "metrics/image_level.parquet": "extractor judge method n samples probability probability_change logit logit_change"
-    " masked_fraction masked_brightness",
-    "metrics/concept_level.parquet": "extractor judge method top_n tokens samples probability probability_change logit"
-    " logit_change masked_fraction masked_brightness",
-    "metrics/codebook_level.parquet": "extractor judge method samples source_probability_before"
-    " source_probability_after source_logit_before source_logit_after target_probability_before"
-    " target_probability_after target_logit_before target_logit_after",
+    "metrics/extractor_accuracy.parquet": "extractor split k accuracy accuracy_low accuracy_high samples",
+    "metrics/judge_accuracy.parquet": "judge split k accuracy accuracy_low accuracy_high samples",
+    "metrics/image_level.parquet": f"extractor judge method n samples {with_intervals(MASKING)}",
+    "metrics/concept_level.parquet": f"extractor judge method top_n tokens samples {with_intervals(MASKING)}",
+    "metrics/codebook_level.parquet": f"extractor judge method samples {with_intervals(SEARCH)}",
     "metrics/comparisons.parquet": "level extractor judge method baseline setting label pairs difference low high"
     " effect_size p p_corrected verdict",
 }
@@ -79,6 +86,8 @@ def test_metrics_are_the_means_of_the_rows(tiny_run):
         assert rows["probability_change"].mean() == pytest.approx(row.probability_change, abs=1e-6)
         assert rows["masked_fraction"].mean() == pytest.approx(row.masked_fraction, abs=1e-6)
         assert rows["masked_brightness"].mean() == pytest.approx(row.masked_brightness, abs=1e-6)
+        for measure in MASKING.split():
+            assert getattr(row, f"{measure}_low") <= getattr(row, measure) <= getattr(row, f"{measure}_high")
 
 
 def test_comparisons_are_differences_of_the_metrics(tiny_run):

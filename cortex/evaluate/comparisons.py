@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cortex.errors import InputError
+from cortex.evaluate.intervals import mean_intervals
 from cortex.tables import read_table, write_table
 
 SCHEMA = pa.schema(
@@ -34,7 +35,6 @@ SCHEMA = pa.schema(
     ]
 )
 SIGNIFICANT = 0.05
-AT_ONCE = 20_000_000  # resampled values held at once
 
 
 @dataclass(frozen=True)
@@ -187,16 +187,7 @@ def paired(differences: NDArray[np.float64], resamples: int, seed: int) -> list[
     low, high = mean.copy(), mean.copy()
     if tested.any():
         p[tested] = stats.ttest_1samp(differences[tested], 0, axis=1).pvalue
-        interval = stats.bootstrap(
-            (differences[tested],),
-            np.mean,
-            axis=1,
-            n_resamples=resamples,
-            batch=max(1, AT_ONCE // differences[tested].size),
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        low[tested], high[tested] = interval.low, interval.high
+        low[tested], high[tested] = mean_intervals(differences[tested], resamples, seed)
     return [
         {
             "pairs": pairs,
