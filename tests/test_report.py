@@ -28,13 +28,14 @@ NOTHING = "no difference found"
 EVIL = "<script>alert('cat')</script> $1_{2$"
 
 
+def with_intervals(measures):
+    """Measures, each with the ends of an interval."""
+    ends = {"": 0, "_low": -0.0625, "_high": 0.03125}
+    return {name + end: value + off for name, value in measures.items() for end, off in ends.items()}
+
+
 def image_row(extractor, judge, method, n, change, fraction=0.1, brightness=0.2):
-    return {
-        "extractor": extractor,
-        "judge": judge,
-        "method": method,
-        "n": n,
-        "samples": 12,
+    measures = {
         "probability": 0.9 + change,
         "probability_change": change,
         "logit": 4 + change,
@@ -42,6 +43,8 @@ def image_row(extractor, judge, method, n, change, fraction=0.1, brightness=0.2)
         "masked_fraction": fraction,
         "masked_brightness": brightness,
     }
+    of = {"extractor": extractor, "judge": judge, "method": method, "n": n, "samples": 12}
+    return of | with_intervals(measures)
 
 
 def compared(level, rows, verdict_of):
@@ -71,7 +74,8 @@ def codebook_row(extractor, judge, method, before, after):
     both = {f"{which}_logit_{when}": 1.0 for which in ("source", "target") for when in ("before", "after")}
     source = {"source_probability_before": 0.8, "source_probability_after": 0.1}
     target = {"target_probability_before": before, "target_probability_after": after}
-    return {"extractor": extractor, "judge": judge, "method": method, "samples": 4, **both, **source, **target}
+    of = {"extractor": extractor, "judge": judge, "method": method, "samples": 4}
+    return of | with_intervals(both | source | target)
 
 
 IMAGE_LEVEL = [
@@ -117,7 +121,7 @@ COMPARISONS = [
 
 def accuracy_rows(column, values):
     return [
-        {column: name, "split": "test", "k": k, "accuracy": accuracy, "samples": 12}
+        {column: name, "split": "test", "k": k, **with_intervals({"accuracy": accuracy}), "samples": 12}
         for name, accuracies in values.items()
         for k, accuracy in zip((1, 2), accuracies, strict=True)
     ]
@@ -308,10 +312,10 @@ def test_tables_hold_every_number_of_the_metrics(run, page):
 
 
 def test_a_judge_trained_elsewhere_is_shown_without_a_history():
-    accuracy = [{"judge": "b16", "split": "test", "k": 1, "accuracy": 0.75}]
+    accuracy = [{"judge": "b16", "split": "test", "k": 1, **with_intervals({"accuracy": 0.75})}]
     seen = [{"judge": "b16", "probability": 0.25, "probability_change": -0.5}]
     (row,) = judges_table({"b16": []}, accuracy, seen).rows
-    assert [cell.text for cell in row] == ["b16", "–", "–", "75.0\N{NO-BREAK SPACE}%", "0.750"]
+    assert [cell.text for cell in row] == ["b16", "–", "–", "75.0\N{NO-BREAK SPACE}% (68.8 to 78.1)", "0.750"]
 
 
 def test_judges_table_shows_real_accuracy_and_the_unmasked_probability(page):

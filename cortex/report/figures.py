@@ -126,6 +126,8 @@ def training(
 def masking(rows: Rows, against: Literal["n", "masked_fraction", "masked_brightness"]) -> Figure:
     """What masking costs: a judge's change of probability, a panel for each extractor (column) and judge (row).
 
+    Bands are the 95 % intervals of the means.
+
     Args:
         rows: image-level metrics.
         against: horizontal axis: n, or the masked share of the image's area or brightness.
@@ -134,12 +136,11 @@ def masking(rows: Rows, against: Literal["n", "masked_fraction", "masked_brightn
     for (extractor, judge), axes in panels.items():
         for method in _distinct(rows, "method"):
             curve = sorted(_select(rows, extractor=extractor, judge=judge, method=method), key=lambda row: row["n"])
-            axes.plot(
-                [row[against] for row in curve],
-                [row["probability_change"] for row in curve],
-                label=method,
-                **METHOD_LOOKS.get(method, {}),
-            )
+            look = METHOD_LOOKS.get(method, {})
+            places = [row[against] for row in curve]
+            change, low, high = ([row[f"probability_change{side}"] for row in curve] for side in ("", "_low", "_high"))
+            axes.fill_between(places, low, high, color=look.get("color"), alpha=0.15, linewidth=0)
+            axes.plot(places, change, label=method, **look)
         axes.axhline(0, color=FAINT, linewidth=0.8)
     if against == "n":
         for axes in panels.values():
@@ -193,6 +194,8 @@ def concept_level(rows: Rows, comparisons: Rows) -> Figure:
 def codebook_level(rows: Rows) -> Figure:
     """The target's probability before (hollow) and after (solid) the region was replaced, a panel for each judge.
 
+    The bar behind a solid mark is the mean's 95 % interval.
+
     Args:
         rows: codebook-level metrics.
     """
@@ -205,6 +208,8 @@ def codebook_level(rows: Rows) -> Figure:
                     look = METHOD_LOOKS.get(method, {"marker": "o"})
                     before, after = row["target_probability_before"], row["target_probability_after"]
                     label = method if place == 0 else None
+                    interval = [row["target_probability_after_low"], row["target_probability_after_high"]]
+                    axes.plot(interval, [place + shift] * 2, color=look.get("color"), alpha=0.3, linewidth=7)
                     axes.plot([before, after], [place + shift] * 2, **look | {"marker": "", "linestyle": "-"})
                     axes.plot(before, place + shift, **look | {"markerfacecolor": "white", "linestyle": "none"})
                     axes.plot(after, place + shift, **look | {"linestyle": "none"}, label=label)

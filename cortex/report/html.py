@@ -215,12 +215,12 @@ def origin(tables: list[Path]) -> dict[str, dict[str, int]]:
 
 
 def accuracy_table(rows: say.Rows) -> Table:
-    """Top-k accuracy, an extractor and split a row, k in columns."""
+    """Top-k accuracy and its interval, an extractor and split a row, k in columns."""
     ks = sorted({row["k"] for row in rows})
     table = Table(["extractor", "split", *(f"top-{k}" for k in ks), "images"], 2)
     for (extractor, split), group in groups(rows, "extractor", "split").items():
         at = {row["k"]: row for row in group}
-        cells = [share(at[k]["accuracy"] if k in at else None) for k in ks]
+        cells = [_accuracy(at.get(k)) for k in ks]
         table.rows.append([Cell(extractor), Cell(split), *cells, number(group[0]["samples"])])
     return table
 
@@ -234,7 +234,7 @@ def judges_table(histories: Mapping[str, say.Rows], accuracy: say.Rows, image_le
         last = history[-1] if history else {"epoch": None, "held_out_top1": None}  # pretrained
         cells = [number(last["epoch"]), share(last["held_out_top1"])]
         for group in readings.values():
-            cells.append(share(next((row["accuracy"] for row in group if row["judge"] == judge), None)))
+            cells.append(_accuracy(next((row for row in group if row["judge"] == judge), None)))
         seen = next((row for row in image_level if row["judge"] == judge), None)
         cells.append(number(seen["probability"] - seen["probability_change"] if seen else None))
         table.rows.append([Cell(judge), *cells])
@@ -303,6 +303,14 @@ def comparisons_table(rows: say.Rows, level: str) -> Table:
     for row in cells:
         row[-1] = Cell(row[-1].text, best=row[-1].text == "better")
     return Table([*names, *values], 4, cells)
+
+
+def _accuracy(row: say.Row | None) -> Cell:
+    """A cell of an accuracy and its interval, in percent."""
+    if row is None:
+        return Cell("–")
+    value, low, high = (row[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
+    return Cell(f"{say.percent(value)} ({100 * low:.1f} to {100 * high:.1f})", value)
 
 
 def _stands_out(value: float, group: Sequence[float], of: Any) -> bool:
