@@ -20,6 +20,13 @@ include: "rules/generate.smk"
 include: "rules/train.smk"
 include: "rules/explain.smk"
 include: "rules/evaluate.smk"
+
+
+if CONFIG.planted is not None:
+
+    include: "rules/planted.smk"
+
+
 include: "rules/report.smk"
 
 
@@ -45,5 +52,6 @@ rule all:
         expand(rules.image_level.output, extractor=EXTRACTORS, judge=JUDGES, shard=shards_of("test")),
         expand(rules.concept_level.output, extractor=EXTRACTORS, judge=JUDGES, shard=shards_of("test")),
         expand(rules.codebook_level.output, extractor=EXTRACTORS, judge=JUDGES),
+        rules.planted_metrics.input if CONFIG.planted is not None else [],
         GENERATOR_WEIGHTS,
         rules.export_codebook.output,

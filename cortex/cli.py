@@ -44,6 +44,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
         "comparisons": ("cortex.evaluate.comparisons:compare_all", "compare every method with its baselines"),
     },
+    "planted": {
+        "plant": ("cortex.planted.plant:plant", "draw grids of which it is known what marks their class"),
+        "explain-planted": ("cortex.planted.explain:explain_planted", "explain them as a run explains its images"),
+        "measure-planted": ("cortex.planted.measure:measure_planted", "hold what was found against what was planted"),
+    },
     "report": {
         "draw-samples": ("cortex.report.pictures:draw_samples", "draw images of every class"),
         "draw-training": ("cortex.report.curves:draw_training", "draw training curves"),

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from cortex.errors import InputError
 from cortex.generate.facts import GeneratorFacts, facts_of, stored_architecture
 from cortex.generate.project import files_of, read_architecture
+from cortex.planted import Variant
+from cortex.planted.limits import most_codes, needed_positions
 
 
 class WrongValueError(ValueError):
@@ -301,6 +303,42 @@ class Controls(Section):
     """Can the explanations be trusted? The paper has no controls: what is not set is not run."""
 
 
+class Planted(Section):
+    """The planted benchmark, on grids of the generator's shape; explained as the run's own images are."""
+
+    variants: Annotated[list[Variant], Field(min_length=1), AfterValidator(_distinct)] = list(get_args(Variant))
+    classes: Annotated[int, Field(ge=2, multiple_of=2)] = 4
+    codes: Annotated[int, Field(ge=1, le=1 << 16)] = 128
+    codes_per_class: Annotated[int, Field(ge=2)] = 4
+    positions: Annotated[int, Field(ge=2)] = 8
+    per_class: PerClass = PerClass(train=400, validation=60, test=60)
+    searched_per_class: Count = 3
+    extractors: Extractors
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Planted":
+        if self.codes_per_class > (most := most_codes(self.codes, self.classes)):
+            raise WrongValueError(
+                "codes_per_class",
+                self.codes_per_class,
+                f"should be at most {most}, so that half of codes = {self.codes} is left to the background",
+            )
+        if self.positions < self.codes_per_class:
+            raise WrongValueError(
+                "positions", self.positions, f"should be at least codes_per_class = {self.codes_per_class}"
+            )
+        if self.searched_per_class > self.per_class.test:
+            raise WrongValueError(
+                "searched_per_class",
+                self.searched_per_class,
+                f"should be at most per_class.test = {self.per_class.test}",
+            )
+        for name, settings in self.extractors.chosen().items():
+            if settings.gpus > 1:
+                raise WrongValueError(f"extractors.{name}.gpus", settings.gpus, "should be 1")
+        return self
+
+
 class GeneratorTraining(Section):
     """The recipe of the embedded digits generator (``snakemake train_generator``)."""
 
@@ -327,6 +365,7 @@ class Config(Section):
     judges: Annotated[dict[Name, Judge], Field(min_length=1)]
     evaluation: Evaluation = Evaluation()
     controls: Controls = Controls()
+    planted: Planted | None = None
     generator_training: GeneratorTraining = GeneratorTraining()
 
     def classes(self, facts: GeneratorFacts) -> list[int]:
@@ -335,7 +374,8 @@ class Config(Section):
 
     def topics(self) -> list[str]:
         """What the run tells beyond the method's three levels: names of :data:`cortex.report.topics.TOPICS`."""
-        return [name for name, asked in self.controls if asked is not None]
+        asked_for = [*self.controls, ("planted", self.planted)]
+        return [name for name, asked in asked_for if asked is not None]
 
     def hash(self) -> str:
         """SHA-256 of all settings, defaults included, independent of their order in the file."""
@@ -397,6 +437,14 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
         for count in counts:
             if count > most:
                 yield f"{key} = {count}: at most {most}, the {of}"
+    if config.planted is not None:
+        for variant in config.planted.variants:
+            needed = needed_positions(variant, config.planted.classes, config.planted.positions)
+            if needed > positions:
+                yield (
+                    f"planted.positions = {config.planted.positions}: with {config.planted.classes} classes, {variant} "
+                    f"takes {needed} positions; the grid has {positions}"
+                )
     for top_n in config.evaluation.concept_level.top_n:
         if top_n not in config.concept_tokens.top_n:
             yield f"evaluation.concept_level.top_n = {top_n}: allowed: those of concept_tokens.top_n"

@@ -11,6 +11,7 @@ from cortex.errors import InputError
 from cortex.explain.concept_tokens import count_frequent
 from cortex.planted import Variant
 from cortex.planted.grids import ROLES, PlantedCodes, choose_codes, draw_grids
+from cortex.planted.limits import most_codes, needed_positions
 from cortex.randomness import key_seeds
 from cortex.shards.pack import pack_grids
 from cortex.shards.read import Sample
@@ -96,16 +97,6 @@ def _refuse_misfits(
         raise InputError(f"{codes_per_class} codes of each of {classes} classes: at most {most} with {codes} codes")
     if variant == "shared" and classes % 2:
         raise InputError(f"{classes} classes: shared codes are those of two, so their number is even")
-
-
-def needed_positions(variant: Variant, classes: int, positions: int) -> int:
-    """Positions of a grid that planted codes take."""
-    return {"shortcut": positions + positions // 2, "combination": classes * positions}.get(variant, positions)
-
-
-def most_codes(codes: int, classes: int) -> int:
-    """Codes that every class may have at most: half of the codebook is background, and a shortcut takes one more."""
-    return codes // 2 // classes - 1
 
 
 def _truth_table(split: str, keys: list[str], labels: NDArray[np.int64], roles: NDArray[np.uint8]) -> pa.Table:
