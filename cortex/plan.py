@@ -17,7 +17,7 @@ import yaml
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cortex.config import Config, PretrainedJudge, parse_config
+from cortex.config import Config, PretrainedJudge, Training, parse_config
 from cortex.device import choose_device
 from cortex.digits import CLASS_NAMES, HELD_OUT_PER_CLASS, IMAGE_SIDE, TRAIN_PER_CLASS
 from cortex.errors import InputError
@@ -158,6 +158,7 @@ def stages_of(config: Config, facts: GeneratorFacts) -> Iterator[Stage]:
     yield from _training(config, counts)
     yield from _explanation(config, counts)
     yield from _evaluation(config, counts)
+    yield from _planted(config, counts)
     figures = ("samples", "training", "importance", "tokens", "masking", "concept_level", "codebook_level")
     for figure in figures:
         yield Stage(f"draw_{figure}", "", 1)
@@ -186,7 +187,11 @@ class Counts:
         self.searched = len(config.codebook_search.pairs) * config.codebook_search.images_per_class
         search = config.codebook_search
         self.records = search.steps // search.record_every + (search.steps % search.record_every > 0)
-        self.extractors = {name: self._extractor(name) for name in config.extractors.chosen()}
+        classes = len(facts.class_names)
+        self.extractors = {
+            name: extractor_cost(name, settings, facts, classes)
+            for name, settings in config.extractors.chosen().items()
+        }
         self.judges = {name: judge_cost(judge) for name, judge in sorted(config.judges.items())}
 
     def samples(self, split: str) -> int:
@@ -229,24 +234,6 @@ class Counts:
             total += sum(len(of_batch) for of_batch, *_ in blocks)
         return total
 
-    def _extractor(self, name: str) -> "ExtractorCost":
-        settings = self.config.extractors.chosen()[name].model_dump()
-        shape = {"width", "hidden", "dropout", "layers", "heads", "mlp"}
-        with torch.device("meta"):
-            network = build_extractor(
-                name,
-                channels=self.facts.channels,
-                classes=len(self.facts.class_names),
-                grid=self.facts.grid,
-                **{key: value for key, value in settings.items() if key in shape},
-            )
-            embeddings = torch.empty(2, self.facts.channels, *self.facts.grid)
-        step = count_flops(lambda: network.train()(embeddings).sum().backward()) / 2
-        forward = count_flops(lambda: network.train()(embeddings)) / 2
-        network.requires_grad_(False)
-        gradient = count_flops(lambda: network.train()(embeddings.requires_grad_()).sum().backward()) / 2
-        return ExtractorCost(step, forward, gradient, weight_bytes(network))
-
 
 @dataclass(frozen=True)
 class ExtractorCost:
@@ -256,6 +243,25 @@ class ExtractorCost:
     forward: float
     gradient: float
     bytes: float
+
+
+def extractor_cost(name: str, settings: Training, facts: GeneratorFacts, classes: int) -> ExtractorCost:
+    """What an extractor of the config costs on grids of the generator's shape."""
+    shape = {"width", "hidden", "dropout", "layers", "heads", "mlp"}
+    with torch.device("meta"):
+        network = build_extractor(
+            name,
+            channels=facts.channels,
+            classes=classes,
+            grid=facts.grid,
+            **{key: value for key, value in settings.model_dump().items() if key in shape},
+        )
+        embeddings = torch.empty(2, facts.channels, *facts.grid)
+    step = count_flops(lambda: network.train()(embeddings).sum().backward()) / 2
+    forward = count_flops(lambda: network.train()(embeddings)) / 2
+    network.requires_grad_(False)
+    gradient = count_flops(lambda: network.train()(embeddings.requires_grad_()).sum().backward()) / 2
+    return ExtractorCost(step, forward, gradient, weight_bytes(network))
 
 
 @dataclass(frozen=True)
@@ -431,6 +437,45 @@ def _evaluation(config: Config, counts: Counts) -> Iterator[Stage]:
     yield Stage("accuracy_metrics", "", 2)
     yield Stage("judged_metrics", "", 3)
     yield Stage("comparisons", "", 1)
+
+
+def _planted(config: Config, counts: Counts) -> Iterator[Stage]:
+    planted = config.planted
+    if planted is None:
+        return
+    variants, search = len(planted.variants), config.codebook_search
+    images = {split: variants * planted.classes * count for split, count in planted.per_class}
+    shards = {split: count * counts.tokens(split) / counts.samples(split) for split, count in images.items()}
+    packed = (images["train"] + images["validation"]) * (2 + 2 * counts.positions)
+    drawn, vectors = sum(images.values()), variants * 4 * planted.codes * counts.facts.channels
+    truth = drawn * (counts.positions + ROW)
+    yield Stage("plant", "", variants, drawn, written=sum(shards.values()) + packed + truth + vectors)
+    explained = images["validation"] + images["test"]
+    searched = variants * planted.classes * planted.searched_per_class
+    for name, settings in planted.extractors.chosen().items():
+        cost = extractor_cost(name, settings, counts.facts, planted.classes)
+        train, validation = settings.epochs * images["train"], settings.epochs * images["validation"]
+        yield Stage(
+            "train_planted",
+            name,
+            variants,
+            samples=train,
+            flops=train * cost.step + validation * cost.forward,
+            read=packed,
+            written=variants * cost.bytes,
+        )
+        soft = 2 * search.region.height * search.region.width * counts.facts.channels * planted.codes
+        flops = explained * (config.importance.samples * cost.gradient + cost.forward)
+        yield Stage(
+            "explain_planted",
+            name,
+            variants,
+            samples=explained + searched,
+            flops=flops + searched * search.steps * (2 * cost.gradient + soft),
+            read=shards["validation"] + shards["test"],
+            written=explained * (4 * counts.positions + ROW),
+        )
+    yield Stage("planted_metrics", "", 1)
 
 
 # What this machine does

@@ -22,8 +22,10 @@ def verify(results: Positional[Path]) -> None:
     """Check every file of a finished run; print a line for each that is damaged or lost, and fail if there are any.
 
     Shards are held against the size and SHA-256 in the manifest, tables against the checksums of their pages, packed
-    grids against the manifest's counts, weights against the sizes that they declare (they have no checksum). Delete
-    what is damaged and run snakemake: it makes just that, and what depends on it, again.
+    grids against the manifest's counts, weights against the sizes that they declare (they have no checksum). The
+    planted benchmark's shards and grids, which no manifest lists, are held against the checksums that the shards carry
+    and the sizes that the grids declare. Delete what is damaged and run snakemake: it makes just that, and what
+    depends on it, again.
 
     Args:
         results: folder of a run, such as results/digits.
@@ -34,7 +36,7 @@ def verify(results: Positional[Path]) -> None:
     rows = read_table(manifest, MANIFEST.names).to_pylist()
     listed = {manifest.parent / row["path"]: row for row in rows}
     files = sorted({path for path in results.rglob("*") if path.suffix in KINDS} | listed.keys())
-    problems = list(_problems(files, listed))
+    problems = list(_problems(files, listed, results / "planted"))
     for problem in problems:
         print(problem)
     if problems:
@@ -42,17 +44,19 @@ def verify(results: Positional[Path]) -> None:
     print(f"{results}: {len(files)} files are whole")
 
 
-def _problems(files: list[Path], listed: dict[Path, dict[str, Any]]) -> Iterator[str]:
+def _problems(files: list[Path], listed: dict[Path, dict[str, Any]], planted: Path) -> Iterator[str]:
     for path in progress(files, len(files), "verifying", "file"):
         try:
-            if path.suffix == ".tar":
-                _check_shard(path, listed.get(path))
-            elif path.suffix == ".parquet":
+            if path.suffix == ".parquet":
                 read_table(path)
-            elif path.suffix == ".npy":
-                _check_packed(path, sum(row["samples"] for shard, row in listed.items() if shard.parent == path.parent))
-            else:
+            elif path.suffix == ".safetensors":
                 read_weights(path)
+            elif path.is_relative_to(planted):
+                _check_by_itself(path)
+            elif path.suffix == ".tar":
+                _check_shard(path, listed.get(path))
+            else:
+                _check_packed(path, sum(row["samples"] for shard, row in listed.items() if shard.parent == path.parent))
         except InputError as error:
             yield str(error)
 
@@ -71,6 +75,14 @@ def _check_shard(path: Path, row: dict[str, Any] | None) -> None:
     raise InputError(
         f"{path}: its content is not what the manifest lists: {size} bytes of {row['bytes']}, another SHA-256"
     )
+
+
+def _check_by_itself(path: Path) -> None:
+    if path.suffix == ".npy":
+        read_packed(path)
+    else:
+        for _ in read_shard(path):
+            pass
 
 
 def _check_packed(path: Path, images: int) -> None:

@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from cortex.errors import InputError
+from cortex.planted.plant import plant
 from cortex.shards.read import read_shard
 from cortex.shards.write import write_shard
 from cortex.verify import verify
@@ -65,6 +66,18 @@ def test_a_shard_that_nobody_listed_is_found(results, capsys):
     with pytest.raises(InputError):
         verify(results)
     assert "000009.tar: not in the manifest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["validation.tar", "train.npy", "truth.parquet", "codebook.safetensors"])
+def test_damage_of_what_was_planted_is_found(results, capsys, name):
+    folder = results / "planted" / "plain"
+    sizes = {"train": 40, "validation": 20, "test": 2, "height": 4, "width": 4, "channels": 40}
+    plant(folder, variant="plain", classes=2, codes=24, codes_per_class=2, positions=4, **sizes)
+    verify(results)
+    cut(folder / name)
+    with pytest.raises(InputError, match=r"1 of .* files are damaged or lost"):
+        verify(results)
+    assert f"{folder / name}: " in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
