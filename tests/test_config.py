@@ -29,6 +29,7 @@ FITTING = {
     "codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {0: 6}},
     "evaluation": {"accuracy": {"k": [1, 7]}, "image_level": {"n": [16]}, "concept_level": {"top_n": [5]}},
 }
+PLANTED = {"positions": 4, "extractors": {"cnn": {}}}
 
 
 @pytest.fixture
@@ -222,6 +223,14 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("evaluation.image_level.n", [0], "evaluation.image_level.n.0 = 0: should be greater than or equal to 1"),
         ("evaluation.image_level.n", [2, 2], "evaluation.image_level.n = [2, 2]: should have every value once"),
         ("evaluation.concept_level.top_n", [2], "evaluation.concept_level.top_n = 2: allowed: those of concept_tokens"),
+        ("planted", {}, "planted.extractors: missing; it must be set"),
+        ("planted", PLANTED | {"classes": 3}, "planted.classes = 3: should be a multiple of 2"),
+        ("planted", PLANTED | {"variants": ["odd"]}, "planted.variants.0 = 'odd': should be 'plain', 'shortcut', "),
+        ("planted", PLANTED | {"codes_per_class": 5, "codes": 40}, "codes_per_class = 5: should be at most 4, so that"),
+        ("planted", PLANTED | {"positions": 3}, "planted.positions = 3: should be at least codes_per_class = 4"),
+        ("planted", PLANTED | {"positions": 5}, "planted.positions = 5: with 4 classes, combination takes 20 positions"),
+        ("planted", PLANTED | {"searched_per_class": 61}, "searched_per_class = 61: should be at most per_class.test"),
+        ("planted", {"extractors": {"cnn": {"gpus": 2}}}, "planted.extractors.cnn.gpus = 2: should be 1"),
         # files
         ("generator.weights", "/no/where", "generator.weights = '/no/where': no such weights file"),
         ("generator.weights", "", "generator.weights = '': should have at least 1 character"),

@@ -17,11 +17,11 @@ from cortex.planted.grids import BACKGROUND, DECOY, OWN, SHORTCUT, choose_codes,
 from cortex.planted.measure import measure_planted, precision_and_recall
 from cortex.planted.plant import plant
 from cortex.planted.truth import read_truth
+from cortex.report.topics.planted import section
 from cortex.shards.pack import read_packed
 from cortex.shards.read import read_shard
 from cortex.tables import read_table, write_table
 from cortex.weights import read_weights
-from cortex.report.topics.planted import section
 from tests.pipeline import jobs_in, snakemake
 
 VARIANTS = ["plain", "shortcut", "shared", "combination"]
