@@ -228,7 +228,11 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("planted", PLANTED | {"variants": ["odd"]}, "planted.variants.0 = 'odd': should be 'plain', 'shortcut', "),
         ("planted", PLANTED | {"codes_per_class": 5, "codes": 40}, "codes_per_class = 5: should be at most 4, so that"),
         ("planted", PLANTED | {"positions": 3}, "planted.positions = 3: should be at least codes_per_class = 4"),
-        ("planted", PLANTED | {"positions": 5}, "planted.positions = 5: with 4 classes, combination takes 20 positions"),
+        (
+            "planted",
+            PLANTED | {"positions": 5},
+            "planted.positions = 5: with 4 classes, combination takes 20 positions",
+        ),
         ("planted", PLANTED | {"searched_per_class": 61}, "searched_per_class = 61: should be at most per_class.test"),
         ("planted", {"extractors": {"cnn": {"gpus": 2}}}, "planted.extractors.cnn.gpus = 2: should be 1"),
         # files

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cortex.errors import InputError
-from cortex.evaluate.comparisons import paired
+from cortex.evaluate.intervals import mean_intervals
 from cortex.explain.explained import ranks
 from cortex.planted.truth import PLANTED, Truth, read_truth
 from cortex.tables import read_table, write_table
@@ -79,18 +79,29 @@ def measure_planted(
     for planted, found, variant, extractor in zip(data, explained, variants, extractors, strict=True):
         truth = read_truth(planted)
         lists = {"importance": found / "tokens.parquet", "frequency": planted / "frequency.parquet"}
-        for measures in (
-            of_labels(found, len(truth.codes[PLANTED])),
-            of_positions(truth, found),
-            of_lists(truth, lists, codes),
-            of_search(truth, found / "search.parquet", codes),
-        ):
-            for columns, values, chance in measures:
-                (mean,) = paired(values[None].astype(np.float64), resamples, seed)
-                interval = {"value": mean["difference"], "low": mean["low"], "high": mean["high"]}
-                of = {"variant": variant, "extractor": extractor, "chance": chance, "units": mean["pairs"]}
-                rows.append({**of, **columns, **interval})
+        measures = [
+            *of_labels(found, len(truth.codes[PLANTED])),
+            *of_positions(truth, found),
+            *of_lists(truth, lists, codes),
+            *of_search(truth, found / "search.parquet", codes),
+        ]
+        of = {"variant": variant, "extractor": extractor}
+        rows += [{**of, **row} for row in estimates(measures, resamples, seed)]
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
+
+
+def estimates(measures: list[Measure], resamples: int, seed: int) -> list[dict[str, Any]]:
+    """The measures' columns, means and intervals; those over as many images or classes are resampled together."""
+    bounds = np.empty((len(measures), 2))
+    lengths = np.array([len(values) for _, values, _ in measures])
+    for length in np.unique(lengths):
+        places = np.flatnonzero(lengths == length)
+        values = np.stack([measures[place][1] for place in places])
+        bounds[places] = np.stack(mean_intervals(values, resamples, seed), axis=1)
+    return [
+        {**columns, "value": float(values.mean()), "low": low, "high": high, "chance": chance, "units": len(values)}
+        for (columns, values, chance), (low, high) in zip(measures, bounds.tolist(), strict=True)
+    ]
 
 
 def of_labels(found: Path, classes: int) -> Iterator[Measure]:
