@@ -18,6 +18,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "manifest": ("cortex.shards.manifest:write_manifest", "list shards with their checksums"),
         "pack-grids": ("cortex.shards.pack:pack_grids", "pack a split's grids into one array"),
         "export-codebook": ("cortex.extractors.codebook:export_codebook", "write the generator's codebook"),
+        "plant": ("cortex.planted.plant:plant", "draw grids of which it is known what marks their class"),
     },
     "train": {
         "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
@@ -30,6 +31,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "concept-tokens": ("cortex.explain.concept_tokens:count_important", "concept-level tokens of every label"),
         "frequent-tokens": ("cortex.explain.concept_tokens:count_frequent", "most frequent tokens of every label"),
         "codebook-search": ("cortex.explain.codebook_search:search_codebook", "tokens that turn a region into a class"),
+        "explain-planted": (
+            "cortex.planted.explain:explain_planted",
+            "explain planted grids as a run explains its own",
+        ),
     },
     "evaluate": {
         "extractor-accuracy": (
@@ -43,10 +48,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "accuracy": ("cortex.evaluate.metrics:accuracy_at", "top-k accuracy of extractors or judges"),
         "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
         "comparisons": ("cortex.evaluate.comparisons:compare_all", "compare every method with its baselines"),
-    },
-    "planted": {
-        "plant": ("cortex.planted.plant:plant", "draw grids of which it is known what marks their class"),
-        "explain-planted": ("cortex.planted.explain:explain_planted", "explain them as a run explains its images"),
         "measure-planted": ("cortex.planted.measure:measure_planted", "hold what was found against what was planted"),
     },
     "report": {

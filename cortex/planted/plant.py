@@ -44,9 +44,10 @@ def plant(
     training; so are the test images, but that a shortcut's code stands in images of random classes there.
 
     Args:
-        folder: where to write {train,validation,test}.tar, {train,validation}.npy, codebook.safetensors, codes.parquet
-            (label, token, role), truth.parquet (split, key, label, role of every position: 0 background, 1 own,
-            2 shared, 3 shortcut, 4 decoy) and frequency.parquet (each label's most frequent tokens).
+        folder: where to write the splits' shards (SPLIT.tar) and packed grids (SPLIT.npy, but of the test split),
+            codebook.safetensors, codes.parquet (label, token, role), truth.parquet (split, key, label, roles of its
+            positions as numbers: background, own, shared, shortcut, decoy, from 0) and frequency.parquet (each label's
+            most frequent tokens).
         variant: plain (each class has codes of its own), shortcut (and one that goes with it in training only), shared
             (half of them its neighbour's, too) or combination (two codes that mark it only together).
         classes: how many; even for shared.
