@@ -367,9 +367,9 @@ def rows_of(variant, extractor, right, found, unseen=None):
                 rows.append(row(variant, extractor, "positions", truth, "precision", found, 0.125, **of))
                 rows.append(row(variant, extractor, "positions", truth, "recall", found, n / 64, **of))
         for method, share in (("importance", found), ("frequency", 0.1)):
-            for n in (1, 4, 8):
+            for n in (1, 2) if truth == "shortcut" else (1, 4, 8):  # one code, or four
                 of = {"n": n, "split": "validation", "method": method}
-                rows.append(row(variant, extractor, "codes", truth, "precision", share, 0.03, **of))
+                rows.append(row(variant, extractor, "codes", truth, "precision", share / n, 0.03 / n, **of))
         for method in ("token_selection", "embedding"):
             rows.append(row(variant, extractor, "codes", truth, "precision", found, 0.03, method=method, n=16))
     return rows
@@ -386,8 +386,8 @@ def test_the_report_names_where_methods_fail():
     said = [(finding.headline.replace("\xa0", " "), " ".join(finding.details)) for finding in topic.findings]
     assert "15.0 % (cnn) and 60.0 % (transformer) hold a planted code. Guessing finds 12.5 %." in said[0][0]
     assert said[0][1] == "Not above chance: cnn."
-    assert "15.0 % (cnn) and 60.0 % (transformer) of the concept-level tokens mark the class" in said[1][0]
-    assert "10.0 % of its most frequent tokens" in said[1][0]
+    assert "3.8 % (cnn) and 15.0 % (transformer) of the concept-level tokens mark the class" in said[1][0]
+    assert "2.5 % of its most frequent tokens" in said[1][0]
     assert "cnn from 98.0 % to 60.0 %" in said[2][0]
     assert "first concept-level token of 30.0 % (cnn) of the classes" in said[2][0]
     assert said[3][0].startswith("On combination grids") and said[3][1] == "Not above chance: cnn."
@@ -396,7 +396,9 @@ def test_the_report_names_where_methods_fail():
     assert [cell.text for cell in positions.rows[0][:4]] == ["plain", "cnn", "importance", "planted"]
     assert [row[6].best for row in positions.rows] == [False, True, True, True, False]
     assert [cell.text for cell in codes.rows[1][:3]] == ["plain", "transformer", "planted"]
-    assert [cell.value for cell in codes.rows[1][3:]] == [0.6, 0.1, 0.6, 0.6, 0.03]
+    shortcut = next(cells for cells in codes.rows if cells[2].text == "shortcut")
+    assert [cell.value for cell in shortcut[3:]] == [0.3, 0.1, 0.3, 0.3, 0.03]
+    assert [cell.value for cell in codes.rows[1][3:]] == [0.15, 0.025, 0.6, 0.6, 0.03 / 4]
 
 
 # --- in the workflow ---------------------------------------------------------------------------------------------

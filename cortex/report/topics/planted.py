@@ -51,7 +51,7 @@ def of(rows: Rows, **values: object) -> list[Row]:
 
 def position_finding(variant: str, rows: Rows) -> Finding:
     """How many of the highest positions hold planted codes, by extractor, and of which kind."""
-    best = _middle(of(rows, what="positions", split="test", measure="precision", method="importance"))
+    best = _as_many(of(rows, what="positions", split="test", measure="precision", method="importance"))
     planted = of(best, truth="planted")
     headline = (
         f"On {variant} grids, as many positions as there are planted: of those of highest importance, "
@@ -67,7 +67,7 @@ def position_finding(variant: str, rows: Rows) -> Finding:
 
 def code_finding(variant: str, rows: Rows) -> Finding:
     """Whether concept-level tokens and frequent tokens are the planted ones."""
-    lists = _middle(of(rows, what="codes", truth="planted", measure="precision", split="validation"))
+    lists = _as_many(of(rows, what="codes", truth="planted", measure="precision", split="validation"))
     important, frequent = of(lists, method="importance"), of(lists, method="frequency")
     headline = (
         f"On {variant} grids, {_each(important)} of the concept-level tokens mark the class, and "
@@ -80,7 +80,7 @@ def code_finding(variant: str, rows: Rows) -> Finding:
 def shortcut_finding(rows: Rows) -> Finding:
     """What the shortcut costs in the test, and whether the explanations give it away."""
     accuracy = of(rows, what="labels")
-    falls = [
+    changes = [
         f"{seen['extractor']} from {percent(seen['value'])} to {percent(unseen['value'])}"
         for seen, unseen in zip(of(accuracy, split="validation"), of(accuracy, split="test"), strict=True)
     ]
@@ -88,7 +88,7 @@ def shortcut_finding(rows: Rows) -> Finding:
     on_top = of(rows, what="positions", truth="shortcut", measure="precision", n=1, split="validation")
     important = of(first, method="importance")
     headline = (
-        f"A shortcut that goes away: accuracy falls, {listed(falls)}. It is the first concept-level token of "
+        f"Where the shortcut stands in images of any class, accuracy goes {listed(changes)}. It is the first concept-level token of "
         f"{_each(important)} of the classes, and holds the most important position of {_each(on_top)} of the images "
         f"where it goes with the class (guessing: {percent(important[0]['chance'])} and "
         f"{percent(on_top[0]['chance'])})."
@@ -137,7 +137,7 @@ def positions_table(rows: Rows) -> Table:
     for names, group in groups(found, "variant", "extractor", "method", "truth").items():
         precision, recall = of(group, measure="precision"), of(group, measure="recall")
         accuracy = of(rows, what="labels", split="test", variant=names[0], extractor=names[1])[0]
-        cells = [_estimate(row) for row in (accuracy, precision[0], *_middle(precision), recall[-1])]
+        cells = [_estimate(row) for row in (accuracy, precision[0], *_as_many(precision), recall[-1])]
         chances = f"{percent(precision[0]['chance'])}, {percent(recall[-1]['chance'])}"
         table.rows.append([*(Cell(name) for name in names), *cells, Cell(chances, precision[0]["chance"])])
     return table
@@ -149,16 +149,24 @@ def codes_table(rows: Rows) -> Table:
     table = Table(["variant", "extractor", "codes", *methods.values(), "chance"], 3)
     found = of(rows, what="codes", measure="precision")
     for names, group in groups(found, "variant", "extractor", "truth").items():
-        at = {method: _middle(of(group, method=method))[0] for method in methods}
+        at = {method: _as_many(of(group, method=method))[0] for method in methods}
         cells = [_estimate(at[method]) for method in methods]
         table.rows.append([*(Cell(name) for name in names), *cells, number(at["importance"]["chance"])])
     return table
 
 
-def _middle(rows: Rows) -> list[Row]:
-    """Of every group of rows that differ in n, the one whose n is the number of what is sought: the second, if any."""
+def _as_many(rows: Rows) -> list[Row]:
+    """Of every group of rows that differ in n, the one whose n is the number of what is sought.
+
+    The largest n is twice that, or all there are; a codebook search has but one, the size of its region.
+    """
     names = ("variant", "extractor", "method", "what", "split", "truth", "measure")
-    return [sorted(group, key=lambda row: row["n"])[:2][-1] for group in groups(rows, *names).values()]
+    found = []
+    for group in groups(rows, *names).values():
+        ordered = sorted(group, key=lambda row: row["n"])
+        half = [row for row in ordered if 2 * row["n"] == ordered[-1]["n"]]
+        found.append((half or ordered[:2])[-1])
+    return found
 
 
 def _each(rows: Rows) -> str:
