@@ -88,9 +88,9 @@ def shortcut_finding(rows: Rows) -> Finding:
     on_top = of(rows, what="positions", truth="shortcut", measure="precision", n=1, split="validation")
     important = of(first, method="importance")
     headline = (
-        f"Where the shortcut stands in images of any class, accuracy goes {listed(changes)}. It is the first concept-level token of "
-        f"{_each(important)} of the classes, and holds the most important position of {_each(on_top)} of the images "
-        f"where it goes with the class (guessing: {percent(important[0]['chance'])} and "
+        f"Where the shortcut stands in images of any class, accuracy goes {listed(changes)}. It is the first "
+        f"concept-level token of {_each(important)} of the classes, and holds the most important position of "
+        f"{_each(on_top)} of the images where it goes with the class (guessing: {percent(important[0]['chance'])} and "
         f"{percent(on_top[0]['chance'])})."
     )
     frequent = of(first, method="frequency")
