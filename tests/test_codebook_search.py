@@ -38,10 +38,11 @@ def codebook():
     return torch.randn(CODES, 5, generator=torch.Generator().manual_seed(1))
 
 
-def released_search(network, codebook, grid, target, seed, steps, learning_rate, temperature):
+def released_search(network, codebook, grid, target, seed, steps, learning_rate, temperature, worth=None, every=1):
     """All 64 rows of logits, the fixed ones held at ±300, a dense one-hot matrix, gradients by autograd.
 
-    Only the random numbers are ours: those of the region's rows, drawn in the same order.
+    Only the random numbers are ours: those of the region's rows, drawn in the same order. And where the codes are worth
+    something, given the most probable ones every so many steps, the objective is what the one-hot matrix picks of it.
     """
     random = torch.Generator().manual_seed(seed)
     positions = REGION.positions(8)
@@ -53,7 +54,9 @@ def released_search(network, codebook, grid, target, seed, steps, learning_rate,
     fixed = torch.ones(64, 1)
     fixed[positions] = 0
     chosen = []
-    for _ in range(steps):
+    for step in range(steps):
+        if worth is not None and step % every == 0:
+            added = worth(logits.detach()[positions].argmax(-1))
         gumbel = torch.zeros(64, CODES)
         gumbel[positions] = -torch.empty(len(positions), CODES).exponential_(generator=random).log()
         soft = ((logits + gumbel) / temperature).softmax(-1)
@@ -61,6 +64,8 @@ def released_search(network, codebook, grid, target, seed, steps, learning_rate,
         one_hot = hard - soft.detach() + soft
         embedding = (one_hot @ codebook).T.view(1, 5, 8, 8)
         loss = -network(embedding)[0, target]
+        if worth is not None:
+            loss = loss - (one_hot[positions] * added).sum()
         adam.zero_grad()
         loss.backward()
         logits.grad *= 1 - fixed
@@ -85,6 +90,27 @@ def test_only_the_regions_rows_matter(network, codebook, temperature):
         ours = torch.stack([tokens[image] for tokens in record.values()])
         assert torch.equal(ours, expected)
     assert any(not torch.equal(record[1], tokens) for tokens in record.values()), "the search never moved"
+
+
+def test_what_codes_are_worth_is_part_of_the_objective(network, codebook):
+    """Here, a code's worth hangs on the code that is most probable at the position before."""
+    grids = torch.randint(0, CODES, (2, 8, 8), generator=torch.Generator().manual_seed(2))
+    table = torch.randn(CODES, CODES, generator=torch.Generator().manual_seed(3)) * 3
+    calls = []
+
+    def worth(tokens):
+        calls.append(tokens)
+        return table[tokens.roll(1, -1)]
+
+    logits = target_logits_with(network, codebook[grids].permute(0, 3, 1, 2), torch.tensor([0, 2]), REGION)
+    settings = {"steps": 40, "learning_rate": 0.1, "temperature": 1.0}
+    found = dict(select_tokens(logits, codebook, [5, 6], 6, record_every=1, worth=worth, refresh_every=3, **settings))
+    assert len(calls) == 14
+    for image, (target, seed) in enumerate([(0, 5), (2, 6)]):
+        expected = released_search(network, codebook, grids[image], target, seed, 40, 0.1, 1.0, worth, 3)
+        assert torch.equal(torch.stack([tokens[image] for tokens in found.values()]), expected)
+    alone = dict(select_tokens(logits, codebook, [5, 6], 6, record_every=1, **settings))
+    assert not torch.equal(found[40], alone[40])
 
 
 def test_the_search_does_not_depend_on_the_batch(network, codebook):

@@ -19,6 +19,7 @@ from cortex.randomness import key_seeds
 from cortex.shards.read import Sample, read_shard
 from cortex.tables import write_table
 
+PURPOSE = "codebook search"  # of the searches' random numbers: methods that select tokens start alike
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -53,6 +54,31 @@ class Region:
 Record = Iterator[tuple[int, Tensor]]
 # Region embeddings [B, p, d] to the images' target logits [B].
 TargetLogits = Callable[[Tensor], Tensor]
+# The region's most probable tokens int64 [B, p] to what every code is worth there besides the logit, [B, p, K].
+Worth = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images that are searched at once.
+
+    Args:
+        keys: theirs, B.
+        grids: int64 ``[B, h, w]``.
+        targets: int64 ``[B]``, the class that each is to read as.
+        positions: p of the region, in the flattened grid.
+        codebook: ``[K, d]``.
+        original: the region's embeddings before, ``[B, p, d]``.
+        target_logits: the extractor's logits of the targets, given the region's embeddings.
+    """
+
+    keys: list[str]
+    grids: Tensor
+    targets: Tensor
+    positions: list[int]
+    codebook: Tensor
+    original: Tensor
+    target_logits: TargetLogits
 
 
 def select_tokens(
@@ -65,6 +91,8 @@ def select_tokens(
     record_every: int,
     learning_rate: float,
     temperature: float,
+    worth: Worth | None = None,
+    refresh_every: int = 1,
 ) -> Record:
     """Token selection: a row of logits over all K codes for every position of the region.
 
@@ -80,6 +108,8 @@ def select_tokens(
         steps, learning_rate: of Adam.
         record_every: steps between records.
         temperature: of the Gumbel-softmax.
+        worth: what the sampled codes add to the objective, beside the target logit; None: nothing.
+        refresh_every: steps for which ``worth`` is taken as it was.
 
     Yields:
         The step and the most probable code of every position, int64 ``[B, p]``.
@@ -91,7 +121,10 @@ def select_tokens(
         torch.randn(logits.shape[1:], generator=generator, out=logits[image])
     logits.requires_grad_()
     adam = torch.optim.Adam([logits], lr=learning_rate, fused=True)
+    added = None
     for step in range(1, steps + 1):
+        if worth is not None and (step - 1) % refresh_every == 0:
+            added = worth(logits.detach().argmax(-1))
         for image, generator in enumerate(random):
             noise[image].exponential_(generator=generator)
         with torch.no_grad():
@@ -101,6 +134,8 @@ def select_tokens(
         with torch.no_grad():
             soft = perturbed.softmax(-1)
             of_soft = gradient @ codebook.T
+            if added is not None:
+                of_soft -= added
             of_soft -= (soft * of_soft).sum(-1, keepdim=True)
             logits.grad = of_soft.mul_(soft).div_(temperature)
         adam.step()
@@ -188,67 +223,110 @@ def search_codebook(
         seed: of the initial logits and the Gumbel noise; an image's are a function of it and the image's key.
         device: auto, cpu, cuda or cuda:N.
     """
-    if len(sources) != len(targets):
-        raise InputError(f"{len(sources)} source classes, {len(targets)} targets: one target for each is needed")
-    on = choose_device(device)
-    network, code_vectors = load_extractor(extractor, on), load_codebook(codebook, on)
-    region = Region(top, left, height, width)
-    images = _first_images(shards, dict(zip(sources, targets, strict=True)), images_per_class, len(code_vectors))
-    grid_height, grid_width = images[0].grid.shape
-    if top + height > grid_height or left + width > grid_width:
-        raise InputError(f"{region} does not fit in the grid of {grid_height}×{grid_width}")
-    target_of = dict(zip(sources, targets, strict=True))
-    tables = []
-    parts = [images[start : start + batch] for start in range(0, len(images), batch)]
-    for part in progress(parts, len(parts), "codebook search", "batch"):
-        grids = torch.from_numpy(np.stack([image.grid for image in part]).astype(np.int64)).to(on)
-        goals = torch.tensor([target_of[image.label] for image in part], device=on)
-        embeddings = look_up(code_vectors, grids)
-        target_logits = target_logits_with(network, embeddings, goals, region)
-        positions = region.positions(grid_width)
-        original = code_vectors[grids.flatten(1)[:, positions]]
-        searches = {
+
+    def methods(part: Part) -> dict[str, Record]:
+        return {
             "token_selection": select_tokens(
-                target_logits,
-                code_vectors,
-                key_seeds(seed, "codebook search", [image.key for image in part]).tolist(),
-                len(positions),
+                part.target_logits,
+                part.codebook,
+                key_seeds(seed, PURPOSE, part.keys).tolist(),
+                len(part.positions),
                 steps=steps,
                 record_every=record_every,
                 learning_rate=learning_rate,
                 temperature=temperature,
             ),
             "embedding": optimise_embeddings(
-                target_logits,
-                code_vectors,
-                original,
+                part.target_logits,
+                part.codebook,
+                part.original,
                 steps=steps,
                 record_every=record_every,
                 learning_rate=learning_rate,
             ),
         }
+
+    region = Region(top, left, height, width)
+    target_of = pair_up(sources, targets)
+    found = search_images(
+        shards, extractor, codebook, methods, target_of, region, images_per_class, batch, choose_device(device)
+    )
+    write_table(output, found)
+
+
+def pair_up(sources: list[int], targets: list[int]) -> dict[int, int]:
+    """The target of every source class.
+
+    Raises:
+        InputError: there is not one for each.
+    """
+    if len(sources) != len(targets):
+        raise InputError(f"{len(sources)} source classes, {len(targets)} targets: one target for each is needed")
+    return dict(zip(sources, targets, strict=True))
+
+
+def search_images(
+    shards: list[Path],
+    extractor: Path,
+    codebook: Path,
+    methods: Callable[[Part], dict[str, Record]],
+    target_of: dict[int, int],
+    region: Region,
+    images_per_class: int,
+    batch: int,
+    device: torch.device,
+) -> pa.Table:
+    """What ``methods`` find, by their names, in the first images of every source class: rows of :data:`SCHEMA`."""
+    network, code_vectors = load_extractor(extractor, device), load_codebook(codebook, device)
+    images = _first_images(shards, target_of, images_per_class, len(code_vectors))
+    height, width = images[0].grid.shape
+    if region.top + region.height > height or region.left + region.width > width:
+        raise InputError(f"{region} does not fit in the grid of {height}×{width}")
+    tables = []
+    stacks = [images[start : start + batch] for start in range(0, len(images), batch)]
+    for stack in progress(stacks, len(stacks), "codebook search", "batch"):
+        part = _part(stack, network, code_vectors, target_of, region)
+        searches = methods(part)
         with torch.no_grad():
-            before = target_logits(original).tolist()
+            before = part.target_logits(part.original).tolist()
         for method, record in searches.items():
             for step, tokens in record:
                 with torch.no_grad():
-                    after = target_logits(code_vectors[tokens]).tolist()
+                    after = part.target_logits(code_vectors[tokens]).tolist()
                 tables.append(
                     pa.table(
                         {
-                            "key": [image.key for image in part],
-                            "method": [method] * len(part),
-                            "step": [step] * len(part),
-                            "source": [image.label for image in part],
-                            "target": goals.tolist(),
-                            "positions": [positions] * len(part),
+                            "key": part.keys,
+                            "method": [method] * len(stack),
+                            "step": [step] * len(stack),
+                            "source": [image.label for image in stack],
+                            "target": part.targets.tolist(),
+                            "positions": [part.positions] * len(stack),
                             "tokens": tokens.tolist(),
                             "logit_before": before,
                             "logit_after": after,
                         }
                     ).cast(SCHEMA)
                 )
-    write_table(output, pa.concat_tables(tables))
+    return pa.concat_tables(tables)
+
+
+def _part(
+    images: list[Sample], network: nn.Module, codebook: Tensor, target_of: dict[int, int], region: Region
+) -> Part:
+    device = codebook.device
+    grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int64)).to(device)
+    targets = torch.tensor([target_of[image.label] for image in images], device=device)
+    positions = region.positions(grids.shape[2])
+    return Part(
+        keys=[image.key for image in images],
+        grids=grids,
+        targets=targets,
+        positions=positions,
+        codebook=codebook,
+        original=codebook[grids.flatten(1)[:, positions]],
+        target_logits=target_logits_with(network, look_up(codebook, grids), targets, region),
+    )
 
 
 def _first_images(shards: list[Path], target_of: dict[int, int], per_class: int, codes: int) -> list[Sample]:
