@@ -1,0 +1,1 @@
+"""Controls: can the explanations be trusted?"""

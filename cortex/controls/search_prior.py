@@ -1,0 +1,132 @@
+"""Token selection that stays likely: the generator's prior has a say in the codebook search (METHOD.md, section 9).
+
+The target's logit alone does not ask whether the generator would ever draw the codes that raise it. Here it is
+maximised together with the log-likelihood of the region's codes under the generator's GPT, conditioned on the target
+class. With a weight of 1 this is the logarithm of a product of two experts, as in classifier guidance: the generator
+says what is drawn for the class, the extractor what reads as it.
+
+The GPT's gradient is cut short. The objective is linear in the one-hot code of a position through the output of the
+GPT there, and this part of its straight-through gradient is exact: the log-probability of every code, given the codes
+before. That a code also changes what is likely after it is left out of the gradient, but not out of the value: the
+log-probabilities are taken anew, given the most probable codes so far, every few steps. So a step costs no backward
+pass through the GPT, and only some cost a forward pass, which with a GPT of 1.4 billion weights decides whether the
+search can be paid.
+"""
+
+from pathlib import Path
+
+from taming.modules.transformer.mingpt import GPT
+from torch import Tensor
+
+from cortex.device import choose_device
+from cortex.errors import InputError
+from cortex.explain.codebook_search import (
+    PURPOSE,
+    Part,
+    Record,
+    Region,
+    Worth,
+    pair_up,
+    search_images,
+    select_tokens,
+)
+from cortex.generate.generator import load_generator
+from cortex.generate.likelihood import log_probabilities, prior_of
+from cortex.randomness import key_seeds
+from cortex.tables import write_table
+
+
+def search_with_prior(
+    output: Path,
+    shards: list[Path],
+    extractor: Path,
+    codebook: Path,
+    *,
+    sources: list[int],
+    targets: list[int],
+    generator: Path | None = None,
+    prior_weight: float = 1.0,
+    refresh_every: int = 10,
+    top: int = 7,
+    left: int = 7,
+    height: int = 4,
+    width: int = 4,
+    images_per_class: int = 50,
+    steps: int = 5000,
+    record_every: int = 500,
+    learning_rate: float = 0.01,
+    temperature: float = 1.0,
+    batch: int = 8,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Search the codebook for tokens that read as another class and that the generator would draw for it.
+
+    Args:
+        output: Parquet to write, with the columns of the codebook search's; method is token_selection_prior.
+        shards: tars of the test split.
+        extractor: weights of a trained extractor.
+        codebook: the generator's codebook.
+        sources: classes whose images are changed.
+        targets: the class that each of them is changed to, in the same order.
+        generator: weights file of the generator; the embedded digits generator if not given.
+        prior_weight: of the log-likelihood (nats, all of the region's tokens together) beside the target's logit.
+        refresh_every: steps between two forward passes of the generator's transformer.
+        top: first row of the region, from 0.
+        left: first column of the region, from 0.
+        height: rows of the region.
+        width: columns of the region.
+        images_per_class: images of every source class, the first in the shards' order.
+        steps: optimisation steps.
+        record_every: steps between two records.
+        learning_rate: of Adam.
+        temperature: of the Gumbel-softmax.
+        batch: images searched at once.
+        seed: of the initial logits and the Gumbel noise, which are those of the search without a prior.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    on = choose_device(device)
+    gpt = prior_of(load_generator(generator, on, precision="float32"))
+    if gpt is None:
+        raise InputError("this generator is a VQGAN without a transformer: it has no prior to stay likely under")
+
+    def methods(part: Part) -> dict[str, Record]:
+        return {
+            "token_selection_prior": select_tokens(
+                part.target_logits,
+                part.codebook,
+                key_seeds(seed, PURPOSE, part.keys).tolist(),
+                len(part.positions),
+                steps=steps,
+                record_every=record_every,
+                learning_rate=learning_rate,
+                temperature=temperature,
+                worth=worth_under(gpt, part.targets, part.grids, part.positions, prior_weight),
+                refresh_every=refresh_every,
+            )
+        }
+
+    region, target_of = Region(top, left, height, width), pair_up(sources, targets)
+    write_table(
+        output,
+        search_images(shards, extractor, codebook, methods, target_of, region, images_per_class, batch, on),
+    )
+
+
+def worth_under(gpt: GPT, classes: Tensor, grids: Tensor, positions: list[int], weight: float) -> Worth:
+    """``weight`` × the log-probability of every code in the region ``[B, p, K]``, given the region's tokens ``[B, p]``.
+
+    Args:
+        gpt: in eval mode, float32.
+        classes: int64 ``[B]``, what the images are conditioned on.
+        grids: int64 ``[B, h, w]``; the region's tokens are replaced.
+        positions: p of the region, in the flattened grid.
+        weight: of the log-probabilities.
+    """
+
+    def worth(tokens: Tensor) -> Tensor:
+        edited = grids.flatten(1).clone()
+        edited[:, positions] = tokens
+        return weight * log_probabilities(gpt, classes, edited, positions)
+
+    return worth
