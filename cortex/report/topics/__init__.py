@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from cortex.report.findings import Rows
 from cortex.report.topics import planted
+from cortex.report.topics import search
 from cortex.report.topics.topic import Topic
 
 # Name of the table (metrics/<name>.parquet) and of the section → what makes it of the table's rows.
 TOPICS: dict[str, Callable[[Rows], Topic]] = {
     "planted": planted.section,
+    "search": search.section,
 }
