@@ -27,6 +27,7 @@ if CONFIG.planted is not None:
     include: "rules/planted.smk"
 
 
+include: "rules/search_controls.smk"
 include: "rules/report.smk"
 
 
@@ -53,5 +54,6 @@ rule all:
         expand(rules.concept_level.output, extractor=EXTRACTORS, judge=JUDGES, shard=shards_of("test")),
         expand(rules.codebook_level.output, extractor=EXTRACTORS, judge=JUDGES),
         rules.planted_metrics.input if CONFIG.planted is not None else [],
+        SEARCH_CONTROLS,
         GENERATOR_WEIGHTS,
         rules.export_codebook.output,

@@ -50,6 +50,13 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "comparisons": ("cortex.evaluate.comparisons:compare_all", "compare every method with its baselines"),
         "measure-planted": ("cortex.planted.measure:measure_planted", "hold what was found against what was planted"),
     },
+    "control": {
+        "search-with-prior": (
+            "cortex.controls.search_prior:search_with_prior",
+            "a codebook search that stays likely under the generator's prior",
+        ),
+        "control-search": ("cortex.controls.search:control_search", "hold codebook searches against their controls"),
+    },
     "report": {
         "draw-samples": ("cortex.report.pictures:draw_samples", "draw images of every class"),
         "draw-training": ("cortex.report.curves:draw_training", "draw training curves"),

@@ -299,8 +299,20 @@ class Evaluation(Section):
     concept_level: ConceptLevel = ConceptLevel()
 
 
+class SearchControl(Section):
+    """A codebook search that stays likely under the generator's prior, and how far all searches carry over.
+
+    ``prior_weight`` is that of the log-likelihood (nats) beside the target's logit.
+    """
+
+    prior_weight: Annotated[float, Field(gt=0)] = 1.0
+    refresh_every: Count = 10
+
+
 class Controls(Section):
     """Can the explanations be trusted? The paper has no controls: what is not set is not run."""
+
+    search: SearchControl | None = None
 
 
 class Planted(Section):
@@ -428,6 +440,9 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
             f"codebook_search.images_per_class = {config.codebook_search.images_per_class}: "
             f"at most data.per_class.test = {config.data.per_class.test}"
         )
+    search, steps = config.controls.search, config.codebook_search.steps
+    if search is not None and search.refresh_every > steps:
+        yield f"controls.search.refresh_every = {search.refresh_every}: at most codebook_search.steps = {steps}"
     for key, counts, most, of in (
         ("concept_tokens.top_n", config.concept_tokens.top_n, positions, "positions of the grid"),
         ("concept_tokens.tokens", [config.concept_tokens.tokens], facts.codes, "codes of the codebook"),
