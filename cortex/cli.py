@@ -53,7 +53,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "control": {
         "search-with-prior": (
             "cortex.controls.search_prior:search_with_prior",
-            "a codebook search that stays likely under the generator's prior",
+            "codebook searches that stay likely under the generator's prior",
         ),
         "control-search": ("cortex.controls.search:control_search", "hold codebook searches against their controls"),
     },

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import GenericAlias, UnionType
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,8 @@ from cortex.generate.facts import GeneratorFacts, facts_of, stored_architecture
 from cortex.generate.project import files_of, read_architecture
 from cortex.planted import Variant
 from cortex.planted.limits import most_codes, needed_positions
+
+Number = TypeVar("Number", int, float)
 
 
 class WrongValueError(ValueError):
@@ -28,7 +30,7 @@ class WrongValueError(ValueError):
         self.key, self.value, self.reason = key, value, reason
 
 
-def _distinct(values: list[int]) -> list[int]:
+def _distinct(values: list[Number]) -> list[Number]:
     if len(set(values)) != len(values):
         raise ValueError("should have every value once")
     return values
@@ -38,6 +40,7 @@ Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 Class = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 File = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -300,12 +303,12 @@ class Evaluation(Section):
 
 
 class SearchControl(Section):
-    """A codebook search that stays likely under the generator's prior, and how far all searches carry over.
+    """Codebook searches that stay likely under the generator's prior, and how far all searches carry over.
 
-    ``prior_weight`` is that of the log-likelihood (nats) beside the target's logit.
+    ``prior_weights`` are those of the log-likelihood (nats) beside the target's logit, a search for each.
     """
 
-    prior_weight: Annotated[float, Field(gt=0)] = 1.0
+    prior_weights: Annotated[list[Weight], Field(min_length=1), AfterValidator(_distinct)] = [1.0]
     refresh_every: Count = 10
 
 

@@ -159,6 +159,7 @@ def stages_of(config: Config, facts: GeneratorFacts) -> Iterator[Stage]:
     yield from _explanation(config, counts)
     yield from _evaluation(config, counts)
     yield from _planted(config, counts)
+    yield from _search_controls(config, counts)
     figures = ("samples", "training", "importance", "tokens", "masking", "concept_level", "codebook_level")
     for figure in figures:
         yield Stage(f"draw_{figure}", "", 1)
@@ -399,6 +400,44 @@ def _explanation(config: Config, counts: Counts) -> Iterator[Stage]:
             read=counts.tokens("test"),
             written=counts.searched * 2 * counts.records * region * 4,
         )
+
+
+def _search_controls(config: Config, counts: Counts) -> Iterator[Stage]:
+    controls = config.controls.search
+    if controls is None:
+        return
+    search, transformer = config.codebook_search, counts.architecture["transformer"]
+    size, columns = search.region.height * search.region.width, counts.facts.grid[1]
+    last = (search.region.top + search.region.height - 1) * columns + search.region.left + search.region.width - 1
+    passed = token_flops(transformer, last + 1)  # the class and all tokens before the region's last
+    tokens, weights = counts.tokens("test"), len(controls.prior_weights)
+    refreshed = -(-search.steps // controls.refresh_every)
+    for name, cost in counts.extractors.items():
+        soft = 2 * size * counts.facts.channels * counts.facts.codes
+        yield Stage(
+            "search_with_prior",
+            name,
+            1,
+            samples=counts.searched * weights,
+            flops=counts.searched * weights * (search.steps * (cost.gradient + soft) + refreshed * passed),
+            read=counts.generator_bytes + tokens,
+            written=counts.searched * weights * counts.records * size * 4,
+        )
+    # What the two published methods and those with a prior found, of every extractor; three references; images once.
+    methods, references = len(counts.extractors) * (2 + weights), 3
+    read = counts.searched * ((methods + references) * counts.records + 2)
+    readers = [cost.forward for cost in counts.extractors.values()]
+    readers += [counts.decode_flops + judge.forward for judge in counts.judges.values()]
+    drawn = counts.searched * counts.records * size * passed
+    yield Stage(
+        "control_search",
+        "",
+        1,
+        samples=read,
+        flops=read * sum(readers) + drawn + counts.searched * (methods + references + 2) * 2 * passed,
+        read=counts.generator_bytes + tokens,
+        written=read * len(readers) * ROW,
+    )
 
 
 def _evaluation(config: Config, counts: Counts) -> Iterator[Stage]:

@@ -55,7 +55,7 @@ def files(generator_weights, tmp_path_factory):
         save_extractor(folder / f"{name}.safetensors", name, settings, network.state_dict())
         inputs = (shards, folder / f"{name}.safetensors", folder / "codebook.safetensors")
         search_codebook(folder / f"{name}.parquet", *inputs, **RUN, **REGION, **CPU)
-        settings = RUN | {"generator": generator_weights, "refresh_every": 2}
+        settings = RUN | {"generator": generator_weights, "prior_weights": [1.0], "refresh_every": 2}
         search_with_prior(folder / f"{name}.prior.parquet", *inputs, **settings, **REGION, **CPU)
     write_weights(folder / "judge.safetensors", ResNet().state_dict(), {"judge": "resnet"})
     return folder, samples
@@ -89,10 +89,10 @@ def test_the_search_with_a_prior_finds_likelier_tokens(files, read):
     """Of random networks: those of the extractor alone are as unlikely as random codes."""
     _, rows = read
     likely = rows[(rows.kind == "prior") & (rows.reader == "target")].groupby("method").log_likelihood.mean()
-    assert likely["token_selection_prior"] > likely["token_selection"]
+    assert likely["token_selection_prior_1.0"] > likely["token_selection"]
     table = read_table(files[0] / "cnn.prior.parquet")
     assert table.schema.names == FOUND.names
-    assert set(table["method"].to_pylist()) == {"token_selection_prior"}
+    assert set(table["method"].to_pylist()) == {"token_selection_prior_1.0"}
     assert table["step"].to_pylist() == [3] * 4 + [6] * 4
 
 
@@ -263,7 +263,9 @@ def test_without_a_prior_its_rows_are_left_out(files, generator_weights, tmp_pat
     assert "drawn_region" not in set(metrics.method)
     inputs = ([folder / "000000.tar"], folder / "cnn.safetensors", folder / "codebook.safetensors")
     with pytest.raises(InputError, match="no prior to stay likely under"):
-        search_with_prior(tmp_path / "none.parquet", *inputs, generator=alone, **RUN, **REGION, **CPU)
+        search_with_prior(
+            tmp_path / "none.parquet", *inputs, generator=alone, prior_weights=[1.0], **RUN, **REGION, **CPU
+        )
 
 
 def test_what_cannot_be_compared_is_refused(files, generator_weights, tmp_path):
@@ -338,8 +340,10 @@ def test_the_page_says_what_was_measured(read):
     assert len(told.findings) == 5
     cells = {(row[0].text, row[1].text): [cell.value for cell in row[2:-1]] for row in told.tables[0][2].rows}
     assert len(cells) == 2 * 8
-    own, others, judges, best, likelihood = cells["cnn", "token selection under the prior"]
-    of = metrics[(metrics.extractor == "cnn") & (metrics.method == "token_selection_prior") & metrics.baseline.isna()]
+    own, others, judges, best, likelihood = cells["cnn", "token selection with 1.0 × the prior"]
+    of = metrics[
+        (metrics.extractor == "cnn") & (metrics.method == "token_selection_prior_1.0") & metrics.baseline.isna()
+    ]
     expected = of[(of.measure == "probability") & (of.selection == "last")].set_index("kind")
     assert own == expected.loc["own", "value"]
     assert {others, judges} <= {*expected.loc["extractors", "value"], *expected.loc["judges", "value"]}
@@ -353,7 +357,7 @@ def test_a_run_that_asks_for_it_holds_its_searches_against_their_controls(contro
     rows = pd.read_parquet(results / "controls" / "search" / "readings.parquet")
     assert set(metrics.extractor) == {"cnn", "resnet", "transformer"}
     assert set(metrics.method) == {
-        *("token_selection", "embedding", "token_selection_prior", "random_codes", "pasted_region", "drawn_region"),
+        *("token_selection", "embedding", "token_selection_prior_1.0", "random_codes", "pasted_region", "drawn_region"),
         *("real_target", "unedited"),
     }
     assert (metrics.samples == 4).all()

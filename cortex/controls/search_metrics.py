@@ -30,13 +30,13 @@ SCHEMA = pa.schema(
         ("verdict", pa.string()),
     ]
 )
-# What a search is compared with: chance and another image's region, which take no search; the one that knows the prior
-# also with its two halves, the extractor's search without the prior and the prior's draws without the extractor.
-BASELINES = {
-    "token_selection": ("random_codes", "pasted_region"),
-    "embedding": ("random_codes", "pasted_region"),
-    "token_selection_prior": ("random_codes", "pasted_region", "token_selection", "drawn_region"),
-}
+WITH_PRIOR = "token_selection_prior"  # and "_" and the prior's weight: a method's name
+# What a search is compared with: chance and another image's region, which take no search; one that knows the prior also
+# with its two halves, the extractor's search without the prior and the prior's draws without the extractor.
+BASELINES = ("random_codes", "pasted_region")
+HALVES = ("token_selection", "drawn_region")
+SEARCHES = ("token_selection", "embedding")
+REFERENCES = ("random_codes", "pasted_region", "drawn_region", "real_target", "unedited")
 ONCE = ("unedited", "real_target")  # there is nothing to choose among
 
 # Kind, reader, extractor (None: a reference) and method.
@@ -60,7 +60,7 @@ def summarise(rows: pa.Table, *, seed: int, resamples: int = 2000) -> pa.Table:
     compared = [
         ((*place, baseline), vectors[place] - vectors[other])
         for place in vectors
-        for baseline in BASELINES.get(place[1], ())
+        for baseline in baselines_of(place[1])
         if (other := (place[0], baseline, *place[2:])) in vectors and _is_compared(place, baseline)
     ]
     entries = [((*place, None), vector) for place, vector in vectors.items()] + compared
@@ -122,7 +122,7 @@ def places(outcomes: dict[Read, dict[str, NDArray[np.float64]]]) -> dict[Place, 
     found: dict[Place, NDArray[np.float64]] = {}
     for maker in made:
         methods = dict.fromkeys((of, method) for _, _, of, method in outcomes if of in (maker, None))
-        for of, method in sorted(methods, key=lambda name: _ORDER.get(name[1], 0)):
+        for of, method in sorted(methods, key=lambda name: _place_of(name[1])):
             by_kind: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
             for (kind, reader, *who), measures in outcomes.items():
                 if tuple(who) == (of, method):
@@ -138,8 +138,18 @@ def places(outcomes: dict[Read, dict[str, NDArray[np.float64]]]) -> dict[Place, 
     return found
 
 
-_REFERENCES = ("random_codes", "pasted_region", "drawn_region", "real_target", "unedited")
-_ORDER = {method: place for place, method in enumerate((*BASELINES, *_REFERENCES))}
+def baselines_of(method: str) -> tuple[str, ...]:
+    """What a method is compared with: references with nothing."""
+    if method in REFERENCES:
+        return ()
+    return (*BASELINES, *HALVES) if method.startswith(WITH_PRIOR) else BASELINES
+
+
+def _place_of(method: str) -> tuple[int, str]:
+    """The searches come first, those with a prior by its weight, then the references."""
+    order = (*SEARCHES, WITH_PRIOR, *REFERENCES)
+    known = WITH_PRIOR if method.startswith(WITH_PRIOR) else method
+    return (order.index(known) if known in order else 0, method)
 
 
 def _of_kind(

@@ -3,7 +3,7 @@
 The target's logit alone does not ask whether the generator would ever draw the codes that raise it. Here it is
 maximised together with the log-likelihood of the region's codes under the generator's GPT, conditioned on the target
 class. With a weight of 1 this is the logarithm of a product of two experts, as in classifier guidance: the generator
-says what is drawn for the class, the extractor what reads as it.
+says what is drawn for the class, the extractor what reads as it. A smaller weight leaves more to the extractor.
 
 The GPT's gradient is cut short. The objective is linear in the one-hot code of a position through the output of the
 GPT there, and this part of its straight-through gradient is exact: the log-probability of every code, given the codes
@@ -18,6 +18,7 @@ from pathlib import Path
 from taming.modules.transformer.mingpt import GPT
 from torch import Tensor
 
+from cortex.controls.search_metrics import WITH_PRIOR
 from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.explain.codebook_search import (
@@ -45,7 +46,7 @@ def search_with_prior(
     sources: list[int],
     targets: list[int],
     generator: Path | None = None,
-    prior_weight: float = 1.0,
+    prior_weights: list[float],
     refresh_every: int = 10,
     top: int = 7,
     left: int = 7,
@@ -63,14 +64,16 @@ def search_with_prior(
     """Search the codebook for tokens that read as another class and that the generator would draw for it.
 
     Args:
-        output: Parquet to write, with the columns of the codebook search's; method is token_selection_prior.
+        output: Parquet to write, with the columns of the codebook search's; methods are token_selection_prior_W,
+            one a weight W.
         shards: tars of the test split.
         extractor: weights of a trained extractor.
         codebook: the generator's codebook.
         sources: classes whose images are changed.
         targets: the class that each of them is changed to, in the same order.
         generator: weights file of the generator; the embedded digits generator if not given.
-        prior_weight: of the log-likelihood (nats, all of the region's tokens together) beside the target's logit.
+        prior_weights: of the log-likelihood (nats, all of the region's tokens together) beside the target's logit; a
+            search for each.
         refresh_every: steps between two forward passes of the generator's transformer.
         top: first row of the region, from 0.
         left: first column of the region, from 0.
@@ -92,7 +95,7 @@ def search_with_prior(
 
     def methods(part: Part) -> dict[str, Record]:
         return {
-            "token_selection_prior": select_tokens(
+            f"{WITH_PRIOR}_{weight}": select_tokens(
                 part.target_logits,
                 part.codebook,
                 key_seeds(seed, PURPOSE, part.keys).tolist(),
@@ -101,9 +104,10 @@ def search_with_prior(
                 record_every=record_every,
                 learning_rate=learning_rate,
                 temperature=temperature,
-                worth=worth_under(gpt, part.targets, part.grids, part.positions, prior_weight),
+                worth=worth_under(gpt, part.targets, part.grids, part.positions, weight),
                 refresh_every=refresh_every,
             )
+            for weight in prior_weights
         }
 
     region, target_of = Region(top, left, height, width), pair_up(sources, targets)

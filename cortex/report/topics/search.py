@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from cortex.controls.search_metrics import WITH_PRIOR
 from cortex.report.findings import Finding, Row, Rows, change, listed, mean
 from cortex.report.tabular import Cell, Table, number
 from cortex.report.topics.topic import Topic
@@ -10,7 +11,6 @@ from cortex.report.topics.topic import Topic
 SEARCHES = {
     "token_selection": "token selection",
     "embedding": "embedding optimisation",
-    "token_selection_prior": "token selection under the prior",
 }
 REFERENCES = {
     "random_codes": "random codes",
@@ -19,7 +19,6 @@ REFERENCES = {
     "real_target": "another image of the target class",
     "unedited": "unedited image",
 }
-NAMES = SEARCHES | REFERENCES
 OTHERS = {"extractors": "the other extractors", "judges": "the judges"}
 NOT_MADE_WITH = ("extractors", "judges")
 CHANCE = "random_codes"
@@ -43,7 +42,9 @@ class Metrics:
             if row["reader"] is None or row["kind"] in ("own", "prior")
         }
         self.makers = list(dict.fromkeys(row["extractor"] for row in rows))
-        self.searches = [(maker, method) for maker in self.makers for method in SEARCHES if self.has(maker, method)]
+        self.methods = [method for method in dict.fromkeys(row["method"] for row in rows) if method not in REFERENCES]
+        self.names = {method: search_name(method) for method in self.methods} | REFERENCES
+        self.searches = [(maker, method) for maker in self.makers for method in self.methods if self.has(maker, method)]
         self.kinds = [kind for kind in NOT_MADE_WITH if any(place[3] == kind for place in self.row)]
 
     def has(self, maker: str, method: str) -> bool:
@@ -132,7 +133,7 @@ def carried(metrics: Metrics) -> Finding:
     """How many searches carry over, and which do not."""
     of: dict[str, list[str]] = {}
     for maker, method in metrics.searches:
-        of.setdefault(standing(metrics, maker, method), []).append(search_name(maker, method))
+        of.setdefault(standing(metrics, maker, method), []).append(f"{metrics.names[method]} with {maker}")
     over, others = len(of.pop("carries over", [])), listed([OTHERS[kind] for kind in metrics.kinds])
     pasted = sum(
         all(metrics.verdict(maker, method, kind, "pasted_region") == "better" for kind in metrics.kinds)
@@ -149,9 +150,9 @@ def carried(metrics: Metrics) -> Finding:
 def gaps(metrics: Metrics) -> list[Finding]:
     """How much more a search pleases its own extractor than others."""
     sentences = []
-    for method in filter(metrics.searched, SEARCHES):
+    for method in metrics.methods:
         read = [f"{metrics.average(method, kind):.2f} as {OTHERS[kind]} do" for kind in metrics.kinds]
-        sentences.append(f"{SEARCHES[method]} {metrics.average(method, 'own'):.2f}, against {listed(read)}")
+        sentences.append(f"{metrics.names[method]} {metrics.average(method, 'own'):.2f}, against {listed(read)}")
     if not sentences or not metrics.kinds:
         return []
     return [
@@ -167,14 +168,14 @@ def without_search(metrics: Metrics) -> list[Finding]:
     if "judges" not in metrics.kinds:
         return []
     references = filter(metrics.searched, ("pasted_region", "drawn_region", CHANCE))
-    reached = [f"{NAMES[method]} {metrics.average(method, 'judges'):.2f}" for method in references]
+    reached = [f"{REFERENCES[method]} {metrics.average(method, 'judges'):.2f}" for method in references]
     details = []
-    for method in filter(metrics.searched, SEARCHES):
+    for method in metrics.methods:
         score = against(metrics, method, "pasted_region")
-        details.append(f"{NAMES[method].capitalize()}, against the {NAMES['pasted_region']}: {score}.")
+        details.append(f"{metrics.names[method].capitalize()}, against the {REFERENCES['pasted_region']}: {score}.")
     best = [
         f"{words} {metrics.average(method, 'judges', selection='best'):.2f}"
-        for method, words in NAMES.items()
+        for method, words in metrics.names.items()
         if metrics.all(method, "judges", selection="best")
     ]
     gain = " That choice lifts what takes no search further than any search." if gains_most(metrics) else ""
@@ -194,7 +195,7 @@ def gains_most(metrics: Metrics) -> bool:
             and (last := metrics.at(maker, method, "judges"))
         ]
 
-    chance, searches = lift(list(REFERENCES)), lift(list(SEARCHES))
+    chance, searches = lift(list(REFERENCES)), lift(metrics.methods)
     return bool(chance and searches) and min(chance) > max(searches)
 
 
@@ -203,7 +204,7 @@ def likelihood(metrics: Metrics) -> list[Finding]:
     of: dict[str, Any] = {"reader": "target", "measure": "log_likelihood"}
     found = [
         f"{words} {number(metrics.average(method, 'prior', **of)).text}"
-        for method, words in NAMES.items()
+        for method, words in metrics.names.items()
         if metrics.all(method, "prior", **of)
     ]
     if not found:
@@ -217,22 +218,24 @@ def likelihood(metrics: Metrics) -> list[Finding]:
 
 
 def prior(metrics: Metrics) -> list[Finding]:
-    """Whether the search that stays likely transfers better than the one that does not, and than the prior alone."""
-    if not metrics.searched("token_selection_prior") or not metrics.kinds:
-        return []
-    score, gap, drawn = (
-        against(metrics, "token_selection_prior", *what)
-        for what in (("token_selection",), ("token_selection", "gap"), ("drawn_region",))
-    )
-    return [
-        Finding(
-            f"Token selection that stays likely under the prior, against token selection: {score}.",
-            [
-                f"The gap between what its own extractor and others read, smaller being better: {gap}.",
-                f"Against what the generator draws there without an extractor: {drawn}.",
-            ],
-        )
-    ]
+    """Whether searches that stay likely transfer better than the one that does not, and than the prior alone."""
+    found = []
+    for method in metrics.methods if metrics.kinds else ():
+        if method.startswith(WITH_PRIOR):
+            score, gap, drawn = (
+                against(metrics, method, *what)
+                for what in (("token_selection",), ("token_selection", "gap"), ("drawn_region",))
+            )
+            found.append(
+                Finding(
+                    f"{metrics.names[method].capitalize()}, against token selection: {score}.",
+                    [
+                        f"The gap between what its own extractor and others read, smaller being better: {gap}.",
+                        f"Against what the generator draws there without an extractor: {drawn}.",
+                    ],
+                )
+            )
+    return found
 
 
 def against(metrics: Metrics, method: str, baseline: str, measure: str = "probability") -> str:
@@ -251,7 +254,7 @@ def values_table(metrics: Metrics) -> Table:
     headings = ["its own extractor", *(OTHERS[kind] for kind in metrics.kinds), "the judges, best", "log-likelihood"]
     table = Table(["extractor", "method", *headings, "verdict"], 2)
     for maker in metrics.makers:
-        for method, words in NAMES.items():
+        for method, words in metrics.names.items():
             if not metrics.has(maker, method):
                 continue
             cells = [
@@ -260,7 +263,7 @@ def values_table(metrics: Metrics) -> Table:
                 metrics.at(maker, method, "judges", selection="best"),
                 metrics.at(maker, method, "prior", reader="target", measure="log_likelihood"),
             ]
-            verdict = standing(metrics, maker, method) if method in SEARCHES else "–"
+            verdict = standing(metrics, maker, method) if method in metrics.methods else "–"
             table.rows.append([Cell(maker), Cell(words), *map(interval, cells), Cell(verdict)])
     return table
 
@@ -272,14 +275,8 @@ def compared_table(metrics: Metrics) -> Table:
     for row in metrics.row.values():
         if row["baseline"] is not None and row["selection"] == "last" and row["kind"] != "own":
             by = OTHERS.get(row["kind"], f"the prior, given the {row['reader']}")
-            words = {**SEARCHES, **REFERENCES}
-            names = [
-                row["extractor"],
-                words[row["method"]],
-                words[row["baseline"]],
-                by,
-                row["measure"].replace("_", "-"),
-            ]
+            method, baseline = metrics.names[row["method"]], metrics.names[row["baseline"]]
+            names = [row["extractor"], method, baseline, by, row["measure"].replace("_", "-")]
             reach = f"{number(row['low']).text} to {number(row['high']).text}"
             values = [number(row["value"]), Cell(reach), number(row["p_corrected"]), Cell(row["verdict"])]
             table.rows.append([*map(Cell, names), *values])
@@ -300,6 +297,8 @@ def tally(verdicts: Sequence[str]) -> str:
     return f"{', '.join(given)} of {len(verdicts)}" if len(given) > 1 else given[0]
 
 
-def search_name(maker: str, method: str) -> str:
-    """A search in words."""
-    return f"{SEARCHES[method]} with {maker}"
+def search_name(method: str) -> str:
+    """A method in words."""
+    if method.startswith(WITH_PRIOR):
+        return f"token selection with {method.removeprefix(WITH_PRIOR + '_')} × the prior"
+    return SEARCHES.get(method, method)
