@@ -6,8 +6,7 @@ A topic is on the page if the config asks for it. Its module makes a :class:`Top
 from collections.abc import Callable
 
 from cortex.report.findings import Rows
-from cortex.report.topics import planted
-from cortex.report.topics import search
+from cortex.report.topics import planted, search
 from cortex.report.topics.topic import Topic
 
 # Name of the table (metrics/<name>.parquet) and of the section → what makes it of the table's rows.
