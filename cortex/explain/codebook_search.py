@@ -16,7 +16,7 @@ from cortex.extractors.network import load_extractor
 from cortex.generate.nearest import nearest_codes
 from cortex.progress import progress
 from cortex.randomness import key_seeds
-from cortex.shards.read import Sample, read_shard
+from cortex.shards.read import first_images
 from cortex.tables import write_table
 
 PURPOSE = "codebook search"  # of the searches' random numbers: methods that select tokens start alike
@@ -278,7 +278,7 @@ def search_images(
 ) -> pa.Table:
     """What ``methods`` find, by their names, in the first images of every source class: rows of :data:`SCHEMA`."""
     network, code_vectors = load_extractor(extractor, device), load_codebook(codebook, device)
-    images = _first_images(shards, target_of, images_per_class, len(code_vectors))
+    images = first_images(shards, target_of, images_per_class, len(code_vectors))
     height, width = images[0].grid.shape
     if region.top + region.height > height or region.left + region.width > width:
         raise InputError(f"{region} does not fit in the grid of {height}×{width}")
@@ -327,18 +327,3 @@ def _part(
         original=codebook[grids.flatten(1)[:, positions]],
         target_logits=target_logits_with(network, look_up(codebook, grids), targets, region),
     )
-
-
-def _first_images(shards: list[Path], target_of: dict[int, int], per_class: int, codes: int) -> list[Sample]:
-    """The first images of every source class, in the shards' order."""
-    wanted = dict.fromkeys(target_of, per_class)
-    found = []
-    for shard in shards:
-        for sample in read_shard(shard, codes=codes):
-            if wanted.get(sample.label, 0) > 0:
-                wanted[sample.label] -= 1
-                found.append(sample)
-    short = {label: per_class - missing for label, missing in wanted.items() if missing}
-    if short:
-        raise InputError(f"{shards[0].parent}: {short} images of these classes; {per_class} of each are needed")
-    return found
