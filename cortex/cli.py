@@ -30,6 +30,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "importance": ("cortex.explain.importance:explain_shard", "token importance of a shard's images"),
         "concept-tokens": ("cortex.explain.concept_tokens:count_important", "concept-level tokens of every label"),
         "frequent-tokens": ("cortex.explain.concept_tokens:count_frequent", "most frequent tokens of every label"),
+        "attributions": ("cortex.explain.attributions:attribute_images", "other attributions beside the importance"),
         "codebook-search": ("cortex.explain.codebook_search:search_codebook", "tokens that turn a region into a class"),
         "explain-planted": (
             "cortex.planted.explain:explain_planted",
@@ -45,6 +46,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "image-level": ("cortex.evaluate.image_level:judge_images", "judge images without their important tokens"),
         "concept-level": ("cortex.evaluate.concept_level:judge_concepts", "judge images without concept-level tokens"),
         "codebook-level": ("cortex.evaluate.codebook_level:judge_search", "judge what the codebook search found"),
+        "judge-attributions": (
+            "cortex.evaluate.attributions:judge_attributions",
+            "judge images without what attributions point at",
+        ),
+        "rank-attributions": (
+            "cortex.evaluate.attributions:rank_attributions",
+            "rank attributions by the area under their masking curves",
+        ),
         "accuracy": ("cortex.evaluate.metrics:accuracy_at", "top-k accuracy of extractors or judges"),
         "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
         "comparisons": ("cortex.evaluate.comparisons:compare_all", "compare every method with its baselines"),
