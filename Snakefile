@@ -28,6 +28,7 @@ if CONFIG.planted is not None:
 
 
 include: "rules/search_controls.smk"
+include: "rules/controls.smk"
 include: "rules/report.smk"
 
 
@@ -55,5 +56,6 @@ rule all:
         expand(rules.codebook_level.output, extractor=EXTRACTORS, judge=JUDGES),
         rules.planted_metrics.input if CONFIG.planted is not None else [],
         SEARCH_CONTROLS,
+        CONTROLS,
         GENERATOR_WEIGHTS,
         rules.export_codebook.output,

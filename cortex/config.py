@@ -9,17 +9,16 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import GenericAlias, UnionType
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cortex.errors import InputError
+from cortex.explain import Attribution
 from cortex.generate.facts import GeneratorFacts, facts_of, stored_architecture
 from cortex.generate.project import files_of, read_architecture
 from cortex.planted import Variant
 from cortex.planted.limits import most_codes, needed_positions
-
-Number = TypeVar("Number", int, float)
 
 
 class WrongValueError(ValueError):
@@ -30,7 +29,7 @@ class WrongValueError(ValueError):
         self.key, self.value, self.reason = key, value, reason
 
 
-def _distinct(values: list[Number]) -> list[Number]:
+def _distinct(values: list[Any]) -> list[Any]:
     if len(set(values)) != len(values):
         raise ValueError("should have every value once")
     return values
@@ -302,6 +301,14 @@ class Evaluation(Section):
     concept_level: ConceptLevel = ConceptLevel()
 
 
+class Attributions(Section):
+    """Other attributions than the importance, judged as it is: on ``images_per_class`` test images."""
+
+    methods: Annotated[list[Attribution], Field(min_length=1), AfterValidator(_distinct)] = list(get_args(Attribution))
+    images_per_class: Count = 20
+    steps: Count = 50  # of the integral of integrated gradients
+
+
 class SearchControl(Section):
     """Codebook searches that stay likely under the generator's prior, and how far all searches carry over.
 
@@ -315,6 +322,7 @@ class SearchControl(Section):
 class Controls(Section):
     """Can the explanations be trusted? The paper has no controls: what is not set is not run."""
 
+    attributions: Attributions | None = None
     search: SearchControl | None = None
 
 
@@ -443,9 +451,6 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
             f"codebook_search.images_per_class = {config.codebook_search.images_per_class}: "
             f"at most data.per_class.test = {config.data.per_class.test}"
         )
-    search, steps = config.controls.search, config.codebook_search.steps
-    if search is not None and search.refresh_every > steps:
-        yield f"controls.search.refresh_every = {search.refresh_every}: at most codebook_search.steps = {steps}"
     for key, counts, most, of in (
         ("concept_tokens.top_n", config.concept_tokens.top_n, positions, "positions of the grid"),
         ("concept_tokens.tokens", [config.concept_tokens.tokens], facts.codes, "codes of the codebook"),
@@ -455,6 +460,24 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
         for count in counts:
             if count > most:
                 yield f"{key} = {count}: at most {most}, the {of}"
+    for top_n in config.evaluation.concept_level.top_n:
+        if top_n not in config.concept_tokens.top_n:
+            yield f"evaluation.concept_level.top_n = {top_n}: allowed: those of concept_tokens.top_n"
+    yield from _control_misfits(config, positions)
+
+
+def _control_misfits(config: Config, positions: int) -> Iterator[str]:
+    """The same of the controls and of the planted benchmark."""
+    controls = config.controls
+    for key, subset in (("attributions", controls.attributions),):
+        if subset is not None and subset.images_per_class > config.data.per_class.test:
+            yield (
+                f"controls.{key}.images_per_class = {subset.images_per_class}: "
+                f"at most data.per_class.test = {config.data.per_class.test}"
+            )
+    search, steps = config.controls.search, config.codebook_search.steps
+    if search is not None and search.refresh_every > steps:
+        yield f"controls.search.refresh_every = {search.refresh_every}: at most codebook_search.steps = {steps}"
     if config.planted is not None:
         for variant in config.planted.variants:
             needed = needed_positions(variant, config.planted.classes, config.planted.positions)
@@ -463,9 +486,6 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
                     f"planted.positions = {config.planted.positions}: with {config.planted.classes} classes, {variant} "
                     f"takes {needed} positions; the grid has {positions}"
                 )
-    for top_n in config.evaluation.concept_level.top_n:
-        if top_n not in config.concept_tokens.top_n:
-            yield f"evaluation.concept_level.top_n = {top_n}: allowed: those of concept_tokens.top_n"
 
 
 def _unknown_classes(config: Config, facts: GeneratorFacts) -> Iterator[str]:

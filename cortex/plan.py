@@ -158,8 +158,9 @@ def stages_of(config: Config, facts: GeneratorFacts) -> Iterator[Stage]:
     yield from _training(config, counts)
     yield from _explanation(config, counts)
     yield from _evaluation(config, counts)
-    yield from _planted(config, counts)
+    yield from _attributions(config, counts)
     yield from _search_controls(config, counts)
+    yield from _planted(config, counts)
     figures = ("samples", "training", "importance", "tokens", "masking", "concept_level", "codebook_level")
     for figure in figures:
         yield Stage(f"draw_{figure}", "", 1)
@@ -515,6 +516,42 @@ def _planted(config: Config, counts: Counts) -> Iterator[Stage]:
             written=explained * (4 * counts.positions + ROW),
         )
     yield Stage("planted_metrics", "", 1)
+
+
+def _attributions(config: Config, counts: Counts) -> Iterator[Stage]:
+    asked = config.controls.attributions
+    if asked is None:
+        return
+    images = asked.images_per_class * len(counts.classes)
+    gradients = {"gradient": 1, "gradient_input": 1, "integrated_gradients": asked.steps}
+    gradients |= {"smoothgrad_mean": config.importance.samples}
+    passes = {"occlusion": 1 + counts.positions}
+    curves = 1 + len(asked.methods)
+    for name, cost in counts.extractors.items():
+        flops = sum(gradients.get(method, 0) * cost.gradient for method in asked.methods)
+        flops += sum(passes.get(method, 0) * cost.forward for method in asked.methods)
+        yield Stage(
+            "attributions",
+            name,
+            1,
+            samples=images,
+            flops=images * flops,
+            read=counts.tokens("test") + counts.scores("test"),
+            written=curves * counts.scores("test") * images / counts.samples("test"),
+        )
+    readers = len(counts.extractors)
+    masks = curves * len(config.evaluation.image_level.n) + 1
+    for name, judge in counts.judges.items():
+        yield Stage(
+            "judged_attributions",
+            name,
+            readers,
+            samples=readers * images * (1 + masks),
+            flops=readers * images * (1 + masks) * judge.forward,
+            read=readers * counts.tars("test"),
+            written=readers * images * masks * ROW,
+        )
+    yield Stage("ranked_attributions", "", 1)
 
 
 # What this machine does

@@ -16,7 +16,7 @@ from cortex.extractors.network import load_extractor
 from cortex.generate.nearest import nearest_codes
 from cortex.progress import progress
 from cortex.randomness import key_seeds
-from cortex.shards.read import first_images
+from cortex.shards.read import Sample, first_images
 from cortex.tables import write_table
 
 PURPOSE = "codebook search"  # of the searches' random numbers: methods that select tokens start alike

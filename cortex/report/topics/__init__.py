@@ -6,11 +6,12 @@ A topic is on the page if the config asks for it. Its module makes a :class:`Top
 from collections.abc import Callable
 
 from cortex.report.findings import Rows
-from cortex.report.topics import planted, search
+from cortex.report.topics import attributions, planted, search
 from cortex.report.topics.topic import Topic
 
 # Name of the table (metrics/<name>.parquet) and of the section → what makes it of the table's rows.
 TOPICS: dict[str, Callable[[Rows], Topic]] = {
     "planted": planted.section,
     "search": search.section,
+    "attributions": attributions.section,
 }
