@@ -523,6 +523,7 @@ def _attributions(config: Config, counts: Counts) -> Iterator[Stage]:
     if asked is None:
         return
     images = asked.images_per_class * len(counts.classes)
+    share = images / counts.samples("test")  # shards go round the classes, and are read as far as the last image
     gradients = {"gradient": 1, "gradient_input": 1, "integrated_gradients": asked.steps}
     gradients |= {"smoothgrad_mean": config.importance.samples}
     passes = {"occlusion": 1 + counts.positions}
@@ -536,8 +537,8 @@ def _attributions(config: Config, counts: Counts) -> Iterator[Stage]:
             1,
             samples=images,
             flops=images * flops,
-            read=counts.tokens("test") + counts.scores("test"),
-            written=curves * counts.scores("test") * images / counts.samples("test"),
+            read=share * counts.tokens("test") + counts.scores("test"),
+            written=share * curves * counts.scores("test"),
         )
     readers = len(counts.extractors)
     masks = curves * len(config.evaluation.image_level.n) + 1
@@ -548,7 +549,7 @@ def _attributions(config: Config, counts: Counts) -> Iterator[Stage]:
             readers,
             samples=readers * images * (1 + masks),
             flops=readers * images * (1 + masks) * judge.forward,
-            read=readers * counts.tars("test"),
+            read=readers * share * counts.tars("test"),
             written=readers * images * masks * ROW,
         )
     yield Stage("ranked_attributions", "", 1)
