@@ -209,7 +209,8 @@ def codebook_level(rows: Rows) -> Figure:
                     before, after = row["target_probability_before"], row["target_probability_after"]
                     label = method if place == 0 else None
                     interval = [row["target_probability_after_low"], row["target_probability_after_high"]]
-                    axes.plot(interval, [place + shift] * 2, color=look.get("color"), alpha=0.3, linewidth=7)
+                    bar = {"alpha": 0.3, "linewidth": 7, "solid_capstyle": "butt"}  # ends at the interval's ends
+                    axes.plot(interval, [place + shift] * 2, color=look.get("color"), **bar)
                     axes.plot([before, after], [place + shift] * 2, **look | {"marker": "", "linestyle": "-"})
                     axes.plot(before, place + shift, **look | {"markerfacecolor": "white", "linestyle": "none"})
                     axes.plot(after, place + shift, **look | {"linestyle": "none"}, label=label)
