@@ -4,11 +4,12 @@ import io
 import re
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cortex.errors import InputError
 
@@ -16,6 +17,7 @@ ImageFormat = Literal["png", "jpeg", "webp"]
 EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 FORMATS: dict[str, ImageFormat] = {extension: name for name, extension in EXTENSIONS.items()}
 MAX_PIXELS = 1 << 24
+MAX_BYTES = 1 << 26  # of an image's file
 ENCODERS = 4  # threads to encode images in, Pillow's work being outside the lock: PNG takes as long as a GPU's sampling
 
 _PNG_START = re.compile(rb"\x89PNG\r\n\x1a\n....IHDR(........)", re.DOTALL)
@@ -46,8 +48,32 @@ def encode_image(image: NDArray[np.uint8], name: ImageFormat = "png", quality: i
     return EncodedImage(EXTENSIONS[name], buffer.getvalue())
 
 
-def decode_image(content: bytes, extension: str, where: str) -> NDArray[np.uint8]:
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """An image uint8 ``[H, W, 3]`` of a user's own: PNG, JPEG or WebP by its content, whatever its name; upright.
+
+    Raises:
+        InputError: it is missing, no such image, damaged, or larger than :data:`MAX_BYTES` or :data:`MAX_PIXELS`.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path}: more than {MAX_BYTES} bytes")
+    for extension, name in FORMATS.items():
+        if _size_in_header(content, name) is not None:
+            return decode_image(content, extension, str(path), upright=True)
+    raise InputError(f"{path}: not an image; allowed: {', '.join(FORMATS.values())}")
+
+
+def decode_image(content: bytes, extension: str, where: str, *, upright: bool = False) -> NDArray[np.uint8]:
     """An image uint8 ``[H, W, 3]`` from the bytes of a file; ``where`` is named in errors.
+
+    Args:
+        content: the bytes.
+        extension: png, jpg or webp.
+        where: the file or member.
+        upright: turn it as its EXIF data say, as cameras mean it; a shard's images are taken as they lie.
 
     Raises:
         InputError: it is damaged, of another format than its extension says, or larger than :data:`MAX_PIXELS`.
@@ -60,7 +86,7 @@ def decode_image(content: bytes, extension: str, where: str) -> NDArray[np.uint8
     try:
         with Image.open(io.BytesIO(content), formats=[name]) as image:
             _check_pixels(image.size, where)
-            return np.array(image.convert("RGB"))
+            return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     except InputError:
         raise
     except Exception as error:  # damaged files raise much besides OSError: ValueError, SyntaxError, zlib.error ...

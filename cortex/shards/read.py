@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortex.errors import InputError
-from cortex.shards.images import FORMATS, decode_image
+from cortex.shards.images import FORMATS, MAX_BYTES, decode_image
 
 # The largest member of each kind that is read into memory, in bytes.
-MEMBER_LIMITS = {"tokens.npy": 1 << 20, "cls": 32, "json": 1 << 16, **dict.fromkeys(FORMATS, 1 << 26)}
+MEMBER_LIMITS = {"tokens.npy": 1 << 20, "cls": 32, "json": 1 << 16, **dict.fromkeys(FORMATS, MAX_BYTES)}
 MAX_LABEL = (1 << 16) - 1  # labels are packed as uint16
 CHECKSUMS = "crc32"  # key of a sample's JSON: by kind, the checksums of its members
 
