@@ -36,6 +36,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "cortex.planted.explain:explain_planted",
             "explain planted grids as a run explains its own",
         ),
+        "edit": ("cortex.edit:edit_image", "change a region of a picture to another class"),
     },
     "evaluate": {
         "extractor-accuracy": (

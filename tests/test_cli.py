@@ -45,7 +45,8 @@ def options_of(text):
     lines = [line.strip(" │─╭╮╰╯") for line in table.splitlines()]  # a box, where the terminal can print one
     explained, name = {}, None
     for line in lines:
-        if match := re.match(r"--([a-z][a-z0-9-]*)(?: (?:\{\S+\}(?:\|\S+)?|\[.*\]|[A-Z]+)(?=\s|$))?(.*)", line):
+        kinds = r"\{\S+\}(?:\|\S+)?|\[.*\]|INT(?: INT)+|[A-Z]+"
+        if match := re.match(rf"--([a-z][a-z0-9-]*)(?: (?:{kinds})(?=\s|$))?(.*)", line):
             name, line = match.groups()  # noqa: PLW2901
         if name is not None:
             explained[name] = (explained.get(name, "") + " " + line).strip()
@@ -83,6 +84,7 @@ def test_the_help_of_an_option_is_read_right():
         "│ --n [INT [INT ...]]   │\n"
         "│        how many. (required)   │\n"
         "│ --seed INT   of the noise. (default: 0) │\n"
+        "│ --region INT INT INT INT   top and so on. (required) │\n"
         "│ --bare INT   (required) │\n"
         "╰─────────────╯"
     )
@@ -90,6 +92,7 @@ def test_the_help_of_an_option_is_read_right():
         "top-k": "draw from the k most probable; all if not given.",
         "n": "how many.",
         "seed": "of the noise.",
+        "region": "top and so on.",
         "bare": "",
     }
 

@@ -88,6 +88,17 @@ class Generator:
         )
         return tokens.view(-1, height, width)
 
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """(H, W) of its images."""
+        side: int = self.architecture["vqgan"]["ddconfig"]["resolution"]
+        return side, side
+
+    @torch.inference_mode()
+    def encode(self, images: Tensor) -> Tensor:
+        """Token grids int64 ``[B, h, w]`` of images uint8 ``[B, H, W, 3]``: the nearest code of every position."""
+        return self.vqgan.encode(images.to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1))
+
     @torch.inference_mode()
     def decode(self, grids: Tensor) -> Tensor:
         """Images uint8 ``[B, H, W, 3]`` of token grids int ``[B, h, w]``."""
