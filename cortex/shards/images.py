@@ -76,7 +76,8 @@ def decode_image(content: bytes, extension: str, where: str, *, upright: bool = 
         upright: turn it as its EXIF data say, as cameras mean it; a shard's images are taken as they lie.
 
     Raises:
-        InputError: it is damaged, of another format than its extension says, or larger than :data:`MAX_PIXELS`.
+        InputError: it is damaged, of another format than its extension says, has more than 8 bits a channel, or is
+            larger than :data:`MAX_PIXELS`.
     """
     name = FORMATS[extension]
     size = _size_in_header(content, name)
@@ -86,6 +87,8 @@ def decode_image(content: bytes, extension: str, where: str, *, upright: bool = 
     try:
         with Image.open(io.BytesIO(content), formats=[name]) as image:
             _check_pixels(image.size, where)
+            if image.mode[0] in "IF":  # Pillow would cut them off at 255, which leaves a white image
+                raise InputError(f"{where}: more than 8 bits a channel; allowed: 8")
             return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     except InputError:
         raise
