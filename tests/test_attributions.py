@@ -428,6 +428,12 @@ def test_the_page_names_what_the_importance_loses_against(ranked):
         "No difference found: occlusion (cnn).",
     ]
     assert len(topic.findings) == 3
+    of = {(row["over"], row["method"]): row["auc"] for row in table.to_pylist() if row["judge"] is None}
+    lead = {over: of[over, "random"] - of[over, "gradient"] for over in ("masked_fraction", "masked_brightness")}
+    assert topic.findings[2].details[-1] == (
+        f"The first method is ahead of random positions by {lead['masked_brightness']:.3f} here, and by "
+        f"{lead['masked_fraction']:.3f} over the masked share (means over extractors)."
+    )
     (_, _, together), (_, _, each) = topic.tables
     assert together.rows[0][1].text == "gradient"
     assert len(together.rows) == 4 and len(each.rows) == 8

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from cortex.report.findings import Finding, Row, Rows, change, listed
+from cortex.report.findings import Finding, Row, Rows, change, listed, mean
 from cortex.report.tabular import Cell, Table, groups
 from cortex.report.topics.topic import Topic
 
@@ -36,11 +36,14 @@ def section(rows: Rows) -> Topic:
     methods = [f"{method}: {what}" for method, what in NAMES.items() if any(row["method"] == method for row in rows)]
     by_judge = groups(rows, "judge")
     together = by_judge.pop((None,))
+    by_over = groups(together, "over")
+    findings = [finding(by_over[over,], what) for over, what in OVER.items()]
+    findings[-1].details.extend(_what_tells_them_apart(by_over["masked_fraction",], by_over["masked_brightness",]))
     return Topic(
         title="Other attributions, judged the same way",
         link="Attributions",
         lead=f"{LEAD.format(images=rows[0]['samples'])} {'; '.join(methods)}.",
-        findings=[finding(groups(together, "over")[over,], what) for over, what in OVER.items()],
+        findings=findings,
         tables=[
             ("Area under the masking curve, averaged over judges", NOTE, ranking(together, "extractor")),
             (
@@ -75,6 +78,22 @@ def finding(rows: Rows, what: str) -> Finding:
     if below := _places([row for row in rows if _below_random(row, rows)]):
         details.append(f"Ranked below random positions: {listed(below)}.")
     return Finding(headline, details)
+
+
+def _what_tells_them_apart(by_area: Rows, by_brightness: Rows) -> list[str]:
+    """How far the first method is from random positions at equal brightness, beside how far at equal area."""
+    if not any(row["method"] == "random" for row in by_area):
+        return []
+    leads = []
+    for rows in (by_area, by_brightness):
+        chance = {row["extractor"]: row["auc"] for row in rows if row["method"] == "random"}
+        leads.append(mean(chance[row["extractor"]] - row["auc"] for row in rows if row["rank"] == 1))
+    area, brightness = leads
+    text = f"The first method is ahead of random positions by {brightness:.3f} here, and by {area:.3f} over the masked "
+    text += "share (means over extractors)"
+    if brightness < area / 2:
+        text += ": most of what tells methods apart there is how much of what is drawn they hide"
+    return [f"{text}."]
 
 
 def _places(rows: Rows) -> list[str]:
