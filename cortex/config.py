@@ -335,6 +335,7 @@ class Planted(Section):
     codes_per_class: Annotated[int, Field(ge=2)] = 4
     positions: Annotated[int, Field(ge=2)] = 8
     per_class: PerClass = PerClass(train=400, validation=60, test=60)
+    attributions: Attributions = Attributions()
     searched_per_class: Count = 3
     extractors: Extractors
 
@@ -349,6 +350,12 @@ class Planted(Section):
         if self.positions < self.codes_per_class:
             raise WrongValueError(
                 "positions", self.positions, f"should be at least codes_per_class = {self.codes_per_class}"
+            )
+        if self.attributions.images_per_class > self.per_class.test:
+            raise WrongValueError(
+                "attributions.images_per_class",
+                self.attributions.images_per_class,
+                f"should be at most per_class.test = {self.per_class.test}",
             )
         if self.searched_per_class > self.per_class.test:
             raise WrongValueError(

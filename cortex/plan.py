@@ -17,7 +17,7 @@ import yaml
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cortex.config import Config, PretrainedJudge, Training, parse_config
+from cortex.config import Attributions, Config, PretrainedJudge, Training, parse_config
 from cortex.device import choose_device
 from cortex.digits import CLASS_NAMES, HELD_OUT_PER_CLASS, IMAGE_SIDE, TRAIN_PER_CLASS
 from cortex.errors import InputError
@@ -275,6 +275,15 @@ class JudgeCost:
     bytes: float
 
 
+def attribution_flops(asked: Attributions, cost: ExtractorCost, samples: int, positions: int) -> float:
+    """FLOP of an image's attributions, with so many noisy copies for those that take them, on a grid's positions."""
+    gradients = {"gradient": 1, "gradient_input": 1, "integrated_gradients": asked.steps, "smoothgrad_mean": samples}
+    passes = {"occlusion": 1 + positions}
+    return sum(
+        gradients.get(method, 0) * cost.gradient + passes.get(method, 0) * cost.forward for method in asked.methods
+    )
+
+
 def judge_cost(judge: Any) -> JudgeCost:
     """What a judge of the config costs."""
     if isinstance(judge, PretrainedJudge):
@@ -492,6 +501,7 @@ def _planted(config: Config, counts: Counts) -> Iterator[Stage]:
     yield Stage("plant", "", variants, drawn, written=sum(shards.values()) + packed + truth + vectors)
     explained = images["validation"] + images["test"]
     searched = variants * planted.classes * planted.searched_per_class
+    attributed = variants * planted.classes * planted.attributions.images_per_class
     for name, settings in planted.extractors.chosen().items():
         cost = extractor_cost(name, settings, counts.facts, planted.classes)
         train, validation = settings.epochs * images["train"], settings.epochs * images["validation"]
@@ -506,11 +516,12 @@ def _planted(config: Config, counts: Counts) -> Iterator[Stage]:
         )
         soft = 2 * search.region.height * search.region.width * counts.facts.channels * planted.codes
         flops = explained * (config.importance.samples * cost.gradient + cost.forward)
+        flops += attributed * attribution_flops(planted.attributions, cost, config.importance.samples, counts.positions)
         yield Stage(
             "explain_planted",
             name,
             variants,
-            samples=explained + searched,
+            samples=explained + attributed + searched,
             flops=flops + searched * search.steps * (2 * cost.gradient + soft),
             read=shards["validation"] + shards["test"],
             written=explained * (4 * counts.positions + ROW),
@@ -524,19 +535,14 @@ def _attributions(config: Config, counts: Counts) -> Iterator[Stage]:
         return
     images = asked.images_per_class * len(counts.classes)
     share = images / counts.samples("test")  # shards go round the classes, and are read as far as the last image
-    gradients = {"gradient": 1, "gradient_input": 1, "integrated_gradients": asked.steps}
-    gradients |= {"smoothgrad_mean": config.importance.samples}
-    passes = {"occlusion": 1 + counts.positions}
     curves = 1 + len(asked.methods)
     for name, cost in counts.extractors.items():
-        flops = sum(gradients.get(method, 0) * cost.gradient for method in asked.methods)
-        flops += sum(passes.get(method, 0) * cost.forward for method in asked.methods)
         yield Stage(
             "attributions",
             name,
             1,
             samples=images,
-            flops=images * flops,
+            flops=images * attribution_flops(asked, cost, config.importance.samples, counts.positions),
             read=share * counts.tokens("test") + counts.scores("test"),
             written=share * curves * counts.scores("test"),
         )

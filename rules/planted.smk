@@ -32,7 +32,7 @@ rule plant:
         runtime=growing(60),
     params:
         folder=PLANTED_DATA,
-        options=options(PLANTED, without=("variants", "per_class", "searched_per_class", "extractors")),
+        options=options(PLANTED, without=("variants", "per_class", "attributions", "searched_per_class", "extractors")),
         images=options(PLANTED.per_class),
         grid=options(dict(zip(("height", "width"), GENERATOR.grid))),
         channels=GENERATOR.channels,
@@ -90,6 +90,7 @@ rule explain_planted:
             f"{PLANTED_DATA}/{{extractor}}/{{split}}.parquet", split=["validation", "test"], allow_missing=True
         ),
         tokens=f"{PLANTED_DATA}/{{extractor}}/tokens.parquet",
+        attributions=f"{PLANTED_DATA}/{{extractor}}/attributions.parquet",
         search=f"{PLANTED_DATA}/{{extractor}}/search.parquet",
     log:
         f"{RUN}/logs/explain_planted/{{variant}}/{{extractor}}.log",
@@ -110,6 +111,13 @@ rule explain_planted:
         positions=PLANTED.positions,
         importance=options(CONFIG.importance, without=["batch"]),
         importance_batch=CONFIG.importance.batch,
+        attributions=options(
+            {
+                "methods": PLANTED.attributions.methods,
+                "attributed_per_class": PLANTED.attributions.images_per_class,
+                "integration_steps": PLANTED.attributions.steps,
+            }
+        ),
         region=options(CONFIG.codebook_search.region),
         search=options(CONFIG.codebook_search, without=("region", "pairs", "images_per_class", "record_every", "batch")),
         search_batch=CONFIG.codebook_search.batch,
@@ -122,7 +130,7 @@ rule explain_planted:
     shell:
         "python -m cortex explain-planted --folder {params.folder} --data {params.data} --extractor {input.extractor}"
         " --positions {params.positions} {params.importance} --importance-batch {params.importance_batch}"
-        " {params.region} {params.search} --search-batch {params.search_batch} --images-per-class {params.images}"
+        " {params.attributions} {params.region} {params.search} --search-batch {params.search_batch} --images-per-class {params.images}"
         " --seed {params.seed} --device {params.device} &> {log}"
 
 

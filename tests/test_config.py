@@ -234,6 +234,11 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
             "planted.positions = 5: with 4 classes, combination takes 20 positions",
         ),
         ("planted", PLANTED | {"searched_per_class": 61}, "searched_per_class = 61: should be at most per_class.test"),
+        (
+            "planted",
+            PLANTED | {"attributions": {"images_per_class": 61}},
+            "planted.attributions.images_per_class = 61: should be at most per_class.test = 60",
+        ),
         ("planted", {"extractors": {"cnn": {"gpus": 2}}}, "planted.extractors.cnn.gpus = 2: should be 1"),
         # files
         ("generator.weights", "/no/where", "generator.weights = '/no/where': no such weights file"),

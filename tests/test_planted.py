@@ -209,6 +209,11 @@ def explained(planted_folder, tmp_path):
         scores = [row.tolist() for row in mask.astype(np.float32)]
         rows = {"key": truth.keys[split], "label": labels, "predicted": predicted, "importance": scores}
         write_table(tmp_path / f"{split}.parquet", pa.table(rows, schema(mask.shape[1])))
+    # Occlusion, of every other image, is as wrong as can be.
+    wrong = [[-score for score in row] for row in scores]
+    rows = {"key": truth.keys["test"], "method": ["importance", "occlusion"] * 4}
+    lists = pa.array(wrong, pa.list_(pa.float32(), mask.shape[1]))
+    write_table(tmp_path / "attributions.parquet", pa.table({**rows, "scores": lists}))
     tokens = [
         {"label": label, "top_n": 4, "rank": rank, "token": int(token), "count": 1}
         for label, codes in enumerate(truth.codes["planted"])
@@ -243,7 +248,7 @@ def values(rows, **of):
 
 def test_a_perfect_explanation_finds_all(planted_folder, explained):
     rows = measured(planted_folder, explained)
-    found = values(rows, what="positions", split="test", truth="planted")
+    found = values(rows, what="positions", split="test", truth="planted", method="importance")
     share = 4 / 30
     assert found == {
         (1, "precision"): (1, pytest.approx(share)),
@@ -253,6 +258,8 @@ def test_a_perfect_explanation_finds_all(planted_folder, explained):
         (8, "precision"): (0.5, pytest.approx(share)),
         (8, "recall"): (1, pytest.approx(8 / 30)),
     }
+    others = [row for row in rows if row["method"] == "occlusion" and row["truth"] == "planted"]
+    assert {(row["value"], row["units"]) for row in others} == {(0, 4)}
     lists = values(rows, what="codes", method="importance", truth="planted")
     assert lists[3, "precision"] == lists[3, "recall"] == (1, pytest.approx(3 / 64))
     accuracy = [row for row in rows if row["what"] == "labels"]
@@ -321,14 +328,25 @@ def found(tmp_path_factory):
         learning_rate=3e-3,
         device="cpu",
     )
-    explain_planted(model.parent, folder, model, positions=4, top=1, left=1, steps=100, learning_rate=0.1, device="cpu")
+    explain_planted(
+        model.parent,
+        folder,
+        model,
+        positions=4,
+        methods=["gradient_input"],
+        top=1,
+        left=1,
+        steps=100,
+        learning_rate=0.1,
+        device="cpu",
+    )
     metrics = folder / "planted.parquet"
     measure_planted(metrics, [folder], [model.parent], variants=["plain"], extractors=["transformer"], codes=64)
     return read_table(metrics).to_pylist()
 
 
 def test_importance_finds_the_planted_positions(found):
-    positions = values(found, what="positions", split="test", truth="planted")
+    positions = values(found, what="positions", split="test", truth="planted", method="importance")
     assert positions[1, "precision"][0] > 4 * positions[1, "precision"][1]
     assert positions[4, "precision"][0] > 3 * positions[4, "precision"][1]
 
@@ -366,6 +384,9 @@ def rows_of(variant, extractor, right, found, unseen=None):
                 of = {"n": n, "split": split}
                 rows.append(row(variant, extractor, "positions", truth, "precision", found, 0.125, **of))
                 rows.append(row(variant, extractor, "positions", truth, "recall", found, n / 64, **of))
+        for n in (1, 4, 8):
+            for measure in ("precision", "recall"):
+                rows.append(row(variant, extractor, "positions", truth, measure, 0.5, 0.125, method="occlusion", n=n))
         for method, share in (("importance", found), ("frequency", 0.1)):
             for n in (1, 2) if truth == "shortcut" else (1, 4, 8):  # one code, or four
                 of = {"n": n, "split": "validation", "method": method}
@@ -384,8 +405,12 @@ def test_the_report_names_where_methods_fail():
     ]
     topic = section(rows)
     said = [(finding.headline.replace("\xa0", " "), " ".join(finding.details)) for finding in topic.findings]
-    assert "15.0 % (cnn) and 60.0 % (transformer) hold a planted code. Guessing finds 12.5 %." in said[0][0]
+    assert "15.0 % (cnn) and 60.0 % (transformer) of an image's most important positions" in said[0][0]
+    assert "Guessing finds 12.5 %." in said[0][0]
     assert said[0][1] == "Not above chance: cnn."
+    assert said[1][0].startswith("Other attributions of the same logits find there: occlusion 50.0 % (cnn); occlusion")
+    assert said[1][0].endswith("So with cnn the answer is to be found, and the importance misses it.")
+    said.pop(1)
     assert "3.8 % (cnn) and 15.0 % (transformer) of the concept-level tokens mark the class" in said[1][0]
     assert "2.5 % of its most frequent tokens" in said[1][0]
     assert "cnn from 98.0 % to 60.0 %" in said[2][0]
@@ -394,7 +419,7 @@ def test_the_report_names_where_methods_fail():
     assert said[-1][1] == "No better than guessing: cnn (combination)."
     positions, codes = (table for _, _, table in topic.tables)
     assert [cell.text for cell in positions.rows[0][:4]] == ["plain", "cnn", "importance", "planted"]
-    assert [row[6].best for row in positions.rows] == [False, True, True, True, False]
+    assert [row[6].best for row in positions.rows] == [False, True, True, True, True, True, True, True, False, True]
     assert [cell.text for cell in codes.rows[1][:3]] == ["plain", "transformer", "planted"]
     shortcut = next(cells for cells in codes.rows if cells[2].text == "shortcut")
     assert [cell.value for cell in shortcut[3:]] == [0.3, 0.1, 0.3, 0.3, 0.03]
@@ -408,7 +433,8 @@ def test_the_run_measures_what_it_planted(controlled_run):
     results = controlled_run / "results" / "tiny"
     rows = read_table(results / "metrics" / "planted.parquet").to_pylist()
     assert {row["extractor"] for row in rows} == {"transformer"}
-    assert {row["method"] for row in rows} == {None, "importance", "frequency", "token_selection", "embedding"}
+    methods = {"importance", "gradient_input", "occlusion", "frequency", "token_selection", "embedding"}
+    assert {row["method"] for row in rows} == {None, *methods}
     assert {row["truth"] for row in rows} == {None, "planted", "shortcut"}
     assert "Planted codes" in (results / "report.html").read_text()
 

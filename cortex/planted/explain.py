@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from cortex.explain.attributions import attribute_images
 from cortex.explain.codebook_search import search_codebook
 from cortex.explain.concept_tokens import count_important
 from cortex.explain.importance import explain_shard
@@ -18,10 +19,13 @@ def explain_planted(
     extractor: Path,
     *,
     positions: int,
+    methods: list[str],
     samples: int = 20,
     noise: float = 0.2,
     reduction: Literal["max", "mean"] = "max",
     importance_batch: int = 25,
+    attributed_per_class: int = 20,
+    integration_steps: int = 50,
     top: int = 7,
     left: int = 7,
     height: int = 4,
@@ -40,15 +44,18 @@ def explain_planted(
     The codebook search makes every class into the next.
 
     Args:
-        folder: where to write validation.parquet and test.parquet (importance), tokens.parquet and search.parquet, as
-            the commands importance, concept-tokens and codebook-search do.
+        folder: where to write validation.parquet and test.parquet (importance), tokens.parquet, attributions.parquet
+            and search.parquet, as the commands importance, concept-tokens, attributions and codebook-search do.
         data: folder of the variant, as the command plant wrote it.
         extractor: weights of an extractor trained on it.
         positions: how many of an image's most important positions count for concept-level tokens.
+        methods: other attributions, as the command attributions knows them.
         samples: noisy copies of every image (SmoothGrad).
         noise: their standard deviation, in units of (max − min) of the image's embedding.
         reduction: of the gradient over the channels of a position: max (published) or mean.
         importance_batch: images of one backward pass.
+        attributed_per_class: test images of every class to try them on.
+        integration_steps: of the integral of integrated gradients.
         top: first row of the region that is searched for, from 0.
         left: first column of the region, from 0.
         height: rows of the region.
@@ -84,6 +91,23 @@ def explain_planted(
         codes=len(load_codebook(codebook, torch.device("cpu"))),
         top_n=[positions],
         tokens=2 * len(marking) // len(labels),
+    )
+    attribute_images(
+        folder / "attributions.parquet",
+        [data / "test.tar"],
+        [folder / "test.parquet"],
+        extractor,
+        codebook,
+        methods=methods,
+        classes=labels,
+        images_per_class=attributed_per_class,
+        steps=integration_steps,
+        samples=samples,
+        noise=noise,
+        reduction=reduction,
+        batch=importance_batch,
+        seed=seed,
+        device=device,
     )
     search_codebook(
         folder / "search.parquet",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cortex.errors import InputError
 from cortex.evaluate.intervals import mean_intervals
+from cortex.explain.attributions import IMPORTANCE
 from cortex.explain.explained import ranks
 from cortex.planted.truth import PLANTED, Truth, read_truth
 from cortex.tables import read_table, write_table
@@ -58,10 +59,10 @@ def measure_planted(
     images; for lists of codes over classes.
 
     Args:
-        output: Parquet to write: variant, extractor, method (importance, frequency, token_selection, embedding; null:
-            the extractor itself), what (positions, codes or labels), split, truth (planted, own, shared, shortcut,
-            decoy; null: labels), n, measure (precision, recall, accuracy), value, low, high, chance (what guessing
-            gives), units (how many images or classes).
+        output: Parquet to write: variant, extractor, method (importance or another attribution; frequency;
+            token_selection, embedding; null: the extractor itself), what (positions, codes or labels), split, truth
+            (planted, own, shared, shortcut, decoy; null: labels), n, measure (precision, recall, accuracy), value,
+            low, high, chance (what guessing gives), units (how many images or classes).
         data: the variant's folder for each of those explained, as the command plant wrote it.
         explained: folders that the command explain-planted wrote.
         variants: the variant of each.
@@ -127,6 +128,27 @@ def of_positions(truth: Truth, found: Path) -> Iterator[Measure]:
         for name, mask in truth.positions[split].items():
             of = {"method": "importance", "what": "positions", "split": split, "truth": name}
             yield from precision_and_recall(of, scores, mask)
+    yield from of_attributions(truth, found / "attributions.parquet")
+
+
+def of_attributions(truth: Truth, path: Path) -> Iterator[Measure]:
+    """The same of other attributions, which a part of the test images have.
+
+    Raises:
+        InputError: an image is none of those of the truth.
+    """
+    table = read_table(path, ["key", "method", "scores"])
+    table = table.filter(pc.not_equal(table["method"], IMPORTANCE))
+    number = {key: place for place, key in enumerate(truth.keys["test"])}
+    if missing := set(table["key"].to_pylist()) - number.keys():
+        raise InputError(f"{path}: image {min(missing)!r} is not in the truth")
+    for method in pc.unique(table["method"]).to_pylist():
+        part = table.filter(pc.equal(table["method"], method))
+        scores = part["scores"].combine_chunks().flatten().to_numpy().reshape(len(part), -1)
+        rows = [number[key] for key in part["key"].to_pylist()]
+        for name, mask in truth.positions["test"].items():
+            of = {"method": method, "what": "positions", "split": "test", "truth": name}
+            yield from precision_and_recall(of, scores, mask[rows])
 
 
 def of_lists(truth: Truth, lists: dict[str, Path], codes: int) -> Iterator[Measure]:

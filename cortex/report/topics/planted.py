@@ -28,7 +28,7 @@ def section(rows: Rows) -> Topic:
     """The section of the planted benchmark."""
     variants = {variant: of_variant for (variant,), of_variant in groups(rows, "variant").items()}
     plain = variants.get("plain", [])
-    found = [position_finding("plain", plain), code_finding("plain", plain)] if plain else []
+    found = [position_finding("plain", plain), others_finding(plain), code_finding("plain", plain)] if plain else []
     if "shortcut" in variants:
         found.append(shortcut_finding(variants["shortcut"]))
     found += [position_finding(name, variants[name]) for name in ("shared", "combination") if name in variants]
@@ -54,8 +54,8 @@ def position_finding(variant: str, rows: Rows) -> Finding:
     best = _as_many(of(rows, what="positions", split="test", measure="precision", method="importance"))
     planted = of(best, truth="planted")
     headline = (
-        f"On {variant} grids, as many positions as there are planted: of those of highest importance, "
-        f"{_each(planted)} hold a planted code. Guessing finds {percent(planted[0]['chance'])}."
+        f"On {variant} grids, {_each(planted)} of an image's most important positions, as many as are planted, hold a "
+        f"planted code. Guessing finds {percent(planted[0]['chance'])}."
     )
     details = _against_chance(planted)
     for truth in ("own", "shared", "decoy"):
@@ -63,6 +63,23 @@ def position_finding(variant: str, rows: Rows) -> Finding:
             what = {"own": "the class's alone", "shared": "two classes'", "decoy": "half a pair, a decoy"}[truth]
             details.append(f"Codes that are {what}: {_each(kind)} (guessing: {percent(kind[0]['chance'])}).")
     return Finding(headline, details)
+
+
+def others_finding(rows: Rows) -> Finding:
+    """How other attributions of the same extractors do beside the importance."""
+    found = _as_many(of(rows, what="positions", split="test", measure="precision", truth="planted"))
+    shares, beaten = [], []
+    for (extractor,), of_extractor in groups(found, "extractor").items():
+        importance = of(of_extractor, method="importance")[0]
+        others = sorted((row for row in of_extractor if row is not importance), key=lambda row: -row["value"])
+        named = [f"{row['method']} {percent(row['value'])}" for row in others]
+        shares.append(f"{listed(named)} ({extractor})")
+        if any(row["low"] > importance["high"] for row in others):
+            beaten.append(extractor)
+    headline = f"Other attributions of the same logits find there: {'; '.join(shares)}."
+    if beaten:
+        headline += f" So with {listed(beaten)} the answer is to be found, and the importance misses it."
+    return Finding(headline)
 
 
 def code_finding(variant: str, rows: Rows) -> Finding:
