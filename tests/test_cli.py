@@ -32,7 +32,7 @@ def run(arguments, capsys):
 def test_the_overview_lists_every_command_by_phase(arguments, capsys):
     status, output, errors = run(arguments, capsys)
     assert (status, errors) == (0, "")
-    assert re.findall(r"^(\w+)$", output, re.MULTILINE) == ["generate", "train", "explain", "evaluate", "report"]
+    assert re.findall(r"^(\w+)$", output, re.MULTILINE) == list(COMMANDS)
     assert [line.split()[0] for line in output.splitlines() if line.startswith("  ")] == list(TARGETS)
     assert all(len(line.split()) >= 4 for line in output.splitlines() if line.startswith("  ")), (
         "each says what it does"

@@ -199,7 +199,11 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("data.classes", [0, 5], "codebook_search.pairs.0 = 6: class 6 is not among the run's [0, 5]"),
         ("codebook_search.steps", 499, "codebook_search.record_every = 500: should be at most steps = 499"),
         ("codebook_search.images_per_class", 51, "images_per_class = 51: at most data.per_class.test = 50"),
-        ("controls.search", {"refresh_every": 5001}, "search.refresh_every = 5001: at most codebook_search.steps = 5000"),
+        (
+            "controls.search",
+            {"refresh_every": 5001},
+            "search.refresh_every = 5001: at most codebook_search.steps = 5000",
+        ),
         ("controls.search", {"prior_weights": [0.0]}, "prior_weights.0 = 0.0: should be greater than 0"),
         ("controls.search", {"prior_weights": [1.0, 1.0]}, "prior_weights = [1.0, 1.0]: should have every value once"),
         ("extractors.cnn.precision", "float64", "precision = 'float64': should be 'float32', 'bfloat16' or 'float16'"),

@@ -85,9 +85,9 @@ def control_search(
         shards: tars of the test split.
         made_with: the extractor of every search, a name of extractor_names.
         extractors: weights of trained extractors.
-        extractor_names: theirs.
+        extractor_names: their names, in the same order.
         judges: weights of judges.
-        judge_names: theirs.
+        judge_names: their names, in the same order.
         generator: weights file of the generator; the embedded digits generator if not given.
         temperature: of what the generator draws.
         top_k: draw from the k most probable tokens; all if not given.

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def write_report(
     top_n: int,
     manifest: Path,
     settings: list[str],
-    topics: list[Path] | None = None,
+    topics: tuple[Path, ...] = (),
     generator: Path | None = None,
 ) -> None:
     """Write the report: one HTML file that needs no other file and no network.
@@ -117,12 +117,10 @@ def write_report(
     lists = {name: token_lists(path, top_n) for name, path in pairs(extractors, tokens)}
     shards = read_table(manifest).to_pylist()
     histories: dict[str, say.Rows] = {name: [] for name in judges}
-    told = read_topics(topics or [])
+    told = read_topics(topics)
     histories |= {name: read_table(path).to_pylist() for name, path in pairs(trained_judges, judge_histories)}
     page = _template().render(
-        origin=origin(
-            [*metric_files.values(), comparisons, frequency, manifest, *tokens, *judge_histories, *(topics or [])]
-        ),
+        origin=origin([*metric_files.values(), comparisons, frequency, manifest, *tokens, *judge_histories, *topics]),
         written_by=provenance(),
         facts={
             "classes": _class_list([facts.class_names[label] for label in sorted(frequent)]),
@@ -177,7 +175,7 @@ def read_pictures(figures: list[Path]) -> dict[str, list[Picture]]:
     return pictures
 
 
-def read_topics(tables: list[Path]) -> dict[str, say.Rows]:
+def read_topics(tables: Iterable[Path]) -> dict[str, say.Rows]:
     """The rows of the topics' tables by name, in the page's order.
 
     Raises:
