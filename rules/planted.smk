@@ -31,7 +31,7 @@ rule plant:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        folder=PLANTED_DATA,
+        folder=lambda wildcards, output: os.path.dirname(output.codebook),
         options=options(PLANTED, without=("variants", "per_class", "attributions", "searched_per_class", "extractors")),
         images=options(PLANTED.per_class),
         grid=options(dict(zip(("height", "width"), GENERATOR.grid))),
@@ -83,7 +83,7 @@ rule train_planted:
 
 rule explain_planted:
     input:
-        rules.plant.output,
+        data=rules.plant.output,
         extractor=rules.train_planted.output.model,
     output:
         importance=expand(
@@ -106,8 +106,8 @@ rule explain_planted:
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
-        data=PLANTED_DATA,
-        folder=f"{PLANTED_DATA}/{{extractor}}",
+        data=lambda wildcards, input: os.path.dirname(input.data[0]),
+        folder=lambda wildcards, output: os.path.dirname(output.tokens),
         positions=PLANTED.positions,
         importance=options(CONFIG.importance, without=["batch"]),
         importance_batch=CONFIG.importance.batch,
