@@ -196,6 +196,7 @@ def summary():
             for step, chance in ((1, 0.3), (2, 0.1)):
                 rows.append(reading(f"k{image}", None, "random_codes", step, kind, reader, chance))
         rows.append(reading(f"k{image}", "cnn", "token_selection", 20, "prior", "target", -5.0))
+        rows.append(reading(f"k{image}", "cnn", "token_selection", 20, "prior", "source", -5.75))
     table = summarise(pa.Table.from_pylist(rows, SCHEMA), seed=0)
     return table.to_pandas().set_index(["method", "baseline", "kind", "reader", "measure", "selection"]).sort_index()
 
@@ -227,6 +228,7 @@ def test_the_last_step_is_nobodys_choice_and_the_best_is_every_readers_own(summa
     assert at(summary, "random_codes", "judges", None, selection="best")["value"] == pytest.approx(0.3)
     assert at(summary, "token_selection", "extractors", None, "gap")["value"] == pytest.approx(0.4)
     assert at(summary, "token_selection", "prior", "target", "log_likelihood")["value"] == -5
+    assert at(summary, "token_selection", "prior", None, "log_likelihood_ratio")["value"] == 0.75
 
 
 def test_p_values_are_corrected_within_a_question(summary):

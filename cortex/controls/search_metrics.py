@@ -116,7 +116,8 @@ def read_outcomes(rows: pa.Table) -> dict[Read, dict[str, NDArray[np.float64]]]:
 def places(outcomes: dict[Read, dict[str, NDArray[np.float64]]]) -> dict[Place, NDArray[np.float64]]:
     """An outcome an image ``[M]`` for every extractor's methods and references, reader, measure and selection.
 
-    A search's gap is the probability that it reaches with its own extractor beyond that with the others.
+    A search's gap is the probability that it reaches with its own extractor beyond that with the others. The prior
+    reads a class, too: the likelihood ratio says how much likelier the tokens are given the target than the source.
     """
     made = sorted({extractor for _, _, extractor, _ in outcomes if extractor is not None})
     found: dict[Place, NDArray[np.float64]] = {}
@@ -130,12 +131,24 @@ def places(outcomes: dict[Read, dict[str, NDArray[np.float64]]]) -> dict[Place, 
                     by_kind.setdefault(beside, {})[reader] = measures
             for kind in ("own", "extractors", "judges", "prior"):
                 found |= _of_kind((maker, method), kind, by_kind.get(kind, {}), search=of is not None)
-            for kind in ("extractors", "judges"):
-                theirs = (maker, method, kind, None, "probability", "last")
-                if of is not None and theirs in found:
-                    own = found[maker, method, "own", maker, "probability", "last"]
-                    found[maker, method, kind, None, "gap", "last"] = own - found[theirs]
+            found |= _between(found, (maker, method), search=of is not None)
     return found
+
+
+def _between(
+    found: dict[Place, NDArray[np.float64]], name: tuple[str, str], *, search: bool
+) -> dict[Place, NDArray[np.float64]]:
+    """The differences between readings: the prior's likelihood ratio, and a search's gaps."""
+    of_prior = (("prior", label, "log_likelihood") for label in ("target", "source"))
+    wanted: list[tuple[Any, ...]] = [("prior", "log_likelihood_ratio", *of_prior)]
+    if search:
+        own = ("own", name[0], "probability")
+        wanted += [(kind, "gap", own, (kind, None, "probability")) for kind in ("extractors", "judges")]
+    return {
+        (*name, kind, None, measure, "last"): found[(*name, *first, "last")] - found[(*name, *second, "last")]
+        for kind, measure, first, second in wanted
+        if (*name, *first, "last") in found and (*name, *second, "last") in found
+    }
 
 
 def baselines_of(method: str) -> tuple[str, ...]:

@@ -207,12 +207,21 @@ def likelihood(metrics: Metrics) -> list[Finding]:
         for method, words in metrics.names.items()
         if metrics.all(method, "prior", **of)
     ]
+    ratios = [
+        f"{words} {change(metrics.average(method, 'prior', measure='log_likelihood_ratio'))}"
+        for method, words in metrics.names.items()
+        if metrics.all(method, "prior", measure="log_likelihood_ratio")
+    ]
     if not found:
         return [Finding("The generator has no prior: how likely the tokens are to it is not known.")]
     return [
         Finding(
             "Log-likelihood of the region's tokens under the generator's prior, given the target, in nats a token: "
-            f"{'; '.join(found)}."
+            f"{'; '.join(found)}.",
+            [
+                "How much likelier they are given the target than given the source, which is how the generator reads "
+                f"the class: {'; '.join(ratios)}."
+            ],
         )
     ]
 
