@@ -274,6 +274,8 @@ def test_what_cannot_be_compared_is_refused(files, generator_weights, tmp_path):
     folder, _ = files
     with pytest.raises(InputError, match=r"made with \['te'.*: one of \['cnn', 'resnet'\] for each"):
         control(folder, generator_weights, tmp_path, made_with=["te"] * 4)
+    with pytest.raises(InputError, match="2 extractors and 1 judges, 2 and 0 names: one for each is needed"):
+        control(folder, generator_weights, tmp_path, judge_names=[])
     with pytest.raises(InputError, match="image 'test-0004-000001' is not in"):
         control(folder, generator_weights, tmp_path, shards=[folder / "000000.tar"])
     other = read_table(folder / "resnet.parquet")

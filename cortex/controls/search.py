@@ -75,9 +75,10 @@ def control_search(
     Args:
         output: Parquet to write, means over images with 95 % bootstrap intervals: extractor, method, baseline (null:
             the value itself, else the difference from it), kind (own, extractors: the others, judges, prior), reader
-            (null: mean over the kind's), measure, selection (last: a search's last step, references averaged over their
-            draws; best: each reader's own best of steps or draws), samples, value, low, high, effect_size, p,
-            p_corrected, verdict.
+            (null: mean over the kind's), measure (probability and logit of the target, log_likelihood; gap: own
+            probability minus theirs; log_likelihood_ratio: given the target, not the source), selection (last: a
+            search's last step, references averaged over their draws; best: each reader's own best of steps or draws),
+            samples, value, low, high, effect_size, p, p_corrected, verdict.
         rows: Parquet to write, what that summarises: key, extractor, method, step, source, target, kind, reader, and
             the reader's logit and probability of the target, or the log-likelihood of the region's tokens (nats a
             token) under the prior, conditioned on the class that reader names.
@@ -99,6 +100,11 @@ def control_search(
     if len(searches) != len(made_with) or set(made_with) - set(extractor_names):
         raise InputError(
             f"{len(searches)} searches, made with {made_with}: one of {extractor_names} for each is needed"
+        )
+    if len(extractors) != len(extractor_names) or len(judges) != len(judge_names):
+        raise InputError(
+            f"{len(extractors)} extractors and {len(judges)} judges, {len(extractor_names)} and {len(judge_names)} "
+            "names: one for each is needed"
         )
     on = choose_device(device)
     model = load_generator(generator, on, precision="float32")
