@@ -28,7 +28,32 @@ def token_importance(
     noise: float = 0.2,
     reduction: Literal["max", "mean"] = "max",
 ) -> Tensor:
-    """Token importance scores ``[B, h, w]``: SmoothGrad of the label's logit, reduced over channels, signed.
+    """Token importance scores ``[B, h, w]``: :func:`smooth_gradient`, reduced over channels, signed.
+
+    Args:
+        extractor, embeddings, labels, seeds, samples, noise: as there.
+        reduction: over the d channels; ``max`` as published, ``mean`` as an alternative.
+    """
+    return reduce_channels(
+        smooth_gradient(extractor, embeddings, labels, seeds, samples=samples, noise=noise), reduction
+    )
+
+
+def reduce_channels(mean: Tensor, reduction: Literal["max", "mean"]) -> Tensor:
+    """One score a position, ``[B, h, w]``, of mean gradients ``[B, d, h, w]``."""
+    return mean.amax(1) if reduction == "max" else mean.mean(1)
+
+
+def smooth_gradient(
+    extractor: nn.Module,
+    embeddings: Tensor,
+    labels: Tensor,
+    seeds: Sequence[int],
+    *,
+    samples: int = 20,
+    noise: float = 0.2,
+) -> Tensor:
+    """SmoothGrad of the label's logit: its mean gradient ``[B, d, h, w]`` over noisy copies of every image.
 
     The noise of an image has standard deviation ``noise`` × (max − min of its own embedding) and is drawn from its
     own seed, so a score does not depend on the other images of the batch. One backward pass serves them all: in
@@ -41,7 +66,6 @@ def token_importance(
         seeds: one an image.
         samples: noisy copies of every image.
         noise: noise level; 0 gives the plain gradient.
-        reduction: over the d channels; ``max`` as published, ``mean`` as an alternative.
     """
     count, shape = len(embeddings), embeddings.shape[1:]
     noisy = torch.empty((count, samples, *shape), device=embeddings.device)
@@ -54,8 +78,7 @@ def token_importance(
     noisy = noisy.flatten(0, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
     logits = extractor(noisy).gather(1, labels.repeat_interleave(samples)[:, None])
     (gradients,) = torch.autograd.grad(logits.sum(), noisy)
-    mean = gradients.unflatten(0, (count, samples)).mean(1)
-    return mean.amax(1) if reduction == "max" else mean.mean(1)
+    return gradients.unflatten(0, (count, samples)).mean(1)
 
 
 def schema(positions: int) -> pa.Schema:

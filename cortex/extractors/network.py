@@ -44,13 +44,30 @@ def load_extractor(path: Path, device: torch.device) -> nn.Module:
     Raises:
         InputError: the file is missing, truncated, or not an extractor's.
     """
+    network, tensors = _build_as(path)
+    load_into(network, tensors, path)
+    return place(network, device).eval().requires_grad_(False)
+
+
+def untrained_extractor(path: Path, device: torch.device, seed: int) -> nn.Module:
+    """An extractor built as the one at ``path``, but with new weights of the seed's, as before any training.
+
+    Raises:
+        InputError: the file is missing, truncated, or not an extractor's.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network, _ = _build_as(path)
+    return place(network, device).eval().requires_grad_(False)
+
+
+def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A new network of the kind that ``path`` holds the weights of, and those weights."""
     tensors, metadata = read_weights(path)
     if "extractor" not in metadata:
         raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
     try:
         stated = json.loads(metadata["extractor"])
-        network = build_extractor(stated["network"], **stated["settings"])
+        return build_extractor(stated["network"], **stated["settings"]), tensors
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
-    load_into(network, tensors, path)
-    return place(network, device).eval().requires_grad_(False)

@@ -1,5 +1,6 @@
 """All grids and labels of a split as one memory-mapped array: 514 bytes an image at paper scale."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,11 @@ def pack_grids(output: Path, shards: list[Path], *, codes: int) -> None:
     for shard, part in zip(shards, parts, strict=True):
         if part.dtype != parts[0].dtype:
             raise InputError(f"{shard}: grids of {part.dtype['grid'].shape}, those of {shards[0]} are others")
+    write_packed(output, parts)
+
+
+def write_packed(output: Path, parts: Sequence[NDArray[np.void]]) -> None:
+    """Write records of one dtype, part after part, as :func:`read_packed` reads them."""
     header = {"descr": npy.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": (sum(map(len, parts)),)}
     # Written, not mapped: on a full disk a write is an error that can be told, a mapping a killed process.
     with whole_file(output) as temporary, open(temporary, "wb") as file:
