@@ -66,6 +66,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "codebook searches that stay likely under the generator's prior",
         ),
         "control-search": ("cortex.controls.search:control_search", "hold codebook searches against their controls"),
+        "shuffle-labels": ("cortex.controls.shuffled:shuffle_labels", "packed grids with shuffled labels"),
+        "sanity": ("cortex.controls.sanity:randomise", "token importance by extractors that know nothing"),
+        "stability": ("cortex.controls.stability:measure_stability", "token importance of other noise, and of more"),
+        "combinations": (
+            "cortex.controls.combinations:measure_combinations",
+            "what removing tokens costs, one by one and together",
+        ),
+        "control-metrics": ("cortex.controls.summary:summarise", "average a control's rows over images"),
     },
     "report": {
         "draw-samples": ("cortex.report.pictures:draw_samples", "draw images of every class"),

@@ -319,11 +319,45 @@ class SearchControl(Section):
     refresh_every: Count = 10
 
 
+class Sanity(Section):
+    """Scores of the extractors with randomised weights, and of ``shuffled`` ones trained again on shuffled labels."""
+
+    images_per_class: Count = 10
+    top_n: Count = 5
+    shuffled: Annotated[list[Literal["cnn", "cnn_deep", "resnet", "transformer"]], AfterValidator(_distinct)] = []
+
+
+class Stability(Section):
+    """Scores of independent noise at the same number of samples, and beside those of ``reference`` samples."""
+
+    images_per_class: Count = 10
+    samples: Counts = [1, 5, 10, 20, 50]
+    reference: Count = 200
+    top_n: Counts = [5, 10, 20]
+
+    @model_validator(mode="after")
+    def _reference_is_most(self) -> "Stability":
+        if self.reference <= max(self.samples):
+            raise WrongValueError("reference", self.reference, f"should be more than samples = {max(self.samples)}")
+        return self
+
+
+class Combinations(Section):
+    """Removing ``n`` positions at once; ``pairs`` of random orders (one and its reverse) estimate Shapley values."""
+
+    images_per_class: Count = 3
+    pairs: Annotated[int, Field(ge=2)] = 10
+    n: Counts = [2, 5, 10]
+
+
 class Controls(Section):
     """Can the explanations be trusted? The paper has no controls: what is not set is not run."""
 
     attributions: Attributions | None = None
     search: SearchControl | None = None
+    sanity: Sanity | None = None
+    stability: Stability | None = None
+    combinations: Combinations | None = None
 
 
 class Planted(Section):
@@ -476,12 +510,14 @@ def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
 def _control_misfits(config: Config, positions: int) -> Iterator[str]:
     """The same of the controls and of the planted benchmark."""
     controls = config.controls
-    for key, subset in (("attributions", controls.attributions),):
+    subsets = ("attributions", "sanity", "stability", "combinations")
+    for key, subset in ((name, getattr(controls, name)) for name in subsets):
         if subset is not None and subset.images_per_class > config.data.per_class.test:
             yield (
                 f"controls.{key}.images_per_class = {subset.images_per_class}: "
                 f"at most data.per_class.test = {config.data.per_class.test}"
             )
+    yield from _ranked_misfits(config, positions)
     search, steps = config.controls.search, config.codebook_search.steps
     if search is not None and search.refresh_every > steps:
         yield f"controls.search.refresh_every = {search.refresh_every}: at most codebook_search.steps = {steps}"
@@ -493,6 +529,23 @@ def _control_misfits(config: Config, positions: int) -> Iterator[str]:
                     f"planted.positions = {config.planted.positions}: with {config.planted.classes} classes, {variant} "
                     f"takes {needed} positions; the grid has {positions}"
                 )
+
+
+def _ranked_misfits(config: Config, positions: int) -> Iterator[str]:
+    """Controls of more positions than the grid has, or of extractors that the run lacks."""
+    sanity, stability, combinations = config.controls.sanity, config.controls.stability, config.controls.combinations
+    for key, counts in (
+        ("sanity.top_n", [sanity.top_n] if sanity is not None else []),
+        ("stability.top_n", stability.top_n if stability is not None else []),
+        ("combinations.n", combinations.n if combinations is not None else []),
+    ):
+        for count in counts:
+            if count > positions:
+                yield f"controls.{key} = {count}: at most {positions}, the positions of the grid"
+    extractors = config.extractors.chosen()
+    for name in sanity.shuffled if sanity is not None else ():
+        if name not in extractors:
+            yield f"controls.sanity.shuffled = {name!r}: allowed: the run's extractors, {', '.join(extractors)}"
 
 
 def _unknown_classes(config: Config, facts: GeneratorFacts) -> Iterator[str]:

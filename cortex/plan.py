@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cortex.config import Attributions, Config, PretrainedJudge, Training, parse_config
+from cortex.controls.sanity import weight_layers
 from cortex.device import choose_device
 from cortex.digits import CLASS_NAMES, HELD_OUT_PER_CLASS, IMAGE_SIDE, TRAIN_PER_CLASS
 from cortex.errors import InputError
@@ -160,6 +161,7 @@ def stages_of(config: Config, facts: GeneratorFacts) -> Iterator[Stage]:
     yield from _evaluation(config, counts)
     yield from _attributions(config, counts)
     yield from _search_controls(config, counts)
+    yield from _trust_controls(config, counts)
     yield from _planted(config, counts)
     figures = ("samples", "training", "importance", "tokens", "masking", "concept_level", "codebook_level")
     for figure in figures:
@@ -239,12 +241,13 @@ class Counts:
 
 @dataclass(frozen=True)
 class ExtractorCost:
-    """FLOP an image of a training step, a forward pass, and a gradient of the input; bytes of the weights."""
+    """FLOP an image of a training step, a forward pass, and a gradient of the input; bytes of the weights; layers."""
 
     step: float
     forward: float
     gradient: float
     bytes: float
+    layers: int
 
 
 def extractor_cost(name: str, settings: Training, facts: GeneratorFacts, classes: int) -> ExtractorCost:
@@ -263,7 +266,7 @@ def extractor_cost(name: str, settings: Training, facts: GeneratorFacts, classes
     forward = count_flops(lambda: network.train()(embeddings)) / 2
     network.requires_grad_(False)
     gradient = count_flops(lambda: network.train()(embeddings.requires_grad_()).sum().backward()) / 2
-    return ExtractorCost(step, forward, gradient, weight_bytes(network))
+    return ExtractorCost(step, forward, gradient, weight_bytes(network), len(weight_layers(network)))
 
 
 @dataclass(frozen=True)
@@ -559,6 +562,38 @@ def _attributions(config: Config, counts: Counts) -> Iterator[Stage]:
             written=readers * images * masks * ROW,
         )
     yield Stage("ranked_attributions", "", 1)
+
+
+def _trust_controls(config: Config, counts: Counts) -> Iterator[Stage]:
+    sanity, stability, combinations = config.controls.sanity, config.controls.stability, config.controls.combinations
+    shuffled = sanity.shuffled if sanity is not None else []
+    read = counts.tokens("test") + counts.scores("test")
+    if shuffled:
+        yield Stage("shuffle_labels", "", 1, read=counts.packed("train"), written=counts.packed("train"))
+    for misled in shuffled:
+        cost, images = counts.extractors[misled], config.extractors.chosen()[misled].epochs * counts.samples("train")
+        flops = images * (cost.step + cost.forward)  # it validates on what it trains on
+        yield Stage("train_shuffled", misled, 1, images, flops, read=counts.packed("train"), written=cost.bytes)
+    for name, cost in counts.extractors.items():
+        if sanity is not None:
+            images = sanity.images_per_class * len(counts.classes) * (1 + cost.layers + (name in shuffled))
+            flops = images * config.importance.samples * cost.gradient
+            yield Stage("sanity", name, 1, images, flops, read=read, written=images * 3 * ROW)
+        if stability is not None:
+            images = stability.images_per_class * len(counts.classes)
+            flops = images * (2 * max(stability.samples) + stability.reference) * cost.gradient
+            rows = images * 2 * len(stability.samples) * (1 + len(stability.top_n))
+            yield Stage("stability", name, 1, images, flops, read=read, written=rows * ROW)
+        if combinations is not None:
+            images = combinations.images_per_class * len(counts.classes)
+            orders = 2 * combinations.pairs * (counts.positions + 1)
+            greedy, single = counts.positions * max(combinations.n), counts.positions + 1
+            flops = images * (orders + greedy + single + 5 * len(combinations.n)) * cost.forward
+            rows = images * (3 + 19 * len(combinations.n))
+            yield Stage("combinations", name, 1, images, flops, read=read, written=rows * ROW)
+    asked = [section for section in (sanity, stability, combinations) if section is not None]
+    if asked:
+        yield Stage("control_metrics", "", len(asked))
 
 
 # What this machine does

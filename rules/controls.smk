@@ -102,3 +102,209 @@ if CONFIG.controls.attributions:
             " --extractors {params.extractors} --judges {params.judges} --seed {params.seed} &> {log}"
 
     CONTROLS += rules.ranked_attributions.input + expand(rules.attributions.output, extractor=EXTRACTORS)
+
+
+SANITY, STABILITY, COMBINATIONS = CONFIG.controls.sanity, CONFIG.controls.stability, CONFIG.controls.combinations
+# What the rows of a control, each of an image, are averaged by.
+CONTROL_METRICS = {
+    "sanity": ["test", "step", "layer", "measure", "n"],
+    "stability": ["samples", "other_samples", "measure", "n"],
+    "combinations": ["measure", "method", "n"],
+}
+CONTROLS += expand(
+    f"{RUN}/controls/{{control}}/{{extractor}}.parquet",
+    control=[control for control in CONTROL_METRICS if getattr(CONFIG.controls, control)],
+    extractor=EXTRACTORS,
+)
+
+
+if SANITY and SANITY.shuffled:
+
+    rule shuffle_labels:
+        input:
+            grids=f"{RUN}/data/train/grids.npy",
+        output:
+            grids=f"{RUN}/data/train/shuffled.npy",
+        log:
+            f"{RUN}/logs/shuffle_labels.log",
+        benchmark:
+            f"{RUN}/benchmarks/shuffle_labels.tsv"
+        conda:
+            "../envs/cortex.yaml"
+        threads: 1
+        resources:
+            mem_mb=growing(1500, 4),
+            runtime=growing(30, 0.1),
+        params:
+            seed=CONFIG.seed,
+            code=code_fingerprint("cortex.controls.shuffled"),
+        message:
+            "Shuffling the labels of the train split"
+        shell:
+            "python -m cortex shuffle-labels --output {output.grids} --grids {input.grids} --seed {params.seed}"
+            " &> {log}"
+
+    # By the extractor's own recipe, but the epoch kept is the one that has learned most of the shuffled labels: with
+    # others to validate on it would be one of the first, which has learned nothing yet.
+    use rule train_extractor as train_shuffled with:
+        input:
+            train=rules.shuffle_labels.output.grids,
+            validation=rules.shuffle_labels.output.grids,
+            codebook=rules.export_codebook.output.codebook,
+        output:
+            model=f"{RUN}/controls/shuffled/{{extractor}}/model.safetensors",
+            history=f"{RUN}/controls/shuffled/{{extractor}}/history.parquet",
+        log:
+            f"{RUN}/logs/train_shuffled/{{extractor}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/train_shuffled/{{extractor}}.tsv"
+        message:
+            "Training extractor {wildcards.extractor} on shuffled labels"
+
+    CONTROLS += expand(rules.train_shuffled.output, extractor=SANITY.shuffled)
+
+
+if SANITY:
+
+    rule sanity:
+        input:
+            shards=shard_paths("test"),
+            importance=[f"{RUN}/importance/{{extractor}}/test/{shard}.parquet" for shard in shards_of("test")],
+            extractor=rules.train_extractor.output.model,
+            codebook=rules.export_codebook.output.codebook,
+            shuffled=lambda wildcards: (
+                rules.train_shuffled.output.model if wildcards.extractor in SANITY.shuffled else []
+            ),
+        output:
+            rows=f"{RUN}/controls/sanity/{{extractor}}.parquet",
+        log:
+            f"{RUN}/logs/sanity/{{extractor}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/sanity/{{extractor}}.tsv"
+        group:
+            "controls_{extractor}"
+        conda:
+            "../envs/cortex.yaml"
+        threads: 1
+        resources:
+            mem_mb=growing(4000, 1, of=max),
+            runtime=growing(120, 0.01),
+            gpu=GPUS,
+        params:
+            shuffled=lambda wildcards, input: options({"shuffled": input.shuffled or None}),
+            options=options(SANITY, without=["shuffled"]),
+            importance=options(CONFIG.importance),
+            seed=CONFIG.seed,
+            device=CONFIG.device,
+            code=lambda wildcards: code_fingerprint("cortex.controls.sanity", network_module(wildcards.extractor)),
+        message:
+            "Sanity: token importance by {wildcards.extractor} with weights that know nothing"
+        shell:
+            "python -m cortex sanity --output {output.rows} --shards {input.shards} --importance {input.importance}"
+            " --extractor {input.extractor} --codebook {input.codebook} {params.shuffled} {params.options}"
+            " {params.importance} --seed {params.seed} --device {params.device} &> {log}"
+
+
+if STABILITY:
+
+    rule stability:
+        input:
+            shards=shard_paths("test"),
+            importance=[f"{RUN}/importance/{{extractor}}/test/{shard}.parquet" for shard in shards_of("test")],
+            extractor=rules.train_extractor.output.model,
+            codebook=rules.export_codebook.output.codebook,
+        output:
+            rows=f"{RUN}/controls/stability/{{extractor}}.parquet",
+        log:
+            f"{RUN}/logs/stability/{{extractor}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/stability/{{extractor}}.tsv"
+        group:
+            "controls_{extractor}"
+        conda:
+            "../envs/cortex.yaml"
+        threads: 1
+        resources:
+            mem_mb=growing(4000, 1, of=max),
+            runtime=growing(120, 0.01),
+            gpu=GPUS,
+        params:
+            options=options(STABILITY),
+            importance=options(CONFIG.importance, without=["samples"]),
+            seed=CONFIG.seed,
+            device=CONFIG.device,
+            code=lambda wildcards: code_fingerprint("cortex.controls.stability", network_module(wildcards.extractor)),
+        message:
+            "Stability: token importance by {wildcards.extractor} over noise"
+        shell:
+            "python -m cortex stability --output {output.rows} --shards {input.shards} --importance {input.importance}"
+            " --extractor {input.extractor} --codebook {input.codebook} {params.options} {params.importance}"
+            " --seed {params.seed} --device {params.device} &> {log}"
+
+
+if COMBINATIONS:
+
+    rule combinations:
+        input:
+            shards=shard_paths("test"),
+            importance=[f"{RUN}/importance/{{extractor}}/test/{shard}.parquet" for shard in shards_of("test")],
+            extractor=rules.train_extractor.output.model,
+            codebook=rules.export_codebook.output.codebook,
+        output:
+            rows=f"{RUN}/controls/combinations/{{extractor}}.parquet",
+        log:
+            f"{RUN}/logs/combinations/{{extractor}}.log",
+        benchmark:
+            f"{RUN}/benchmarks/combinations/{{extractor}}.tsv"
+        group:
+            "controls_{extractor}"
+        conda:
+            "../envs/cortex.yaml"
+        threads: 1
+        resources:
+            mem_mb=growing(4000, 1, of=max),
+            runtime=growing(120, 0.01),
+            gpu=GPUS,
+        params:
+            options=options(COMBINATIONS),
+            batch=CONFIG.evaluation.batch,
+            seed=CONFIG.seed,
+            device=CONFIG.device,
+            code=lambda wildcards: code_fingerprint("cortex.controls.combinations", network_module(wildcards.extractor)),
+        message:
+            "Combinations: removing tokens from what {wildcards.extractor} sees"
+        shell:
+            "python -m cortex combinations --output {output.rows} --shards {input.shards}"
+            " --importance {input.importance} --extractor {input.extractor} --codebook {input.codebook}"
+            " {params.options} --batch {params.batch} --seed {params.seed} --device {params.device} &> {log}"
+
+
+rule control_metrics:
+    input:
+        rows=expand(f"{RUN}/controls/{{control}}/{{extractor}}.parquet", extractor=EXTRACTORS, allow_missing=True),
+    output:
+        metrics=f"{RUN}/metrics/{{control}}.parquet",
+    log:
+        f"{RUN}/logs/metrics/{{control}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/metrics/{{control}}.tsv"
+    wildcard_constraints:
+        control=one_of(CONTROL_METRICS),
+    group:
+        "metrics"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(2000, 8),
+        runtime=growing(20),
+    params:
+        extractors=EXTRACTORS,
+        by=lambda wildcards: CONTROL_METRICS[wildcards.control],
+        seed=CONFIG.seed,
+        code=code_fingerprint("cortex.controls.summary"),
+    message:
+        "Metrics: {wildcards.control}"
+    shell:
+        "python -m cortex control-metrics --output {output.metrics} --tables {input.rows}"
+        " --extractors {params.extractors} --by {params.by} --seed {params.seed} &> {log}"
