@@ -177,3 +177,11 @@ def test_the_report_says_more_less_or_neither():
     assert "more: cnn at n = 2, 0.50 (0.10 to 0.90). Less: cnn at n = 5, −0.50" in interaction.headline
     assert "No difference found: cnn at n = 10, 0.10" in interaction.headline
     assert [len(table.rows) for *_, table in section.tables] == [6, 1]
+
+
+def test_the_pipeline_removes_by_every_method(controlled_run):
+    rows = read_table(controlled_run / "results" / "tiny" / "metrics" / "combinations.parquet").to_pylist()
+    assert len(rows) == 3 * (3 + 2 * (5 * 3 + 4))
+    assert {row["n"] for row in rows} == {None, 2, 4}
+    assert all(row["images"] == 3 for row in rows)
+    assert "What are tokens worth together?" in (controlled_run / "results/tiny/report.html").read_text()

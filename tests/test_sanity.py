@@ -194,3 +194,17 @@ def test_the_subset_is_the_first_images_of_every_class(learned):
         read_subset(shards, importance, 2, 8)
     with pytest.raises(InputError, match="1 shards, 2 importance files"):
         read_subset(shards, importance * 2, 2, 9)
+
+
+def test_the_pipeline_looks_at_every_extractor(controlled_run):
+    results = controlled_run / "results" / "tiny"
+    rows = read_table(results / "metrics" / "sanity.parquet").to_pylist()
+    assert {row["extractor"] for row in rows} == {"cnn", "resnet", "transformer"}
+    assert {row["extractor"] for row in rows if row["test"] == "shuffled"} == {"cnn"}
+    steps = {row["extractor"]: row["step"] for row in rows if row["test"] == "randomised"}  # the last of each
+    assert steps == {"cnn": 11, "resnet": 8, "transformer": 4}
+    assert all(row["images"] == 3 * 2 and row["low"] <= row["value"] <= row["high"] for row in rows)
+    shuffled, packed = (read_packed(results / "data" / "train" / f"{name}.npy") for name in ("shuffled", "grids"))
+    assert np.array_equal(shuffled["grid"], packed["grid"])
+    page = (results / "report.html").read_text()
+    assert "Do the scores depend on what was learned?" in page

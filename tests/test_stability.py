@@ -119,3 +119,11 @@ def test_the_report_names_the_smallest_number_that_is_enough():
     assert found.findings[0].details == ["With none that was tried: resnet, with 20 copies 0.70 (0.69 to 0.71)."]
     none = topic.section([row for row in rows if row["extractor"] == "resnet"] + rows[-1:])
     assert none.findings[0].headline.endswith("with no number of copies tried.")
+
+
+def test_the_pipeline_compares_every_number_of_copies(controlled_run):
+    rows = read_table(controlled_run / "results" / "tiny" / "metrics" / "stability.parquet").to_pylist()
+    settings = {(row["extractor"], row["samples"], row["other_samples"], row["measure"], row["n"]) for row in rows}
+    assert len(settings) == len(rows) == 3 * 2 * 2 * 2
+    assert {setting[1:3] for setting in settings} == {(1, 1), (1, 4), (3, 3), (3, 4)}
+    assert "How many noisy copies do the scores need?" in (controlled_run / "results/tiny/report.html").read_text()
