@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -53,6 +54,7 @@ def train_extractor(
     codebook: Path,
     *,
     classes: int,
+    labels: tuple[int, ...] = (),
     width: int = 512,
     hidden: int | None = None,
     dropout: float | None = None,
@@ -87,7 +89,8 @@ def train_extractor(
         train: packed grids to train on.
         validation: packed grids that choose the epoch.
         codebook: the generator's codebook.
-        classes: classes of the generator.
+        classes: classes of the generator, or as many as there are labels.
+        labels: train on these classes alone, which the extractor knows as 0, 1, ...; on all if not given.
         width: channels of the network.
         hidden: units of its fully connected layers; the published number if not given.
         dropout: the published rate if not given.
@@ -111,12 +114,15 @@ def train_extractor(
     on = choose_device(device)
     precision = precision or ("float16" if network == "transformer" and on.type == "cuda" else "float32")
     code_vectors = load_codebook(codebook, on)
-    data = [_load(path, len(code_vectors), classes, on) for path in (train, validation)]
+    if labels and not len(set(labels)) == len(labels) == classes:
+        raise InputError(f"labels {list(labels)}: expected as many different ones as classes, {classes}")
+    data = [_load(path, len(code_vectors), classes, on, labels) for path in (train, validation)]
     grid = tuple(data[0][0].shape[1:])
     settings: dict[str, Any] = {"channels": code_vectors.shape[1], "classes": classes, "grid": grid, "width": width}
     optional = {"hidden": hidden, "dropout": dropout, "layers": layers, "heads": heads, "mlp": mlp}
     settings |= {name: value for name, value in optional.items() if value is not None}
-    identity = identify(given | {"precision": precision, "device": on.type}, __name__, NETWORKS[network][0])
+    as_json = {"labels": list(labels), "precision": precision, "device": on.type}
+    identity = identify(given | as_json, __name__, NETWORKS[network][0])
 
     torch.manual_seed(seed)
     model = place(build_extractor(network, **settings), on)
@@ -276,9 +282,15 @@ def warm_up_then_cosine(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _load(path: Path, codes: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Grids int32 ``[N, h, w]`` and labels int64 ``[N]`` on the device, checked against codebook and classes."""
+def _load(path: Path, codes: int, classes: int, device: torch.device, only: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Grids int32 ``[N, h, w]`` and labels int64 ``[N]`` on the device, checked against codebook and classes.
+
+    Of the classes ``only``, if given, whose labels are then their places in that list.
+    """
     packed = read_packed(path)
+    if only:
+        packed = np.array(packed[np.isin(packed["label"], only)])
+        packed["label"] = (packed["label"][:, None] == only).argmax(1)
     grids = torch.from_numpy(packed["grid"].astype("int32"))
     labels = torch.from_numpy(packed["label"].astype("int64"))
     if len(grids) < 2:
