@@ -37,6 +37,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "explain planted grids as a run explains its own",
         ),
         "edit": ("cortex.edit:edit_image", "change a region of a picture to another class"),
+        "bias-tokens": ("cortex.bias.tokens:find_group_tokens", "concept-level tokens of two groups of images"),
     },
     "evaluate": {
         "extractor-accuracy": (
@@ -74,6 +75,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             "what removing tokens costs, one by one and together",
         ),
         "control-metrics": ("cortex.controls.summary:summarise", "average a control's rows over images"),
+        "bias": ("cortex.bias.lean:measure_bias", "how far neutral images lean to one of two groups"),
     },
     "report": {
         "draw-samples": ("cortex.report.pictures:draw_samples", "draw images of every class"),

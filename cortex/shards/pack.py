@@ -68,3 +68,15 @@ def read_packed(path: Path) -> NDArray[np.void]:
     if packed.ndim != 1 or len(grid) != 2 or packed.dtype != packed_dtype(grid):
         raise InputError(f"{path}: not packed grids: expected records of label (uint16) and grid (uint16 [h, w])")
     return packed
+
+
+def rows_of(packed: NDArray[np.void], label: int, path: Path) -> NDArray[np.int64]:
+    """Where the records of a class are, ascending.
+
+    Raises:
+        InputError: there are none; ``path`` is named.
+    """
+    found = np.flatnonzero(packed["label"] == label)
+    if not len(found):
+        raise InputError(f"{path}: no grids of class {label}")
+    return found
