@@ -300,6 +300,15 @@ def test_class_names_are_a_line_each(tmp_path, cin_transformer):
         read_architecture(config, names)
 
 
+def test_a_vqgan_alone_has_the_classes_that_are_named(tmp_path, official):
+    folder = folder_of(tmp_path / "vqgan", official.first_stage_model.state_dict(), VQGAN_PROJECT)
+    (tmp_path / "names.txt").write_text("a doctor\na nurse\n")
+    convert_generator(tmp_path / "weights.safetensors", folder, class_names=tmp_path / "names.txt")
+    assert generator_facts(tmp_path / "weights.safetensors").class_names == ("a doctor", "a nurse")
+    with pytest.raises(InputError, match="without a transformer"):
+        load_generator(tmp_path / "weights.safetensors").sample(np.array([0]), np.array([0], np.uint64))
+
+
 def test_the_command_line_converts(tmp_path, cin_transformer, capsys):
     weights = tmp_path / "weights.safetensors"
     assert main(["convert-generator", "--output", str(weights), "--folder", str(cin_transformer[True])]) == 0

@@ -34,7 +34,7 @@ def convert_generator(output: Path, folder: Path, *, class_names: Path | None = 
         output: weights to write (safetensors).
         folder: the folder, as its authors ship it.
         class_names: UTF-8 text, a name a line in the order of the class indices; "class 0", "class 1", ... if not
-            given.
+            given. Of a VQGAN alone, the classes of the grids that it is to decode; none if not given.
     """
     config, checkpoint_path = files_of(folder)
     architecture = read_architecture(config, class_names)

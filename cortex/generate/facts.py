@@ -16,7 +16,8 @@ class GeneratorFacts:
     """Shapes that settings must fit.
 
     Args:
-        class_names: one a class, in the order of the class indices; none if the generator only decodes.
+        class_names: one a class, in the order of the class indices; of a generator that only decodes, those that it
+            was given, if any.
         grid: (h, w) of a token grid.
         codes: codes in the codebook, K.
         channels: channels of a code, d.
@@ -44,8 +45,8 @@ def architecture_of(metadata: dict[str, str] | None, path: Path) -> dict[str, An
     try:
         architecture: dict[str, Any] = json.loads(metadata["architecture"])
         facts, transformer = facts_of(architecture), architecture["transformer"]
-        if (transformer is None) != (not facts.class_names):
-            raise ValueError("a transformer has classes, and a VQGAN alone has none")
+        if transformer is not None and not facts.class_names:
+            raise ValueError("a transformer has classes")
         if transformer is not None and not len(facts.class_names) <= transformer["vocab_size"] <= facts.codes:
             raise ValueError("vocab_size holds all class indices, and nothing but codes")
         if transformer is not None and transformer["block_size"] < facts.grid[0] * facts.grid[1]:

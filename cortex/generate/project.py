@@ -195,8 +195,8 @@ def read_architecture(config: Path, class_names: Path | None = None) -> dict[str
     """The architecture that a project's YAML describes, as :class:`~cortex.generate.generator.Generator` takes it.
 
     Returns:
-        ``{"vqgan": ..., "transformer": ..., "classes": [names]}``; of a VQGAN alone, the transformer is None and
-        there are no classes.
+        ``{"vqgan": ..., "transformer": ..., "classes": [names]}``; of a VQGAN alone, the transformer is None, and
+        the classes are those that are named, if any.
 
     Raises:
         InputError: the YAML is missing or wrong, or asks for what we do not do; or the class names do not fit.
@@ -217,7 +217,7 @@ def read_architecture(config: Path, class_names: Path | None = None) -> dict[str
     names = [f"class {index}" for index in range(classes)]
     if class_names is not None:
         names = _read_names(class_names)
-        if len(names) != classes:
+        if gpt is not None and len(names) != classes:
             raise InputError(f"{class_names}: {len(names)} names, but the generator of {config} has {classes} classes")
     return {"vqgan": vqgan.params.arguments(), "transformer": gpt, "classes": names}
 
