@@ -29,6 +29,13 @@ if CONFIG.planted is not None:
 
 include: "rules/search_controls.smk"
 include: "rules/controls.smk"
+
+
+if CONFIG.bias is not None:
+
+    include: "rules/bias.smk"
+
+
 include: "rules/report.smk"
 
 
@@ -37,9 +44,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        rules.report.output,
-        rules.report.input,
-        rules.metrics.input,
+        [rules.report.output, rules.report.input, rules.metrics.input] if EXTRACTORS else TOPICS,
         rules.manifest.output,
         rules.manifest.input,
         expand(rules.pack_grids.output, split=["train", "validation"]),
@@ -57,5 +62,6 @@ rule all:
         rules.planted_metrics.input if CONFIG.planted is not None else [],
         SEARCH_CONTROLS,
         CONTROLS,
+        [rules.bias.output, rules.bias.input] if CONFIG.bias is not None else [],
         GENERATOR_WEIGHTS,
         rules.export_codebook.output,

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import GenericAlias, UnionType
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from cortex.errors import InputError
 from cortex.explain import Attribution
@@ -40,6 +40,7 @@ Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(_distinct)]
 Class = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 File = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -196,6 +197,14 @@ class TransformerSettings(Training):
         if self.width % self.heads:
             raise WrongValueError("width", self.width, f"should be a multiple of heads = {self.heads}")
         return self
+
+
+class PairExtractor(CnnSettings):
+    """The CE that tells two groups apart: fewer epochs."""
+
+    epochs: Count = 10
+    step_epochs: Count = 5
+    gpus: Literal[1] = 1
 
 
 class Extractors(Section):
@@ -403,6 +412,29 @@ class Planted(Section):
         return self
 
 
+class Bias(Section):
+    """Do images of ``neutral`` lean to one class of a pair? And do mixtures of the pair, whose lean is known?
+
+    Args:
+        mixtures: shares of the first class, in mixtures of the pair's test images.
+        top_n: positions of an image that count as important; tokens: kept for a class.
+    """
+
+    pairs: Annotated[dict[Class, Class], Field(min_length=1)]
+    neutral: Class | None = None
+    mixtures: Annotated[list[Share], Field(min_length=1), AfterValidator(_distinct)] = [0.5, 0.6, 0.7, 0.8, 0.9]
+    top_n: Count = 5
+    tokens: Count = 10
+    extractor: PairExtractor = PairExtractor()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Bias":
+        for first, second in self.pairs.items():
+            if first == second:
+                raise WrongValueError(f"pairs.{first}", second, "should be another class")
+        return self
+
+
 class GeneratorTraining(Section):
     """The recipe of the embedded digits generator (``snakemake train_generator``)."""
 
@@ -416,20 +448,27 @@ class GeneratorTraining(Section):
     dropout: Fraction = 0.1
 
 
+def _null_is(empty: Any) -> WrapValidator:
+    """Accept null, as ``empty``."""
+    return WrapValidator(lambda value, validate: empty if value is None else validate(value))
+
+
 class Config(Section):
     run: Name
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     generator: Generator = Generator()
     data: Data = Data()
-    extractors: Extractors
+    # null, both of them, in a run of bias alone, which is about no extractor and judge of its own
+    extractors: Annotated[Extractors, _null_is(Extractors.model_construct())]
     importance: Importance = Importance()
     concept_tokens: ConceptTokens = ConceptTokens()
     codebook_search: CodebookSearch = CodebookSearch()
-    judges: Annotated[dict[Name, Judge], Field(min_length=1)]
+    judges: Annotated[dict[Name, Judge], Field(min_length=1), _null_is({})]
     evaluation: Evaluation = Evaluation()
     controls: Controls = Controls()
     planted: Planted | None = None
+    bias: Bias | None = None
     generator_training: GeneratorTraining = GeneratorTraining()
 
     def classes(self, facts: GeneratorFacts) -> list[int]:
@@ -438,7 +477,7 @@ class Config(Section):
 
     def topics(self) -> list[str]:
         """What the run tells beyond the method's three levels: names of :data:`cortex.report.topics.TOPICS`."""
-        asked_for = [*self.controls, ("planted", self.planted)]
+        asked_for = [*self.controls, ("planted", self.planted), ("bias", self.bias)]
         return [name for name, asked in asked_for if asked is not None]
 
     def hash(self) -> str:
@@ -459,9 +498,14 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
     origin = "weights" if config.generator.folder is None else "folder"
     path = getattr(config.generator, origin)
     try:
-        facts = facts_of(config.generator.architecture())
+        architecture = config.generator.architecture()
+        facts = facts_of(architecture)
+        drawn = PerClass.model_fields.keys() - config.data.imports.chosen().keys()
+        if architecture["transformer"] is None and drawn:
+            splits = ", ".join(sorted(drawn))
+            raise InputError(f"a VQGAN without a transformer draws no images: data.imports lacks {splits}")
         if not facts.class_names:
-            raise InputError("a VQGAN without a transformer draws no images")
+            raise InputError("a VQGAN without a transformer has no classes: set generator.class_names, a file of names")
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise InputError(f"config: generator.{origin} = {path!r}: {reason}") from None
@@ -472,10 +516,16 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
 
 def _misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     """Settings that are right by themselves but do not fit the generator or each other."""
+    yield from _missing_imports(config)
+    yield from _bias_misfits(config, facts)
+    if not config.extractors.chosen() or not config.judges:
+        if config.extractors.chosen() or config.judges or config.topics() != ["bias"]:
+            key = "extractors" if not config.extractors.chosen() else "judges"
+            yield f"{key} = None: only where extractors and judges are both null, in a run of bias alone"
+        return
     yield from _unknown_classes(config, facts)
     height, width = facts.grid
     positions = height * width
-    yield from _missing_imports(config)
     yield from (
         f"extractors.{name}.gpus = {settings.gpus}: only with device = 'cuda'; it is {config.device!r}"
         for name, settings in config.extractors.chosen().items()
@@ -564,6 +614,28 @@ def _unknown_classes(config: Config, facts: GeneratorFacts) -> Iterator[str]:
         if classes[-1] >= judge.classes:
             known = f"it knows the classes 0 to {judge.classes - 1}, and the run has class {classes[-1]}"
             yield f"judges.{name}.network = {judge.network!r}: {known}"
+
+
+def _bias_misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
+    if (bias := config.bias) is None:
+        return
+    classes = config.classes(facts)
+    named = [(f"pairs.{first}", second, label) for first, second in bias.pairs.items() for label in (first, second)]
+    named += [("neutral", bias.neutral, bias.neutral)] if bias.neutral is not None else []
+    for key, value, label in named:
+        if label not in classes:
+            yield f"bias.{key} = {value}: class {label} is not among the run's {_shown(classes)}"
+        elif key.startswith("pairs") and label == bias.neutral:
+            yield f"bias.{key} = {value}: class {label} is the neutral one"
+    for key, count, most, of in (
+        ("top_n", bias.top_n, facts.grid[0] * facts.grid[1], "positions of the grid"),
+        ("tokens", bias.tokens, facts.codes, "codes of the codebook"),
+    ):
+        if count > most:
+            yield f"bias.{key} = {count}: at most {most}, the {of}"
+    for split in ("validation", "test"):
+        if (images := getattr(config.data.per_class, split)) < 2:
+            yield f"data.per_class.{split} = {images}: at least 2, for the intervals of bias"
 
 
 def _missing_imports(config: Config) -> Iterator[str]:

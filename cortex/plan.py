@@ -157,12 +157,16 @@ def stages_of(config: Config, facts: GeneratorFacts) -> Iterator[Stage]:
     counts = Counts(config, facts)
     yield from _generation(config, counts)
     yield from _training(config, counts)
-    yield from _explanation(config, counts)
-    yield from _evaluation(config, counts)
-    yield from _attributions(config, counts)
-    yield from _search_controls(config, counts)
-    yield from _trust_controls(config, counts)
-    yield from _planted(config, counts)
+    if counts.extractors:
+        yield from _explanation(config, counts)
+        yield from _evaluation(config, counts)
+        yield from _attributions(config, counts)
+        yield from _search_controls(config, counts)
+        yield from _trust_controls(config, counts)
+        yield from _planted(config, counts)
+    yield from _bias(config, counts)
+    if not counts.extractors:
+        return
     figures = ("samples", "training", "importance", "tokens", "masking", "concept_level", "codebook_level")
     for figure in figures:
         yield Stage(f"draw_{figure}", "", 1)
@@ -331,12 +335,27 @@ def _generation(config: Config, counts: Counts) -> Iterator[Stage]:
     weights = counts.generator_bytes
     if config.generator.folder is not None:
         yield Stage("convert_generator", "", 1, read=weights, written=weights)
+    imported = config.data.imports.chosen()
+    if len(imported) < len(SPLITS):
+        yield from _drawing(config, counts)
+    for split in imported:
+        yield Stage(f"import_{split}", "", 1, counts.samples(split), written=counts.tars(split))
+    written = sum(counts.tars(split) for split in SPLITS)
+    yield Stage("manifest", "", 1, read=written + sum(counts.tokens(split) for split in SPLITS))
+    trained_on = ("train", "validation")
+    packed = sum(counts.packed(split) for split in trained_on)
+    grids = sum(counts.tokens(split) for split in trained_on)
+    yield Stage("pack_grids", "", len(trained_on), read=grids, written=packed)
+    codebook = 4 * counts.facts.codes * counts.facts.channels
+    yield Stage("export_codebook", "", 1, read=codebook, written=codebook)
+
+
+def _drawing(config: Config, counts: Counts) -> Iterator[Stage]:
     transformer, steps = counts.architecture["transformer"], counts.positions
     on_gpu = config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
     half = config.generator.precision == "bfloat16" or (config.generator.precision == "auto" and on_gpu)
     size = 2 if half else 4
-    imported = config.data.imports.chosen()
-    by_split = {split: counts.drawn(split) for split in SPLITS if split not in imported}
+    by_split = {split: counts.drawn(split) for split in SPLITS if split not in config.data.imports.chosen()}
     drawn = sum(by_split.values())
     decoded = sum(count for split, count in by_split.items() if getattr(config.data.images, split) != "none")
     batch = min(config.generator.batch.classes, len(counts.facts.class_names)) * config.generator.batch.indices
@@ -350,20 +369,10 @@ def _generation(config: Config, counts: Counts) -> Iterator[Stage]:
         samples=drawn,
         flops=drawn * token_flops(transformer, steps),
         traffic=drawn * (cache_bytes(transformer, steps, size) + steps * of_transformer / batch),
-        read=jobs * weights,
+        read=jobs * counts.generator_bytes,
     )
     written = sum(counts.tars(split) for split in by_split)
     yield Stage("generate_shard", "(images)", 0, decoded, decoded * counts.decode_flops, written=written)
-    for split in imported:
-        yield Stage(f"import_{split}", "", 1, counts.samples(split), written=counts.tars(split))
-    written = sum(counts.tars(split) for split in SPLITS)
-    yield Stage("manifest", "", 1, read=written + sum(counts.tokens(split) for split in SPLITS))
-    trained_on = ("train", "validation")
-    packed = sum(counts.packed(split) for split in trained_on)
-    grids = sum(counts.tokens(split) for split in trained_on)
-    yield Stage("pack_grids", "", len(trained_on), read=grids, written=packed)
-    codebook = 4 * counts.facts.codes * counts.facts.channels
-    yield Stage("export_codebook", "", 1, read=codebook, written=codebook)
 
 
 def _training(config: Config, counts: Counts) -> Iterator[Stage]:
@@ -594,6 +603,27 @@ def _trust_controls(config: Config, counts: Counts) -> Iterator[Stage]:
     asked = [section for section in (sanity, stability, combinations) if section is not None]
     if asked:
         yield Stage("control_metrics", "", len(asked))
+
+
+def _bias(config: Config, counts: Counts) -> Iterator[Stage]:
+    if (bias := config.bias) is None:
+        return
+    pairs, cost = len(bias.pairs), extractor_cost("cnn", bias.extractor, counts.facts, 2)
+    train, validation = (2 * getattr(config.data.per_class, split) * pairs for split in ("train", "validation"))
+    yield Stage("pack_grids", "(test)", 1, read=counts.tokens("test"), written=counts.packed("test"))
+    packed = counts.packed("train") + counts.packed("validation")
+    yield Stage(
+        "train_pair",
+        "",
+        pairs,
+        samples=bias.extractor.epochs * train,
+        flops=bias.extractor.epochs * (train * cost.step + validation * cost.forward),
+        read=pairs * packed,
+        written=pairs * cost.bytes,
+    )
+    gradients = config.importance.samples * cost.gradient
+    yield Stage("bias_tokens", "", pairs, samples=train, flops=train * gradients, read=pairs * counts.packed("train"))
+    yield Stage("bias", "", 1, read=packed + counts.packed("test"))
 
 
 # What this machine does

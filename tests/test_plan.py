@@ -17,6 +17,7 @@ from cortex.config import parse_config
 from cortex.generate.sampler import Sampler
 from cortex.generate.shard import generate_shard
 from cortex.plan import (
+    SPLITS,
     Counts,
     Stage,
     amount,
@@ -44,6 +45,13 @@ def checkout(tmp_path_factory):
     project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
     shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
     (generator / "checkpoints" / "last.ckpt").touch()
+    vqgan = folder / "vqgan_imagenet_f16_16384"
+    for name in ("vqgan_imagenet_f16_16384/configs", "vqgan_imagenet_f16_16384/checkpoints", "dalle_mini"):
+        (folder / name).mkdir(parents=True)
+    alone = yaml.safe_load(project.read_text())["model"]["params"]["first_stage_config"]
+    (vqgan / "configs" / "model.yaml").write_text(yaml.safe_dump({"model": alone}))
+    for path in (vqgan / "checkpoints/last.ckpt", *(folder / f"dalle_mini/{split}.parquet" for split in SPLITS)):
+        path.touch()
     return folder
 
 
@@ -61,7 +69,7 @@ def jobs_of_snakemake(checkout, name):
     return {rule: count for rule, count in jobs.items() if rule not in ("all", "total")}
 
 
-@pytest.mark.parametrize("name", ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml"])
+@pytest.mark.parametrize("name", ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml", "configs/dalle_mini.yaml"])
 def test_the_jobs_are_those_that_snakemake_plans(checkout, name, monkeypatch):
     planned = jobs_of_snakemake(checkout, name)
     jobs = Counter()
