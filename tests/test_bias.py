@@ -16,6 +16,7 @@ from cortex.explain.importance import token_importance
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import load_extractor
 from cortex.randomness import key_seeds
+from cortex.report.topics.bias import section
 from cortex.shards.pack import packed_dtype
 from cortex.weights import write_weights
 from tests.training import run_training
@@ -246,3 +247,79 @@ def test_the_command_line_finds_tokens(planted, found, tmp_path, capsys):
     assert pd.read_parquet(output)["token"].tolist() == pd.read_parquet(found[1])["token"].tolist(), "in other batches"
     assert main(["bias-tokens", f"--output={output}", *words[:-1], str(CAT)]) == 1
     assert "two different classes are needed" in capsys.readouterr().err
+
+
+# --- what the report says of it --------------------------------------------------------------------------------------
+
+
+def row(neutral, true_share, share, delta, method="contrast", common=0):
+    """A row of the metrics: share and delta are (figure, low, high), or None."""
+    of = {"first_name": "cat", "second_name": "dog", "method": method, "neutral": neutral, "first": 0, "second": 1}
+    of |= {"true_share": true_share, "images": 1200, "common_tokens": common, "first_mean": 2.0, "second_mean": 1.0}
+    of |= dict(zip(("delta", "low", "high"), delta, strict=True)) | {"p": 0.01}
+    return of | dict(zip(("share", "share_low", "share_high"), share or (None, None, None), strict=True))
+
+
+def test_the_report_counts_leans_that_are_right_wrong_and_none():
+    rows = [
+        row("held-out first", 1.0, (1, 0.9, 1.1), (1, 1, 1)),
+        row("mixture", 0.9, (0.8, 0.6, 0.95), (0.5, 0.2, 0.8)),
+        row("mixture", 0.7, (0.6, 0.4, 0.8), (-0.5, -0.8, -0.2)),
+        row("mixture", 0.5, (0.4, 0.3, 0.6), (0.5, 0.2, 0.8)),
+        row("held-out second", 0.0, (0, -0.1, 0.1), (-1, -1, -1)),
+    ]
+    topic = section(rows)
+    said = [" ".join([finding.headline, *finding.details]) for finding in topic.findings]
+    assert said[0].startswith(
+        "Mixtures lean, as the share of contrast tokens says: of 2 mixtures that lean, 1 to the right group and 1 to "
+        "none; of 1 even ones, 1 to none. Its interval holds the true share in 3 of 3; on average, it is off by 0.10."
+    )
+    assert "of 2 mixtures that lean, 1 to the right group and 1 to the wrong one; of 1 even ones, 0 to none" in said[1]
+    assert "A lean that is not there, or to the wrong group: cat and dog." in said[1]
+    assert [heading.partition(":")[0] for heading, _, _ in topic.tables] == ["Published", "Calibrated"]
+    for _, _, table in topic.tables:
+        assert table.columns == ["groups", "tokens", "0", "0.5", "0.7", "0.9", "1"]
+    assert [cell.text for cell in topic.tables[1][2].rows[0]][2:5] == [
+        "0.00 [−0.10, 0.10]",
+        "0.40 [0.30, 0.60]",
+        "0.60 [0.40, 0.80]",
+    ]
+
+
+def test_the_report_says_what_neutral_images_lean_to_and_where_nothing_can_be_said():
+    rows = [
+        row("pet", None, (0.7, 0.6, 0.8), (-0.1, -0.3, 0.1)),
+        row("mixture", 0.5, None, (0.1, -0.1, 0.2), method="concept", common=3),
+        row("pet", None, None, (-0.5, -0.6, -0.4), method="concept", common=3),
+    ]
+    topic = section(rows)
+    first, *others = topic.findings
+    assert first.headline == (
+        "cat or dog, 1,200 images of pet: by the share of contrast tokens, leans to cat, 0.70 [0.60, 0.80]."
+    )
+    assert first.details == [
+        "By their published delta, no lean found, −0.10 [−0.30, 0.10]; by the share of concept tokens, nothing can be "
+        "said; by their published delta, leans to dog, −0.50 [−0.60, −0.40]."
+    ]
+    said = " ".join(part for finding in others for part in (finding.headline, *finding.details))
+    assert "The share of concept tokens says nothing of any mixture." in said
+    assert "Nothing can be said of cat and dog: the tokens do not tell their held-out images apart." in said
+    assert "On average, 3.0 tokens are in both groups' lists" in said
+    assert topic.tables[0][0] == "Neutral images" and len(topic.tables[0][2].rows) == 2
+
+
+# --- in a run --------------------------------------------------------------------------------------------------------
+
+
+def test_the_run_measures_its_pairs_and_the_page_has_them(controlled_run):
+    results = controlled_run / "results" / "tiny"
+    rows = pd.read_parquet(results / "metrics" / "bias.parquet")
+    sets = ["held-out first", "mixture", "mixture", "held-out second", "two"]
+    assert rows["neutral"].tolist() == 2 * sets
+    assert rows["images"].tolist() == 2 * [6, 4, 4, 6, 12 + 6 + 4]
+    assert rows["true_share"].tolist()[:4] == [1, 0.75, 0.5, 0]
+    assert ((rows["low"] <= rows["delta"]) & (rows["delta"] <= rows["high"])).all()
+    counts = pd.read_parquet(results / "evaluation" / "bias.parquet")
+    assert len(counts) == 2 * (2 * 6 + 2 * 4 + 22)
+    page = (results / "report.html").read_text()
+    assert "Bias: do neutral images lean to one of two groups?" in page

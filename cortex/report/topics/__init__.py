@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from cortex.report.findings import Rows
 from cortex.report.topics import attributions, combinations, planted, sanity, search, stability
+from cortex.report.topics import attributions, planted, search
+from cortex.report.topics import bias
 from cortex.report.topics.topic import Topic
 
 # Name of the table (metrics/<name>.parquet) and of the section → what makes it of the table's rows.
@@ -17,4 +19,5 @@ TOPICS: dict[str, Callable[[Rows], Topic]] = {
     "sanity": sanity.section,
     "stability": stability.section,
     "combinations": combinations.section,
+    "bias": bias.section,
 }
