@@ -117,6 +117,21 @@ def test_the_neutral_prompt_leans_as_it_was_made_to(run):
     assert even["low"] <= 0 <= even["high"] and even["share_low"] <= 0.5 <= even["share_high"]
 
 
+def test_a_vqgan_alone_serves_a_whole_run_where_all_splits_are_imported(checkout):
+    config = checkout / "configs" / "whole.yaml"
+    config.write_bytes((checkout / "configs/dalle_mini.yaml").read_bytes())
+    whole = {"extractors": {"cnn": {"width": 8}}, "judges": {"vit": {"network": "vit", "epochs": 1}}, "run": "whole"}
+    whole |= {"codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {1: 2}, "images_per_class": 2}}
+    whole |= {"concept_tokens": {"top_n": [1], "tokens": 6}, "bias": None}
+    whole |= {"evaluation": {"accuracy": {"k": [1]}, "image_level": {"n": [2]}, "concept_level": {"top_n": [1]}}}
+    change_config(config, whole)
+    planned = snakemake(checkout, "--dry-run", "--configfile", "configs/whole.yaml")
+    assert planned.returncode == 0, planned.stderr
+    jobs = jobs_in(planned)
+    assert jobs["import_train"] == jobs["image_level"] // 2 == jobs["report"] == 1  # two test shards
+    assert not jobs.keys() & {"generate_shard", "train_pair", "bias"}
+
+
 @pytest.mark.parametrize(
     ("section", "change", "told"),
     [

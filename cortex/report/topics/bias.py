@@ -50,7 +50,8 @@ def section(rows: Rows) -> Topic:
         (
             "Calibrated: reported share of the first group, by the true share",
             "Where the mean difference of the two counts stands between those of the groups' own held-out images, 1 "
-            "and 0 by definition. –: the tokens do not tell the held-out images apart.",
+            "and 0 by definition. –: the tokens do not tell the held-out images apart. A pair's mixtures have images "
+            "in common, and so errors.",
             _by_share(rows, SHARE),
         ),
     ]
