@@ -6,18 +6,16 @@ A topic is on the page if the config asks for it. Its module makes a :class:`Top
 from collections.abc import Callable
 
 from cortex.report.findings import Rows
-from cortex.report.topics import attributions, combinations, planted, sanity, search, stability
-from cortex.report.topics import attributions, planted, search
-from cortex.report.topics import bias
+from cortex.report.topics import attributions, bias, combinations, planted, sanity, search, stability
 from cortex.report.topics.topic import Topic
 
 # Name of the table (metrics/<name>.parquet) and of the section → what makes it of the table's rows.
 TOPICS: dict[str, Callable[[Rows], Topic]] = {
-    "planted": planted.section,
-    "search": search.section,
     "attributions": attributions.section,
     "sanity": sanity.section,
     "stability": stability.section,
     "combinations": combinations.section,
+    "search": search.section,
+    "planted": planted.section,
     "bias": bias.section,
 }
