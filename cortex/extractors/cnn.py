@@ -1,5 +1,8 @@
 """CE: the convolutional extractor, and its deeper variant (METHOD.md, section 3)."""
 
+from collections.abc import Iterator
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,13 +55,23 @@ class CNN(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Logits ``[B, classes]`` of embeddings ``[B, d, h, w]``."""
         x = embeddings
+        for convolution, norm, pooled in self.convolutions():
+            x = F.relu(norm(convolution(x)))
+            if pooled:
+                x = F.max_pool2d(x, 2)
+        return self.classify(x)
+
+    def convolutions(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d, bool]]:
+        """Every convolution, its norm, and whether a pool follows."""
         for stage, layers in enumerate(self.stages, start=1):
             for layer in range(1, layers + 1):
-                convolved = self.get_submodule(f"conv{stage}_{layer}")(x)
-                x = F.relu(self.get_submodule(f"bn{stage}_{layer}")(convolved))
-            if stage <= 2:
-                x = F.max_pool2d(x, 2)
-        x = F.relu(self.bn_fc1(self.fc1(x.flatten(1))))
+                convolution = cast(nn.Conv2d, self.get_submodule(f"conv{stage}_{layer}"))
+                norm = cast(nn.BatchNorm2d, self.get_submodule(f"bn{stage}_{layer}"))
+                yield convolution, norm, layer == layers and stage <= 2
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits ``[B, classes]`` of what comes out of the last convolution, or pool."""
+        x = F.relu(self.bn_fc1(self.fc1(features.flatten(1))))
         x = F.relu(self.bn_fc2(self.fc2(self.dropout(x))))
         return self.fc3(x)
 
