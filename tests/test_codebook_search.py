@@ -58,7 +58,7 @@ def released_search(network, codebook, grid, target, seed, steps, learning_rate,
         if worth is not None and step % every == 0:
             added = worth(logits.detach()[positions].argmax(-1))
         gumbel = torch.zeros(64, CODES)
-        gumbel[positions] = -torch.empty(len(positions), CODES).exponential_(generator=random).log()
+        gumbel[positions] = -(-torch.rand(len(positions), CODES, generator=random).log()).log()
         soft = ((logits + gumbel) / temperature).softmax(-1)
         hard = torch.nn.functional.one_hot(soft.argmax(-1), CODES).float()
         one_hot = hard - soft.detach() + soft

@@ -126,9 +126,10 @@ def select_tokens(
         if worth is not None and (step - 1) % refresh_every == 0:
             added = worth(logits.detach().argmax(-1))
         for image, generator in enumerate(random):
-            noise[image].exponential_(generator=generator)
+            noise[image].uniform_(generator=generator)
         with torch.no_grad():
-            perturbed = (logits - noise.log_()) / temperature  # −log of an exponential number is Gumbel noise
+            # −log(−log u) is Gumbel noise; that of u = 0, −∞, is a code that cannot be drawn.
+            perturbed = (logits - noise.log_().neg_().log_()) / temperature
             region = codebook[perturbed.argmax(-1)].requires_grad_()
         (gradient,) = torch.autograd.grad(-target_logits(region).sum(), region)
         with torch.no_grad():
