@@ -13,6 +13,7 @@ from cortex.explain.codebook_search import (
     target_logits_with,
 )
 from cortex.extractors.network import build_extractor, save_extractor
+from cortex.extractors.windows import Windowed
 from cortex.shards.read import Sample
 from cortex.shards.write import write_shard
 from cortex.tables import read_table
@@ -75,11 +76,12 @@ def released_search(network, codebook, grid, target, seed, steps, learning_rate,
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_only_the_regions_rows_matter(network, codebook, temperature):
+@pytest.mark.parametrize("prepare", [lambda network: network, Windowed], ids=["whole", "windowed"])
+def test_only_the_regions_rows_matter(network, codebook, prepare, temperature):
     grids = torch.randint(0, CODES, (3, 8, 8), generator=torch.Generator().manual_seed(2))
     targets, seeds, steps = [0, 2, 1], [5, 6, 7], 40
     embeddings = codebook[grids].permute(0, 3, 1, 2)
-    logits = target_logits_with(network, embeddings, torch.tensor(targets), REGION)
+    logits = target_logits_with(prepare(network), embeddings, torch.tensor(targets), REGION)
     settings = {"steps": steps, "learning_rate": 0.1, "temperature": temperature}
     record = dict(select_tokens(logits, codebook, seeds, 6, record_every=1, **settings))
     assert list(record) == list(range(1, steps + 1))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import load_extractor
+from cortex.extractors.windows import Convolutional, Windowed
 from cortex.generate.nearest import nearest_codes
 from cortex.progress import progress
 from cortex.randomness import key_seeds
@@ -167,17 +169,32 @@ def optimise_embeddings(
             yield step, nearest_codes(region.detach(), codebook)
 
 
-def target_logits_with(extractor: nn.Module, embeddings: Tensor, targets: Tensor, region: Region) -> TargetLogits:
+def target_logits_with(
+    extractor: nn.Module | Windowed, embeddings: Tensor, targets: Tensor, region: Region
+) -> TargetLogits:
     """The target logits ``[B]`` as a function of the region's embeddings ``[B, p, d]``, the rest of E fixed."""
-    rows = slice(region.top, region.top + region.height)
-    columns = slice(region.left, region.left + region.width)
+    rows = region.top, region.top + region.height
+    columns = region.left, region.left + region.width
+    if isinstance(extractor, Windowed):
+        logits = extractor.around(embeddings, (rows, columns))
+    else:
+        logits = _whole(extractor, embeddings, slice(*rows), slice(*columns))
 
     def target_logits(inside: Tensor) -> Tensor:
-        whole = embeddings.clone()
-        whole[:, :, rows, columns] = inside.transpose(1, 2).unflatten(2, (region.height, region.width))
-        return extractor(whole).gather(1, targets[:, None])[:, 0]
+        return logits(inside.unflatten(1, (region.height, region.width))).gather(1, targets[:, None])[:, 0]
 
     return target_logits
+
+
+def _whole(extractor: nn.Module, embeddings: Tensor, rows: slice, columns: slice) -> Callable[[Tensor], Tensor]:
+    """All logits ``[B, classes]`` as a function of the region's embeddings ``[B, rows, columns, d]``."""
+
+    def logits(inside: Tensor) -> Tensor:
+        whole = embeddings.clone()
+        whole[:, :, rows, columns] = inside.permute(0, 3, 1, 2)
+        return cast(Tensor, extractor(whole))
+
+    return logits
 
 
 def search_codebook(
@@ -279,6 +296,7 @@ def search_images(
 ) -> pa.Table:
     """What ``methods`` find, by their names, in the first images of every source class: rows of :data:`SCHEMA`."""
     network, code_vectors = load_extractor(extractor, device), load_codebook(codebook, device)
+    prepared = Windowed(network) if isinstance(network, Convolutional) else network
     images = first_images(shards, target_of, images_per_class, len(code_vectors))
     height, width = images[0].grid.shape
     if region.top + region.height > height or region.left + region.width > width:
@@ -286,7 +304,7 @@ def search_images(
     tables = []
     stacks = [images[start : start + batch] for start in range(0, len(images), batch)]
     for stack in progress(stacks, len(stacks), "codebook search", "batch"):
-        part = _part(stack, network, code_vectors, target_of, region)
+        part = _part(stack, prepared, code_vectors, target_of, region)
         searches = methods(part)
         with torch.no_grad():
             before = part.target_logits(part.original).tolist()
@@ -313,7 +331,7 @@ def search_images(
 
 
 def _part(
-    images: list[Sample], network: nn.Module, codebook: Tensor, target_of: dict[int, int], region: Region
+    images: list[Sample], extractor: nn.Module | Windowed, codebook: Tensor, target_of: dict[int, int], region: Region
 ) -> Part:
     device = codebook.device
     grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int64)).to(device)
@@ -326,5 +344,5 @@ def _part(
         positions=positions,
         codebook=codebook,
         original=codebook[grids.flatten(1)[:, positions]],
-        target_logits=target_logits_with(network, look_up(codebook, grids), targets, region),
+        target_logits=target_logits_with(extractor, look_up(codebook, grids), targets, region),
     )
