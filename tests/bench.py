@@ -244,23 +244,29 @@ def uncached(gpt: GPT, classes: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def cached(gpt: GPT, classes: Tensor, uniforms: Tensor) -> Tensor:
-    """A key/value cache that grows by concatenation, a projection at a time, as taming's repository samples."""
-    heads, past, current, drawn = gpt.config.n_head, [], classes[:, None], []
+    """A key/value cache that grows by concatenation, a projection at a time, as taming's repository samples.
+
+    Its ``sample_with_past`` keeps what every step gave, ``[layers, 2, B, heads, 1, C / heads]``, in a list that
+    ``forward_with_past`` concatenates at every step; then every layer appends its new key and value once more.
+    """
+    heads, steps, current, drawn = gpt.config.n_head, [], classes[:, None], []
     for step in range(uniforms.shape[1]):
         x = gpt.tok_emb(current) + gpt.pos_emb[:, step : step + 1]
+        past, new = torch.cat(steps, dim=-2) if steps else None, []
         for layer, block in enumerate(gpt.blocks):
             normed, attention = block.ln1(x), block.attn
             query, key, value = (
                 projection(normed).view(len(x), 1, heads, -1).transpose(1, 2)
                 for projection in (attention.query, attention.key, attention.value)
             )
-            if step:
-                key = torch.cat([past[layer][0], key], dim=2)
-                value = torch.cat([past[layer][1], value], dim=2)
-            past[layer : layer + 1] = [(key, value)]
+            new.append(torch.stack((key, value)))
+            if past is not None:
+                key = torch.cat([past[layer, 0], key], dim=2)
+                value = torch.cat([past[layer, 1], value], dim=2)
             weights = (query @ key.transpose(-2, -1) * key.shape[-1] ** -0.5).softmax(-1)
             x = x + attention.proj((weights @ value).transpose(1, 2).reshape(len(x), 1, -1))
             x = x + block.mlp(block.ln2(x))
+        steps.append(torch.stack(new))
         current = choose_tokens(gpt.head(gpt.ln_f(x))[:, 0], uniforms[:, step])[:, None]
         drawn.append(current)
     return torch.cat(drawn, 1)

@@ -123,6 +123,7 @@ def select_tokens(
         torch.randn(logits.shape[1:], generator=generator, out=logits[image])
     logits.requires_grad_()
     adam = torch.optim.Adam([logits], lr=learning_rate, fused=True)
+    columns = codebook.T.contiguous()  # a few rows are multiplied faster with it than with a transposed view
     added = None
     for step in range(1, steps + 1):
         if worth is not None and (step - 1) % refresh_every == 0:
@@ -136,7 +137,7 @@ def select_tokens(
         (gradient,) = torch.autograd.grad(-target_logits(region).sum(), region)
         with torch.no_grad():
             soft = perturbed.softmax(-1)
-            of_soft = gradient @ codebook.T
+            of_soft = gradient @ columns
             if added is not None:
                 of_soft -= added
             of_soft -= (soft * of_soft).sum(-1, keepdim=True)
