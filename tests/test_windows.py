@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -21,7 +21,8 @@ def spans(draw, size):
 WINDOWS = st.tuples(spans(9), spans(7))
 
 
-@given(st.lists(st.tuples(st.integers(1, 3), WINDOWS, WINDOWS), min_size=1, max_size=3))
+@given(st.lists(st.tuples(st.integers(1, 9), WINDOWS, WINDOWS), min_size=1, max_size=3))
+@example([(9, ((0, 9), (0, 7)), ((0, 9), (0, 7))), (1, ((2, 9), (3, 4)), ((1, 9), (2, 5)))])  # tiles of 4, and of 2
 def test_minimal_filtering_is_the_convolution_between_any_windows(calls):
     random = torch.Generator().manual_seed(0)
     kernel = torch.randn(6, 5, 3, 3, generator=random)
@@ -70,12 +71,12 @@ def test_a_region_of_the_network_is_the_network(monkeypatch, name, grid, rows, c
     monkeypatch.setattr(windows, "FILTERED", 1)
     network = trained(name, grid, dtype)
     random = torch.Generator().manual_seed(1)
-    embeddings = torch.randn(3, 6, *grid, generator=random).to(dtype)
+    embeddings = torch.randn(6, 6, *grid, generator=random).to(dtype)
     prepared = Windowed(network)
     assert all((layer.filters is not None) == (dtype == torch.float32) for layer, _ in prepared.layers)
     logits = prepared.around(embeddings, (rows, columns))
     for _ in range(2):
-        inside = torch.randn(3, rows[1] - rows[0], columns[1] - columns[0], 6, generator=random).to(dtype)
+        inside = torch.randn(6, rows[1] - rows[0], columns[1] - columns[0], 6, generator=random).to(dtype)
         whole = embeddings.clone()
         whole[:, :, slice(*rows), slice(*columns)] = inside.permute(0, 3, 1, 2)
         inside.requires_grad_()

@@ -1,9 +1,9 @@
-"""3×3 convolutions with frozen weights, by Winograd's minimal filtering F(2×2, 3×3) (Lavin and Gray, CVPR 2016).
+"""3×3 convolutions with frozen weights, by Winograd's minimal filtering (Lavin and Gray, CVPR 2016).
 
-A tile of 2×2 outputs is a function of 4×4 inputs. Tiles and kernels are brought into a space of 16 components, in
-which the convolution is 16 products of matrices, channels by channels: 16 multiplications a tile, not 36. The way
-there and back is linear, along rows and columns alike, so a matrix does it, which can also leave out positions,
-or pad them with zeros. Exact but for rounding, of the size of the plain convolution's own.
+A tile of 2×2 outputs is a function of 4×4 inputs. Inputs and kernel are brought into a space of 16 components, in which
+the convolution is 16 products of matrices, channels by channels: 16 multiplications a tile, not 36. Tiles of 4×4 take
+36, not 144. The way there and back is linear, along rows as along columns, so one matrix does each, which also knows
+where a window begins and ends. Exact but for rounding.
 """
 
 from functools import cache
@@ -14,9 +14,30 @@ from torch import Tensor
 Span = tuple[int, int]  # from the first row (or column) to before the last
 Window = tuple[Span, Span]  # rows and columns
 
-TO_INPUT = torch.tensor([[1.0, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
-TO_KERNEL = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-TO_OUTPUT = torch.tensor([[1.0, 1, 1, 0], [0, 1, -1, -1]])
+# By a tile's size: the matrices that bring its inputs to components, a kernel to components, and components to outputs.
+# F(2, 3) for the points 0, ±1 and ∞; F(4, 3) for 0, ±1, ±2 and ∞.
+MATRICES = {
+    2: (
+        torch.tensor([[1.0, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
+        torch.tensor([[2.0, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
+        torch.tensor([[1.0, 1, 1, 0], [0, 1, -1, -1]]),
+    ),
+    4: (
+        torch.tensor(
+            [
+                [4.0, 0, -5, 0, 1, 0],
+                [0, -4, -4, 1, 1, 0],
+                [0, 4, -4, -1, 1, 0],
+                [0, -2, -1, 2, 1, 0],
+                [0, 2, -1, -2, 1, 0],
+                [0, 4, 0, -5, 0, 1],
+            ]
+        ),
+        torch.tensor([[6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
+        torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
+    ),
+}
+MANY = 256  # outputs from which on larger tiles are faster: they read more weights, but multiply less
 
 
 class Filter:
@@ -29,59 +50,60 @@ class Filter:
     def __init__(self, kernel: Tensor):
         self.kernel = kernel
         self.outputs, self.inputs = kernel.shape[:2]
-        self._packed, self._packed_for = kernel, 0
+        self._packed, self._packed_for = kernel, (0, 0)
 
     def __call__(self, x: Tensor, source: Window, target: Window) -> Tensor:
         """From what stands in a window of a map, ``[B, rows, columns, i]``, to another's ``[B, rows, columns, o]``."""
         batch, (rows, columns), (high, wide) = len(x), source, target
-        tall, broad = tiles(high), tiles(wide)
-        x = to_tiles(high, rows) @ x.reshape(batch, x.shape[1], -1)
-        x = to_tiles(wide, columns) @ x.view(batch * 4 * tall, -1, self.inputs)
-        x = x.view(batch, 4, tall, 4, broad, self.inputs).permute(0, 2, 4, 1, 3, 5)
-        x = self._multiply(x.reshape(batch * tall * broad, 16 * self.inputs))
-        x = x.view(batch, tall, broad, 4, 4, self.outputs).permute(0, 3, 1, 4, 2, 5)
-        x = from_tiles(wide) @ x.reshape(batch * 4 * tall, 4 * broad, self.outputs)
-        x = from_tiles(high) @ x.view(batch, 4 * tall, -1)
-        return x.view(batch, high[1] - high[0], wide[1] - wide[0], self.outputs)
+        height, width = high[1] - high[0], wide[1] - wide[0]
+        size = 4 if batch * height * width >= MANY else 2
+        parts, tall, broad = size + 2, -(-height // size), -(-width // size)  # components, and tiles
+        x = to_tiles(size, high, rows) @ x.reshape(batch, x.shape[1], -1)
+        x = to_tiles(size, wide, columns) @ x.view(batch * parts * tall, -1, self.inputs)
+        x = x.view(batch, parts, tall, parts, broad, self.inputs).permute(0, 2, 4, 1, 3, 5)
+        x = self._multiply(x.reshape(batch * tall * broad, -1), size)
+        x = x.view(batch, tall, broad, parts, parts, self.outputs).permute(0, 3, 1, 4, 2, 5)
+        x = from_tiles(size, wide) @ x.reshape(batch * parts * tall, parts * broad, self.outputs)
+        x = from_tiles(size, high) @ x.view(batch, parts * tall, -1)
+        return x.view(batch, height, width, self.outputs)
 
-    def _multiply(self, x: Tensor) -> Tensor:
-        """The 16 products, ``[n, 16 · i]`` to ``[n, 16 · o]``, as one grouped 1×1 convolution of oneDNN.
+    def _multiply(self, x: Tensor, size: int) -> Tensor:
+        """A product for every component, ``[n, components · i]`` to ``[n, components · o]``: a grouped 1×1 convolution.
 
-        It is the one product of torch's that takes weights in the order in which the processor reads them; to bring
-        them into it takes longer than to multiply a few tiles. The order depends on their number.
+        It is the one product of torch's that takes weights in the order in which oneDNN reads them; to bring them into
+        it takes longer than to multiply a few tiles. The order depends on their number.
         """
         image = x.view(1, len(x), 1, -1).permute(0, 3, 1, 2)
-        none, one = [0, 0], [1, 1]
-        if self._packed_for != len(x):
-            components = torch.einsum("ar,bs,oirs->aboi", TO_KERNEL, TO_KERNEL, self.kernel)
-            weights = components.reshape(16 * self.outputs, self.inputs, 1, 1)
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(weights, none, one, one, 16, image.shape)
-            self._packed_for = len(x)
-        y = torch.ops.mkldnn._convolution_pointwise(image, self._packed, None, none, one, one, 16, "none", [], "")
+        none, one, components = [0, 0], [1, 1], (size + 2) ** 2
+        if self._packed_for != (size, len(x)):
+            _, matrix, _ = MATRICES[size]
+            weights = torch.einsum("ar,bs,oirs->aboi", matrix, matrix, self.kernel).reshape(-1, self.inputs, 1, 1)
+            pack = torch.ops.mkldnn._reorder_convolution_weight
+            self._packed = pack(weights, none, one, one, components, image.shape)
+            self._packed_for = size, len(x)
+        convolve = torch.ops.mkldnn._convolution_pointwise
+        y = convolve(image, self._packed, None, none, one, one, components, "none", [], "")
         return y.permute(0, 2, 3, 1).reshape(len(x), -1)
 
 
-def tiles(target: Span) -> int:
-    """Tiles of two that cover a span."""
-    return (target[1] - target[0] + 1) // 2
-
-
 @cache
-def to_tiles(target: Span, source: Span) -> Tensor:
-    """``[4 · tiles, n]``: from the n rows of ``source`` to the four components of every tile of ``target``."""
-    count = tiles(target)
-    matrix = torch.zeros(4, count, source[1] - source[0])
-    for tile in range(count):
-        for place in range(4):
-            row = target[0] + 2 * tile - 1 + place
+def to_tiles(size: int, target: Span, source: Span) -> Tensor:
+    """``[components · tiles, n]``: from the n rows of ``source`` to the components of every tile of ``target``."""
+    to_components, _, _ = MATRICES[size]
+    starts = range(target[0], target[1], size)
+    matrix = torch.zeros(size + 2, len(starts), source[1] - source[0])
+    for tile, start in enumerate(starts):
+        for place in range(size + 2):
+            row = start - 1 + place
             if source[0] <= row < source[1]:
-                matrix[:, tile, row - source[0]] = TO_INPUT[:, place]
+                matrix[:, tile, row - source[0]] = to_components[:, place]
     return matrix.flatten(0, 1)
 
 
 @cache
-def from_tiles(target: Span) -> Tensor:
-    """``[n, 4 · tiles]``: from the components of its tiles to the n rows of ``target``."""
-    count = tiles(target)
-    matrix = torch.einsum("ra,tu->trau", TO_OUTPUT, torch.eye(count)).reshape(2 * count, 4 * count)
+def from_tiles(size: int, target: Span) -> Tensor:
+    """``[n, components · tiles]``: from the components of its tiles to the n rows of ``target``."""
+    _, _, from_components = MATRICES[size]
+    count = len(range(*target, size))
+    matrix = torch.einsum("ra,tu->trau", from_components, torch.eye(count)).flatten(2).flatten(0, 1)
     return matrix[: target[1] - target[0]].contiguous()
