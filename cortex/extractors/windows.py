@@ -14,9 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from cortex.extractors.winograd import Filter, Span, Window
 
-FILTERED = (
-    256  # channels from which on minimal filtering is faster on a CPU; the libraries of GPUs choose by themselves
-)
+# Channels from which on minimal filtering is faster on a CPU; the libraries of GPUs choose by themselves.
+FILTERED = 256
 Step = Callable[[Tensor], Tensor]
 
 
@@ -76,8 +75,9 @@ class Convolution:
         fused = fuse_conv_bn_eval(convolution, norm)
         self.kernel, self.bias = fused.weight, fused.bias
         self.filters = None
-        on_cpu = torch.backends.mkldnn.is_available() and self.kernel.device.type == "cpu"
-        if on_cpu and self.kernel.dtype == torch.float32 and min(self.kernel.shape[:2]) >= FILTERED:
+        packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
+        on_cpu = self.kernel.device.type == "cpu"
+        if packs and on_cpu and self.kernel.dtype == torch.float32 and min(self.kernel.shape[:2]) >= FILTERED:
             # The gradient of a convolution is the convolution with the kernel turned about, from outputs to inputs.
             self.filters = Filter(self.kernel), Filter(self.kernel.flip(2, 3).transpose(0, 1))
 
