@@ -321,10 +321,11 @@ class Attributions(Section):
 class SearchControl(Section):
     """Codebook searches that stay likely under the generator's prior, and how far all searches carry over.
 
-    ``prior_weights`` are those of the log-likelihood (nats) beside the target's logit, a search for each.
+    ``prior_weights`` are those of the log-likelihood (nats) beside the target's logit, a search for each; none where
+    the generator is a VQGAN alone.
     """
 
-    prior_weights: Annotated[list[Weight], Field(min_length=1), AfterValidator(_distinct)] = [1.0]
+    prior_weights: Annotated[list[Weight], AfterValidator(_distinct)] = [1.0]
     refresh_every: Count = 10
 
 
@@ -509,6 +510,10 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise InputError(f"config: generator.{origin} = {path!r}: {reason}") from None
+    search = config.controls.search
+    if architecture["transformer"] is None and search is not None and search.prior_weights:
+        key = f"controls.search.prior_weights = {search.prior_weights}"
+        raise InputError(f"config: {key}: should be [], as a VQGAN without a transformer has no prior")
     for problem in _misfits(config, facts):
         raise InputError(f"config: {problem}")
     return config, facts

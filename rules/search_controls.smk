@@ -2,6 +2,10 @@
 # those that they were not made with. Only where the config asks for them.
 
 
+# The extractors that search with the prior, too; none without weights for it.
+WITH_PRIOR = EXTRACTORS if CONFIG.controls.search and CONFIG.controls.search.prior_weights else []
+
+
 rule search_with_prior:
     input:
         GENERATOR_WEIGHTS,
@@ -41,7 +45,7 @@ rule control_search:
     input:
         GENERATOR_WEIGHTS,
         searches=expand(rules.codebook_search.output.tokens, extractor=EXTRACTORS),
-        with_prior=expand(rules.search_with_prior.output.tokens, extractor=EXTRACTORS),
+        with_prior=expand(rules.search_with_prior.output.tokens, extractor=WITH_PRIOR),
         shards=shard_paths("test"),
         extractors=expand(rules.train_extractor.output.model, extractor=EXTRACTORS),
         judges=expand(JUDGE_MODEL, judge=JUDGES),
@@ -60,6 +64,7 @@ rule control_search:
         runtime=growing(240, 0.01),
         gpu=GPUS,
     params:
+        made_with=EXTRACTORS + WITH_PRIOR,
         extractors=EXTRACTORS,
         judges=JUDGES,
         options=options(
@@ -78,7 +83,7 @@ rule control_search:
         "Do the codebook searches carry over?"
     shell:
         "python -m cortex control-search --output {output.metrics} --rows {output.rows}"
-        " --searches {input.searches} {input.with_prior} --made-with {params.extractors} {params.extractors}"
+        " --searches {input.searches} {input.with_prior} --made-with {params.made_with}"
         " --shards {input.shards} --extractors {input.extractors} --extractor-names {params.extractors}"
         " --judges {input.judges} --judge-names {params.judges} {params.options} --batch {params.batch}"
         " --seed {params.seed} --device {params.device} &> {log}"
