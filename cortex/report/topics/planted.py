@@ -78,7 +78,7 @@ def others_finding(rows: Rows) -> Finding:
             beaten.append(extractor)
     headline = f"Other attributions of the same logits find there: {'; '.join(shares)}."
     if beaten:
-        headline += f" So with {listed(beaten)} the answer is to be found, and the importance misses it."
+        headline += f" With {listed(beaten)}, one finds clearly more than the importance does."
     return Finding(headline)
 
 
