@@ -270,12 +270,15 @@ def test_the_report_counts_leans_that_are_right_wrong_and_none():
     ]
     topic = section(rows)
     said = [" ".join([finding.headline, *finding.details]) for finding in topic.findings]
-    assert said[0].startswith(
+    published, share = said
+    assert share.startswith(
         "Mixtures lean, as the share of contrast tokens says: of 2 mixtures that lean, 1 to the right group and 1 to "
         "none; of 1 even ones, 1 to none. Its interval holds the true share in 3 of 3; on average, it is off by 0.10."
     )
-    assert "of 2 mixtures that lean, 1 to the right group and 1 to the wrong one; of 1 even ones, 0 to none" in said[1]
-    assert "A lean that is not there, or to the wrong group: cat and dog." in said[1]
+    assert (
+        "of 2 mixtures that lean, 1 to the right group and 1 to the wrong one; of 1 even ones, 0 to none" in published
+    )
+    assert "A lean that is not there, or to the wrong group: cat and dog." in published
     assert [heading.partition(":")[0] for heading, _, _ in topic.tables] == ["Published", "Calibrated"]
     for _, _, table in topic.tables:
         assert table.columns == ["groups", "tokens", "0", "0.5", "0.7", "0.9", "1"]

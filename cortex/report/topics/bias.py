@@ -58,6 +58,7 @@ def section(rows: Rows) -> Topic:
     if unknown:
         note = "No true share is known: it is what was asked for."
         tables.insert(0, ("Neutral images", note, _neutral(unknown)))
+    published = _recovered(known, DELTA, "published delta")[::-1]  # of concept tokens first, as it was published
     return Topic(
         title="Bias: do neutral images lean to one of two groups?",
         link="Bias",
@@ -67,7 +68,7 @@ def section(rows: Rows) -> Topic:
             "images, whose lean is known, show whether the answer can be trusted. Concept tokens are those of a group "
             "that are most often important, as published; contrast tokens those more often than in the other group."
         ),
-        findings=[*_leans(unknown), *_recovered(known, SHARE, "share"), *_recovered(known, DELTA, "published delta")],
+        findings=[*_leans(unknown), *published[:1], *_recovered(known, SHARE, "share"), *published[1:]],
         tables=tables,
     )
 

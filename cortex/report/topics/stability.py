@@ -51,9 +51,12 @@ def enough(rows: Rows, n: int) -> Finding:
         else:
             never.append(f"{extractor}, with {ranked[-1]['samples']} copies {estimate(ranked[-1])}")
     headline = f"Two sets of noise agree on at least {100 * ENOUGH:.0f} % of the {n} highest positions "
-    headline += f"from so many copies on: {'; '.join(reached)}." if reached else "with no number of copies tried."
-    details = [f"With none that was tried: {'; '.join(never)}."] if never else []
-    return Finding(headline, details)
+    headline += f"from so many copies on: {'; '.join(reached)}." if reached else "with no number of copies tried"
+    if reached and never:
+        headline += f" With none that was tried: {'; '.join(never)}."
+    elif never:
+        headline += f": {'; '.join(never)}."
+    return Finding(headline)
 
 
 def agreement(rows: Rows) -> Table:

@@ -14,7 +14,8 @@ class Topic:
         title: its heading.
         link: the heading in one to three words, for the list of contents.
         lead: what was done and why, in a sentence or two.
-        findings: what the numbers say, losses named like wins; the first headline is repeated at the top of the page.
+        findings: what the numbers say, losses named like wins; the headlines of the first two are repeated at the
+            top of the page.
         tables: the numbers, each table with its heading and a note on how to read it.
     """
 
