@@ -1,10 +1,12 @@
 """Check a run's files: nothing truncated, no bit flipped in what has a checksum, nothing missing."""
 
 import hashlib
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from tyro.conf import Positional
 
 from cortex.errors import InputError
@@ -23,9 +25,9 @@ def verify(results: Positional[Path]) -> None:
 
     Shards are held against the size and SHA-256 in the manifest, tables against the checksums of their pages, packed
     grids against the manifest's counts, weights against the sizes that they declare (they have no checksum). The
-    planted benchmark's shards and grids, which no manifest lists, are held against the checksums that the shards carry
-    and the sizes that the grids declare. Delete what is damaged and run snakemake: it makes just that, and what
-    depends on it, again.
+    planted benchmark's shards and grids, which no manifest lists, are held against the checksums that the shards carry,
+    the images of truth.parquet, and the sizes that the grids declare. Delete what is damaged and run snakemake: it
+    makes just that, and what depends on it, again.
 
     Args:
         results: folder of a run, such as results/digits.
@@ -80,9 +82,17 @@ def _check_shard(path: Path, row: dict[str, Any] | None) -> None:
 def _check_by_itself(path: Path) -> None:
     if path.suffix == ".npy":
         read_packed(path)
-    else:
-        for _ in read_shard(path):
-            pass
+        return
+    keys = [sample.key for sample in read_shard(path)]
+    if path.stat().st_size % tarfile.RECORDSIZE:
+        raise InputError(f"{path}: {path.stat().st_size} bytes; a whole tar has a multiple of {tarfile.RECORDSIZE}")
+    try:
+        truth = read_table(path.parent / "truth.parquet", ["split", "key"])
+    except InputError:
+        return  # which is told of that file
+    expected = truth.filter(pc.equal(truth["split"], path.stem))["key"].to_pylist()
+    if keys != expected:
+        raise InputError(f"{path}: {len(keys)} images; not those that truth.parquet lists, {len(expected)}")
 
 
 def _check_packed(path: Path, images: int) -> None:

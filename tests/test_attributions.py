@@ -432,7 +432,8 @@ def test_the_page_names_what_the_importance_loses_against(ranked):
     lead = {over: of[over, "random"] - of[over, "gradient"] for over in ("masked_fraction", "masked_brightness")}
     assert topic.findings[2].details[-1] == (
         f"The first method is ahead of random positions by {lead['masked_brightness']:.3f} here, and by "
-        f"{lead['masked_fraction']:.3f} over the masked share (means over extractors)."
+        f"{lead['masked_fraction']:.3f} over the masked share (means over extractors). From the largest n "
+        "on, curves are straight lines to the image that is all black, where all meet."
     )
     (_, _, together), (_, _, each) = topic.tables
     assert together.rows[0][1].text == "gradient"

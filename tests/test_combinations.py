@@ -173,7 +173,7 @@ def test_the_report_says_more_less_or_neither():
     section = topic.section(rows)
     agreement, removal, interaction = section.findings
     assert "no correlation is found with cnn" in agreement.details[-1]
-    assert removal.details == ["No more than random positions: cnn."]
+    assert removal.details == ["No difference to random positions found: cnn."]
     assert "more: cnn at n = 2, 0.50 (0.10 to 0.90). Less: cnn at n = 5, −0.50" in interaction.headline
     assert "No difference found: cnn at n = 10, 0.10" in interaction.headline
     assert [len(table.rows) for *_, table in section.tables] == [6, 1]

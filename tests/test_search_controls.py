@@ -323,7 +323,7 @@ def test_the_page_counts_what_carries_over_and_names_what_does_not():
     assert first.details == [
         "Carries over to the judges only: embedding optimisation with cnn.",
         "Pleases its own extractor only: token selection with resnet.",
-        "Pleases nobody: embedding optimisation with resnet.",
+        "Worse than random codes to the other extractors and the judges: embedding optimisation with resnet.",
     ]
     assert "token selection 0.90, against 0.50 as the other extractors do and 0.25 as the judges do" in read.headline
     assert "region of another image of the target class 0.45" in free.headline

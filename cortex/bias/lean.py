@@ -103,7 +103,8 @@ def measure_bias(
         test: packed grids of the test split.
         first: class of the first group of every pair.
         second: class of the second group of every pair.
-        mixtures: shares of the first group, 0 to 1, in mixtures of as many images as the smaller group has.
+        mixtures: shares of the first group, 0 to 1, in mixtures of as many images as the smaller group has, or of
+            one less, to be even.
         neutral: class of neutral images, of all splits.
         generator: weights file of the generator, which names the classes; the embedded digits generator if not given.
         resamples: of the bootstrap.
@@ -193,8 +194,11 @@ def count_tokens(path: Path, label: int, groups: tuple[NDArray[np.int32], NDArra
 
 
 def mixed(first: Counted, second: Counted, shares: Sequence[float]) -> list[Neutral]:
-    """Mixtures of two groups' images, all of as many as the smaller group has, each with its name and true share."""
-    images = min(len(first.rows), len(second.rows))
+    """Mixtures of two groups' images, each with its name and true share.
+
+    All are of as many images as the smaller group has, or of one less: an even number, so that half of them is one.
+    """
+    images = min(len(first.rows), len(second.rows)) // 2 * 2
     sets: list[Neutral] = []
     for share in shares:
         of_first = round(share * images)

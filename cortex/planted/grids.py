@@ -118,7 +118,9 @@ def _pairs(
     images, classes = np.arange(len(labels)), len(planted.codes)
     alone = rng.integers(0, 2, (len(labels), classes, 1))
     which = np.repeat(alone, positions, axis=2)
-    which[images, labels] = np.arange(positions) % 2
+    # Of an odd number, one code stands there once more: either.
+    start = rng.integers(0, 2, (len(labels), 1)) if positions % 2 else 0
+    which[images, labels] = (np.arange(positions) + start) % 2
     held = planted.codes[np.arange(classes)[:, None], which]
     roles = np.full(held.shape, DECOY, np.uint8)
     roles[images, labels] = OWN

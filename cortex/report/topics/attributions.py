@@ -92,8 +92,8 @@ def _what_tells_them_apart(by_area: Rows, by_brightness: Rows) -> list[str]:
     text = f"The first method is ahead of random positions by {brightness:.3f} here, and by {area:.3f} over the masked "
     text += "share (means over extractors)"
     if brightness < area / 2:
-        text += ": most of what tells methods apart there is how much of what is drawn they hide"
-    return [f"{text}."]
+        text += ": much of what tells methods apart there is how much of what is drawn they hide"
+    return [f"{text}. From the largest n on, curves are straight lines to the image that is all black, where all meet."]
 
 
 def _places(rows: Rows) -> list[str]:

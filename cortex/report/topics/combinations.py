@@ -49,10 +49,14 @@ def agreement(rows: Rows) -> Finding:
         method: [f"{estimate(row)} with {row['extractor']}" for row in of_method]
         for (method,), of_method in groups(rows, "method").items()
     }
-    unrelated = [row["extractor"] for row in rows if row["method"] == "importance" and row["low"] <= 0]
+    important = [row for row in rows if row["method"] == "importance"]
+    unrelated = [row["extractor"] for row in important if row["low"] <= 0 <= row["high"]]
+    against = [row["extractor"] for row in important if row["high"] < 0]
     details = [f"What removing each alone costs has {listed(told['single'])}."]
     if unrelated:
         details.append(f"Of the importance, no correlation is found with {listed(unrelated)}.")
+    if against:
+        details.append(f"Of the importance, it is negative with {listed(against)}.")
     return Finding(
         f"The importance's rank correlation with the positions' Shapley values is {listed(told['importance'])}; that "
         f"of two halves of the sample of orders, {listed(told['shapley'])}.",
@@ -63,14 +67,18 @@ def agreement(rows: Rows) -> Finding:
 def removal(costs: Costs) -> Finding:
     """What removing the positions of highest importance costs, beside random and other ones, at the largest n."""
     n = max(n for *_, n in costs)
-    told, no_more = [], []
+    told, no_more, less = [], [], []
     for extractor in _extractors(costs):
         cost = {method: costs[extractor, "together", method, n] for method in _methods(costs)}
         others = (f"{method} {estimate(row)}" for method, row in cost.items() if method != "importance")
         told.append(f"{estimate(cost['importance'])} logits with {extractor}; {', '.join(others)}")
-        if costs[extractor, "beyond_random", "importance", n]["low"] <= 0:
+        beyond = costs[extractor, "beyond_random", "importance", n]
+        if beyond["high"] < 0:
+            less.append(extractor)
+        elif beyond["low"] <= 0:
             no_more.append(extractor)
-    details = [f"No more than random positions: {listed(no_more)}."] if no_more else []
+    details = [f"No difference to random positions found: {listed(no_more)}."] if no_more else []
+    details += [f"Less than random positions: {listed(less)}."] if less else []
     headline = f"Removing the {n} positions of highest importance costs "
     return Finding(f"{headline}{'. It costs '.join(told)}.", details)
 

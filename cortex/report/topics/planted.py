@@ -6,11 +6,14 @@ from cortex.report.topics.topic import Topic
 
 LEAD = (
     "Which tokens of a generated image are right, nobody can say. So codes were planted in grids of a background that "
-    "says nothing: each class has some of its own (plain); besides, one that goes with it in training but stands in "
-    "images of random classes in the test (shortcut); or half of them are its neighbour's, too (shared); or two mark "
-    "it together, and each alone stands in images of all classes (combination). Extractors were trained on these, and "
-    "explained as those above."
+    "says nothing: {variants}. Extractors were trained on these, and explained as those above."
 )
+VARIANTS = {
+    "plain": "each class has some of its own",
+    "shortcut": "besides its own, one goes with it in training but stands in images of random classes in the test",
+    "shared": "half of a class's codes are its neighbour's, too",
+    "combination": "two codes mark a class together, and each alone stands in images of all classes",
+}
 POSITIONS_NOTE = (
     "Of the n highest positions of the test images, the share that holds a code of the class (and of those that do, "
     "the share found among twice as many), with 95 % intervals over images. Bold: the interval is above chance."
@@ -35,7 +38,7 @@ def section(rows: Rows) -> Topic:
     return Topic(
         title="Planted codes: explanations beside the right answer",
         link="Planted codes",
-        lead=LEAD,
+        lead=LEAD.format(variants="; ".join(f"{VARIANTS[name]} ({name})" for name in VARIANTS if name in variants)),
         findings=[*found, search_finding(rows), reading_finding(rows)],
         tables=[
             ("Positions that hold planted codes", POSITIONS_NOTE, positions_table(rows)),
@@ -61,7 +64,10 @@ def position_finding(variant: str, rows: Rows) -> Finding:
     for truth in ("own", "shared", "decoy"):
         if kind := of(best, truth=truth):
             what = {"own": "the class's alone", "shared": "two classes'", "decoy": "half a pair, a decoy"}[truth]
-            details.append(f"Codes that are {what}: {_each(kind)} (guessing: {percent(kind[0]['chance'])}).")
+            details.append(
+                f"Of as many positions as hold codes that are {what}: {_each(kind)} (guessing: "
+                f"{percent(kind[0]['chance'])})."
+            )
     return Finding(headline, details)
 
 

@@ -9,9 +9,9 @@ from cortex.report.topics.topic import Topic
 
 LEAD = (
     "Scores that explain what an extractor has learned must change when it forgets. So the extractors were given new "
-    "weights, layer by layer from the output to the input, and were trained on shuffled labels (Adebayo et al., 2018), "
-    "and what they then call important in {images:,} test images was correlated with the real scores (Spearman's, over "
-    "the positions of an image). All saw other noise than the real scores were made with; the extractor as it is, with "
+    "weights, layer by layer from the output to the input{shuffled} (Adebayo et al., 2018), and what they then call "
+    "important in {images:,} test images was correlated with the real scores (Spearman's, over the positions of an "
+    "image). All saw other noise than the real scores were made with; the extractor as it is, with "
     "other noise too, shows how much correlation there can be. Strides, borders and what else treats all images alike "
     "make any two networks' scores agree: correlation of an image's own counts every position's rank less its mean "
     "rank over the images."
@@ -26,7 +26,8 @@ HEADINGS = {
     "even_share": "even positions",
 }
 WORDS = {"correlation": "in all", "own_correlation": "of an image's own"}
-OFTEN = 0.5  # of the highest positions on a quarter of all
+QUARTER = 0.25  # of all positions have an even row and an even column
+OFTEN = 0.5  # of the highest positions on that quarter
 
 
 Known = dict[str, dict[tuple[str, int, str], Row]]  # by extractor; by test, step and measure
@@ -45,7 +46,10 @@ def section(rows: Rows) -> Topic:
     return Topic(
         title="Do the scores depend on what was learned?",
         link="Sanity",
-        lead=LEAD.format(images=rows[0]["images"]),
+        lead=LEAD.format(
+            images=rows[0]["images"],
+            shuffled=f", and {listed(shuffled)} trained again on shuffled labels" if shuffled else "",
+        ),
         findings=[*(fall(at, places, what) for what, places in tests.items()), decisive(at), *strides(at, n)],
         tables=[
             ("Extractors that know, and that know nothing", NOTE.format(n=n), summary(at, tests)),
@@ -75,15 +79,16 @@ def fall(at: Known, places: dict[str, tuple[str, int]], what: str) -> Finding:
             words.append(f"{figure(known['value'])} to {figure(unknown['value'])} with {extractor}")
             if unknown["high"] >= known["low"]:
                 kept.append(f"{WORDS[measure]} with {extractor}")
-            if measure == "correlation" and unknown["low"] > known["value"] / 2:
+            if measure == "correlation" and known["low"] > 0 and unknown["low"] > known["value"] / 2:
                 left.append(f"{estimate(unknown)} with {extractor}")
     details = []
     if kept:
         details.append(f"Not clearly lower than with what was learned (the intervals overlap): {listed(kept)}.")
     if left:
+        untrained = all(test == "randomised" for test, _ in places.values())
         details.append(
-            f"More than half of the correlation needs no learning: {listed(left)}. So much of these rankings is "
-            "decided by the architecture."
+            f"More than half of the correlation needs no {'learning' if untrained else 'knowledge of the classes'}: "
+            f"{listed(left)}." + (" So much of these rankings is decided by the architecture." if untrained else "")
         )
     return Finding(
         f"{what}, the scores' correlation with the real ones goes from {listed(told['correlation'])}; "
@@ -104,7 +109,7 @@ def decisive(at: Known) -> Finding:
             f"{before[step]['layer']} of {extractor} ({figure(before[step - 1]['value'])} to "
             f"{figure(before[step]['value'])})"
         )
-        if step > 1 and before[step - 1]["value"] > before[0]["value"] / 2:
+        if step > 1 and before[step - 1]["low"] > 0 and before[step - 1]["value"] > before[0]["value"] / 2:
             indifferent.append(
                 f"With {extractor} it is still {estimate(before[step - 1])} when all layers above that have new "
                 "weights: these scores say little of what those layers have learned."
@@ -119,18 +124,15 @@ def strides(at: Known, n: int) -> list[Finding]:
     for extractor, of in at.items():
         known, unknown = of["trained", 0, "even_share"], of["randomised", last_step(of), "even_share"]
         if known["low"] > OFTEN:
-            by_architecture = unknown["low"] > OFTEN
-            found.append(
-                Finding(
-                    f"Of {extractor}'s {n} highest positions, {percent(known['value'])} stand on an even row and an "
-                    f"even column, as a quarter of all do; with all weights new, {percent(unknown['value'])}. "
-                    + (
-                        "The architecture alone puts them there: what strides skip has few ways to the output."
-                        if by_architecture
-                        else "So it has been learned."
-                    )
-                )
+            said = (
+                f"Of {extractor}'s {n} highest positions, {percent(known['value'])} stand on an even row and an even "
+                f"column, as a quarter of all do; with all weights new, {percent(unknown['value'])}."
             )
+            if unknown["low"] > OFTEN:
+                said += " The architecture alone puts them there."
+            elif unknown["high"] < known["low"] and unknown["low"] <= QUARTER:
+                said += " So it has been learned."
+            found.append(Finding(said))
     return found
 
 

@@ -92,9 +92,9 @@ def section(rows: Rows) -> Topic:
         link="Search controls",
         lead=(
             "A search pleases the extractor that it was made with. Here, others read what it found, at its last step, "
-            "which no reader chose: the extractors that it was not made with, the judges, and the generator's prior. "
-            "Beside it stand regions that took no search. A search carries over if it raises the target's probability "
-            f"more than random codes do, as {listed([OTHERS[kind] for kind in metrics.kinds])} read it."
+            f"which no reader chose: {listed(readers(metrics))}. Beside it stand regions that took no search. A search "
+            "carries over if it raises the target's probability more than random codes do, as "
+            f"{listed([OTHERS[kind] for kind in metrics.kinds])} read it."
         ),
         findings=findings,
         tables=[
@@ -102,8 +102,8 @@ def section(rows: Rows) -> Topic:
                 "Who reads the target",
                 "Probability of the target, mean over images and readers, with its 95 % interval; in the last step or, "
                 "of references, on average over draws; best: the highest of the steps or draws that each judge saw, as "
-                "the paper has it. Log-likelihood: of the region's tokens, given the target and what precedes, in nats "
-                "a token.",
+                "the paper has it. Log-likelihood: of the region's tokens (of references, the last draw's), given the "
+                "target and what precedes, in nats a token.",
                 values_table(metrics),
             ),
             (
@@ -117,16 +117,25 @@ def section(rows: Rows) -> Topic:
     )
 
 
+def readers(metrics: Metrics) -> list[str]:
+    """Who reads what a search found, beside the extractor that it was made with."""
+    prior = any(place[3] == "prior" for place in metrics.row)
+    return [OTHERS[kind] for kind in metrics.kinds] + (["the generator's prior"] if prior else [])
+
+
 def standing(metrics: Metrics, maker: str, method: str) -> str:
     """Whether a search carries over, in words."""
-    to = [kind for kind in metrics.kinds if metrics.verdict(maker, method, kind) == "better"]
+    verdicts = {kind: metrics.verdict(maker, method, kind) for kind in metrics.kinds}
+    to = [kind for kind, verdict in verdicts.items() if verdict == "better"]
     if to and to == metrics.kinds:
         return "carries over"
     if to:
         return f"carries over to {listed([OTHERS[kind] for kind in to])} only"
     if metrics.verdict(maker, method, "own") == "better":
         return "pleases its own extractor only"
-    return "pleases nobody"
+    if worse := [OTHERS[kind] for kind, verdict in verdicts.items() if verdict == "worse"]:
+        return f"worse than random codes to {listed(worse)}"
+    return "no better than random codes to anybody"
 
 
 def carried(metrics: Metrics) -> Finding:
@@ -302,7 +311,8 @@ def interval(row: Row | None) -> Cell:
 def tally(verdicts: Sequence[str]) -> str:
     """How often which verdict was given, like "better in 2 of 3, no difference found in 1 of 3"."""
     counted = [(words, verdicts.count(words)) for words in ("better", "worse", "no difference found")]
-    given = [f"{words} in {'all ' if count == len(verdicts) else ''}{count}" for words, count in counted if count]
+    every = "all " if len(verdicts) > 1 else ""
+    given = [f"{words} in {every if count == len(verdicts) else ''}{count}" for words, count in counted if count]
     return f"{', '.join(given)} of {len(verdicts)}" if len(given) > 1 else given[0]
 
 

@@ -45,7 +45,8 @@ def enough(rows: Rows, n: int) -> Finding:
     reached, never = [], []
     for (extractor,), of_extractor in groups(rows, "extractor").items():
         ranked = sorted(of_extractor, key=lambda row: row["samples"])
-        first = next((row for row in ranked if row["value"] >= ENOUGH), None)
+        short = [place for place, row in enumerate(ranked) if row["value"] < ENOUGH]
+        first = next(iter(ranked[max(short) + 1 if short else 0 :]), None)  # from which on none falls short
         if first is not None:
             reached.append(f"{first['samples']} with {extractor}, {estimate(first)}")
         else:
