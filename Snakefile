@@ -36,7 +36,9 @@ if CONFIG.bias is not None:
     include: "rules/bias.smk"
 
 
-include: "rules/report.smk"
+if EXTRACTORS:
+
+    include: "rules/report.smk"
 
 
 # What the report and the metrics are made of is asked for too: Snakemake would not miss a file that was deleted, as

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import load_extractor
 from cortex.files import whole_file
 from cortex.generate.generator import Generator, load_generator
-from cortex.judges.judge import load_judge
+from cortex.judges.judge import Judge, load_judge
 from cortex.progress import progress
 from cortex.provenance import provenance
 from cortex.randomness import key_seeds
@@ -81,10 +82,15 @@ def edit_image(
         raise InputError(f"--record-every = {record_every}: allowed: 1 to --steps = {steps}")
     if margin < 0:
         raise InputError(f"--margin = {margin}: allowed: 0 and more")
+    for option, value in (("learning-rate", learning_rate), ("temperature", temperature)):
+        if not 0 < value < math.inf:
+            raise InputError(f"--{option} = {value}: allowed: above 0, and finite")
+    if str(image).encode(errors="replace").decode() != str(image):
+        raise InputError(f"{str(image)!a}: a name that is no UTF-8, which edit.json could not hold")
     on = choose_device(device)
     extractor = extractor or _first_extractor(run)
     network = load_extractor(run / "extractors" / extractor / "model.safetensors", on)
-    judges = {path.parent.name: path for path in sorted(run.glob("judges/*/model.safetensors"))}
+    judges = {path.parent.name: load_judge(path, on) for path in sorted(run.glob("judges/*/model.safetensors"))}
     if not judges:
         raise InputError(f"{run}: no judges/*/model.safetensors, which `snakemake judges` makes")
     model = _generator_of(run, generator, on)
@@ -92,6 +98,7 @@ def edit_image(
     target = find_class(to, model.class_names, of_run.tolist())
     where = check_region(region, model.grid_shape)
     picture = take_picture(image, key, model)
+    output.mkdir(parents=True, exist_ok=True)
     optimised = {"learning_rate": learning_rate, "temperature": temperature}
     found = _search(network, model, picture, target, where, steps, record_every, seed, **optimised)
     edit = change_region(model, picture.grid, where, found.tokens, margin)
@@ -311,17 +318,17 @@ def _search(
 
 
 def _readings(
-    judges: Mapping[str, Path], pictures: Mapping[str, NDArray[np.uint8]], target: int, model: Generator
+    judges: Mapping[str, Judge], pictures: Mapping[str, NDArray[np.uint8]], target: int, model: Generator
 ) -> list[dict[str, Any]]:
     """What every judge takes every picture for, and what it gives the target."""
     readings = []
-    for judge, path in judges.items():
-        logits = load_judge(path, model.device).logits(torch.from_numpy(np.stack(list(pictures.values())))).cpu()
+    for name, judge in judges.items():
+        logits = judge.logits(torch.from_numpy(np.stack(list(pictures.values())))).cpu()
         for picture, row in zip(pictures, logits, strict=True):
             probability, read = row.softmax(0), int(row.argmax())
             readings.append(
                 {
-                    "judge": judge,
+                    "judge": name,
                     "picture": picture,
                     "reads": _named(read, model.class_names),
                     "probability": float(probability[read]),
@@ -333,13 +340,15 @@ def _readings(
 
 
 def _write(output: Path, pictures: Mapping[str, NDArray[np.uint8]], result: Mapping[str, Any]) -> None:
-    """The pictures, and last edit.json, a key a line."""
+    """The pictures, and last edit.json, a key a line; where there is none, they belong to nothing."""
+    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    (output / "edit.json").unlink(missing_ok=True)
     for name, pixels in pictures.items():
         with whole_file(output / f"{name}.png") as temporary:
             temporary.write_bytes(encode_image(pixels).content)
-    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
     with whole_file(output / "edit.json") as temporary:
-        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _named(label: int, names: list[str]) -> dict[str, int | str | None]:

@@ -33,6 +33,12 @@ def code_fingerprint(*modules: str) -> str:
     return f"code of {' and '.join(sorted(modules))} with what it imports: {digest.hexdigest()[:16]}"
 
 
+def content_fingerprint(path: Path) -> str:
+    """The file's name, for Snakemake to give as a reason, and SHA-256 of its content."""
+    with open(path, "rb") as file:
+        return f"{path.name}: {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+
 def _path(module: str) -> Path | None:
     """The module's file, None for what is no module of this package."""
     base = PACKAGE.joinpath(*module.split(".")[1:])
@@ -44,7 +50,7 @@ def _tree(module: str) -> ast.Module:
     path = _path(module)
     if path is None:
         raise ValueError(f"{module} is no module of cortex")
-    return ast.parse(path.read_text())
+    return ast.parse(path.read_bytes())
 
 
 @cache

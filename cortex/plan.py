@@ -4,6 +4,7 @@ Arithmetic is counted on the networks that the config describes, without weights
 multiplication; what is not a matrix product or a convolution is left out.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -85,6 +86,9 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
         flops: FLOP a second of the device, such as 4e14; a large product is timed on this machine if not given.
         bandwidth: bytes a second of its memory, such as 2.6e12; a copy is timed on this machine if not given.
     """
+    for option, rate in (("flops", flops), ("bandwidth", bandwidth)):
+        if rate is not None and not 0 < rate < math.inf:
+            raise InputError(f"--{option} = {rate}: allowed: above 0, and finite")
     try:
         settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

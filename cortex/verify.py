@@ -1,4 +1,4 @@
-"""Check a run's files: nothing truncated, no bit flipped in what has a checksum, nothing missing."""
+"""Check a run's files: nothing truncated, no bit flipped in what has a checksum, no listed shard missing."""
 
 import hashlib
 import tarfile
@@ -27,7 +27,7 @@ def verify(results: Positional[Path]) -> None:
     grids against the manifest's counts, weights against the sizes that they declare (they have no checksum). The
     planted benchmark's shards and grids, which no manifest lists, are held against the checksums that the shards carry,
     the images of truth.parquet, and the sizes that the grids declare. Delete what is damaged and run snakemake: it
-    makes just that, and what depends on it, again.
+    makes just that, and what depends on it, again. Files that are gone and in no manifest, it misses by itself.
 
     Args:
         results: folder of a run, such as results/digits.
@@ -61,6 +61,8 @@ def _problems(files: list[Path], listed: dict[Path, dict[str, Any]], planted: Pa
                 _check_packed(path, sum(row["samples"] for shard, row in listed.items() if shard.parent == path.parent))
         except InputError as error:
             yield str(error)
+        except OSError as error:
+            yield f"{path}: {error.strerror or error}"
 
 
 def _check_shard(path: Path, row: dict[str, Any] | None) -> None:

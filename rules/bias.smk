@@ -27,7 +27,7 @@ rule train_pair:
         gpu=GPUS,
     params:
         options=options(CONFIG.bias.extractor, without=["gpus"]),
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         code=code_fingerprint("cortex.extractors.train", network_module("cnn")),
     message:
@@ -35,7 +35,7 @@ rule train_pair:
     shell:
         "python -m cortex train-extractor --output {output.model} --history {output.history} --network cnn"
         " --train {input.train} --validation {input.validation} --codebook {input.codebook} --classes 2"
-        " --labels {wildcards.first} {wildcards.second} {params.options} --seed {params.seed}"
+        " --labels {wildcards.first} {wildcards.second} {params.options} {params.seed}"
         " --device {params.device} &> {log}"
 
 
@@ -62,7 +62,7 @@ rule bias_tokens:
         gpu=GPUS,
     params:
         options=options({"top_n": CONFIG.bias.top_n, "tokens": CONFIG.bias.tokens, **dict(CONFIG.importance)}),
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         code=code_fingerprint("cortex.bias.tokens", network_module("cnn")),
     message:
@@ -70,7 +70,7 @@ rule bias_tokens:
     shell:
         "python -m cortex bias-tokens --output {output.tokens} --train {input.train} --extractor {input.extractor}"
         " --codebook {input.codebook} --labels {wildcards.first} {wildcards.second} {params.options}"
-        " --seed {params.seed} --device {params.device} &> {log}"
+        " {params.seed} --device {params.device} &> {log}"
 
 
 rule bias:
@@ -96,11 +96,12 @@ rule bias:
     params:
         pairs=options({"first": list(PAIRS), "second": list(PAIRS.values()), "mixtures": CONFIG.bias.mixtures}),
         options=options({"neutral": CONFIG.bias.neutral, "generator": WEIGHTS}),
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
+        embedded=EMBEDDED_WEIGHTS,
         code=code_fingerprint("cortex.bias.lean"),
     message:
         "Do neutral images lean to one of two groups?"
     shell:
         "python -m cortex bias --output {output.metrics} --counts {output.counts} --tokens {input.tokens}"
         " --train {input.train} --validation {input.validation} --test {input.test} {params.pairs}"
-        " {params.options} --seed {params.seed} &> {log}"
+        " {params.options} {params.seed} &> {log}"

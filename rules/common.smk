@@ -1,6 +1,7 @@
 # The config, validated before any job is planned, and what the rules share.
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -20,7 +21,8 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.gete
 from cortex.config import TrainedJudge, parse_config
 from cortex.errors import InputError
 from cortex.extractors import NETWORKS
-from cortex.fingerprint import code_fingerprint
+from cortex.fingerprint import code_fingerprint, content_fingerprint
+from cortex.generate.facts import embedded_weights
 from cortex.generate.project import files_of
 from cortex.provenance import VARIABLE, git_commit
 
@@ -141,6 +143,18 @@ def image_options(split):
     return options({"images": name, "quality": CONFIG.data.image_quality if name in ("jpeg", "webp") else None})
 
 
+def embeddings_state(imported):
+    """The .npy files beside an imported CSV, by names, sizes and times: too many to be inputs of a rule."""
+    if not imported.source.endswith(".csv"):
+        return ""
+    found = sorted(
+        (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
+        for entry in os.scandir(imported.embeddings or os.path.dirname(imported.source) or ".")
+        if entry.name.endswith(".npy")
+    )
+    return f"{len(found)} embeddings: {hashlib.sha256(repr(found).encode()).hexdigest()[:16]}"
+
+
 def one_of(names):
     """A wildcard's constraint to some names, or to none."""
     return "|".join(map(re.escape, names)) or "(?!)"
@@ -155,6 +169,8 @@ def network_module(extractor):
 # no input of any rule.
 WEIGHTS = f"{RUN}/generator/weights.safetensors" if CONFIG.generator.folder else CONFIG.generator.weights
 GENERATOR_WEIGHTS = [WEIGHTS] if WEIGHTS else []
+# The package's own are known by their content instead, which is a parameter.
+EMBEDDED_WEIGHTS = "" if WEIGHTS else content_fingerprint(embedded_weights())
 
 MASKING_MEASURES = [
     "probability",

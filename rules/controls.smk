@@ -26,10 +26,10 @@ if CONFIG.controls.attributions:
             runtime=growing(120, 0.1),
             gpu=GPUS,
         params:
-            classes=CLASSES,
+            classes=options({"classes": CLASSES}),
             attributions=options(CONFIG.controls.attributions),
             importance=options(CONFIG.importance),
-            seed=CONFIG.seed,
+            seed=options({"seed": CONFIG.seed}),
             device=CONFIG.device,
             code=lambda wildcards: code_fingerprint("cortex.explain.attributions", network_module(wildcards.extractor)),
         message:
@@ -37,7 +37,7 @@ if CONFIG.controls.attributions:
         shell:
             "python -m cortex attributions --output {output.scores} --shards {input.shards}"
             " --importance {input.importance} --extractor {input.extractor} --codebook {input.codebook}"
-            " --classes {params.classes} {params.attributions} {params.importance} --seed {params.seed}"
+            " {params.classes} {params.attributions} {params.importance} {params.seed}"
             " --device {params.device} &> {log}"
 
     rule judged_attributions:
@@ -61,16 +61,16 @@ if CONFIG.controls.attributions:
             runtime=growing(60, 0.1),
             gpu=GPUS,
         params:
-            codes=GENERATOR.codes,
+            codes=options({"codes": GENERATOR.codes}),
             n=CONFIG.evaluation.image_level.n,
-            batch=CONFIG.evaluation.batch,
+            batch=options({"batch": CONFIG.evaluation.batch}),
             device=CONFIG.device,
             code=code_fingerprint("cortex.evaluate.attributions"),
         message:
             "Attributions: judge {wildcards.judge} on those by {wildcards.extractor}"
         shell:
             "python -m cortex judge-attributions --output {output.rows} --scores {input.scores} --shards {input.shards}"
-            " --judge {input.judge} --codes {params.codes} --n {params.n} --batch {params.batch}"
+            " --judge {input.judge} {params.codes} --n {params.n} {params.batch}"
             " --device {params.device} &> {log}"
 
     rule ranked_attributions:
@@ -93,13 +93,13 @@ if CONFIG.controls.attributions:
         params:
             extractors=[extractor for extractor in EXTRACTORS for _ in JUDGES],
             judges=JUDGES * len(EXTRACTORS),
-            seed=CONFIG.seed,
+            seed=options({"seed": CONFIG.seed}),
             code=code_fingerprint("cortex.evaluate.attributions"),
         message:
             "Attributions: ranked by the area under their masking curves"
         shell:
             "python -m cortex rank-attributions --output {output.metrics} --tables {input.rows}"
-            " --extractors {params.extractors} --judges {params.judges} --seed {params.seed} &> {log}"
+            " --extractors {params.extractors} --judges {params.judges} {params.seed} &> {log}"
 
     CONTROLS += rules.ranked_attributions.input + expand(rules.attributions.output, extractor=EXTRACTORS)
 
@@ -136,13 +136,12 @@ if SANITY and SANITY.shuffled:
             mem_mb=growing(1500, 4),
             runtime=growing(30, 0.1),
         params:
-            seed=CONFIG.seed,
+            seed=options({"seed": CONFIG.seed}),
             code=code_fingerprint("cortex.controls.shuffled"),
         message:
             "Shuffling the labels of the train split"
         shell:
-            "python -m cortex shuffle-labels --output {output.grids} --grids {input.grids} --seed {params.seed}"
-            " &> {log}"
+            "python -m cortex shuffle-labels --output {output.grids} --grids {input.grids} {params.seed}" " &> {log}"
 
     # By the extractor's own recipe, but the epoch kept is the one that has learned most of the shuffled labels: with
     # others to validate on it would be one of the first, which has learned nothing yet.
@@ -194,7 +193,7 @@ if SANITY:
             shuffled=lambda wildcards, input: options({"shuffled": input.shuffled or None}),
             options=options(SANITY, without=["shuffled"]),
             importance=options(CONFIG.importance),
-            seed=CONFIG.seed,
+            seed=options({"seed": CONFIG.seed}),
             device=CONFIG.device,
             code=lambda wildcards: code_fingerprint("cortex.controls.sanity", network_module(wildcards.extractor)),
         message:
@@ -202,7 +201,7 @@ if SANITY:
         shell:
             "python -m cortex sanity --output {output.rows} --shards {input.shards} --importance {input.importance}"
             " --extractor {input.extractor} --codebook {input.codebook} {params.shuffled} {params.options}"
-            " {params.importance} --seed {params.seed} --device {params.device} &> {log}"
+            " {params.importance} {params.seed} --device {params.device} &> {log}"
 
 
 if STABILITY:
@@ -231,7 +230,7 @@ if STABILITY:
         params:
             options=options(STABILITY),
             importance=options(CONFIG.importance, without=["samples"]),
-            seed=CONFIG.seed,
+            seed=options({"seed": CONFIG.seed}),
             device=CONFIG.device,
             code=lambda wildcards: code_fingerprint("cortex.controls.stability", network_module(wildcards.extractor)),
         message:
@@ -239,7 +238,7 @@ if STABILITY:
         shell:
             "python -m cortex stability --output {output.rows} --shards {input.shards} --importance {input.importance}"
             " --extractor {input.extractor} --codebook {input.codebook} {params.options} {params.importance}"
-            " --seed {params.seed} --device {params.device} &> {log}"
+            " {params.seed} --device {params.device} &> {log}"
 
 
 if COMBINATIONS:
@@ -267,8 +266,8 @@ if COMBINATIONS:
             gpu=GPUS,
         params:
             options=options(COMBINATIONS),
-            batch=CONFIG.evaluation.batch,
-            seed=CONFIG.seed,
+            batch=options({"batch": CONFIG.evaluation.batch}),
+            seed=options({"seed": CONFIG.seed}),
             device=CONFIG.device,
             code=lambda wildcards: code_fingerprint("cortex.controls.combinations", network_module(wildcards.extractor)),
         message:
@@ -276,7 +275,7 @@ if COMBINATIONS:
         shell:
             "python -m cortex combinations --output {output.rows} --shards {input.shards}"
             " --importance {input.importance} --extractor {input.extractor} --codebook {input.codebook}"
-            " {params.options} --batch {params.batch} --seed {params.seed} --device {params.device} &> {log}"
+            " {params.options} {params.batch} {params.seed} --device {params.device} &> {log}"
 
 
 rule control_metrics:
@@ -301,10 +300,10 @@ rule control_metrics:
     params:
         extractors=EXTRACTORS,
         by=lambda wildcards: CONTROL_METRICS[wildcards.control],
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         code=code_fingerprint("cortex.controls.summary"),
     message:
         "Metrics: {wildcards.control}"
     shell:
         "python -m cortex control-metrics --output {output.metrics} --tables {input.rows}"
-        " --extractors {params.extractors} --by {params.by} --seed {params.seed} &> {log}"
+        " --extractors {params.extractors} --by {params.by} {params.seed} &> {log}"

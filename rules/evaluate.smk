@@ -22,14 +22,14 @@ rule extractor_accuracy:
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        batch=CONFIG.evaluation.batch,
+        batch=options({"batch": CONFIG.evaluation.batch}),
         device=CONFIG.device,
         code=lambda wildcards: code_fingerprint("cortex.evaluate.accuracy", network_module(wildcards.extractor)),
     message:
         "Accuracy of {wildcards.extractor} on the test split"
     shell:
         "python -m cortex extractor-accuracy --output {output.rows} --shards {input.shards}"
-        " --extractor {input.extractor} --codebook {input.codebook} --batch {params.batch}"
+        " --extractor {input.extractor} --codebook {input.codebook} {params.batch}"
         " --device {params.device} &> {log}"
 
 
@@ -53,14 +53,14 @@ rule judge_accuracy:
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        batch=CONFIG.evaluation.batch,
+        batch=options({"batch": CONFIG.evaluation.batch}),
         device=CONFIG.device,
         code=code_fingerprint("cortex.evaluate.accuracy"),
     message:
         "Does judge {wildcards.judge} read what the generator was asked for?"
     shell:
         "python -m cortex judge-accuracy --output {output.rows} --shards {input.shards} --judge {input.judge}"
-        " --batch {params.batch} --device {params.device} &> {log}"
+        " {params.batch} --device {params.device} &> {log}"
 
 
 rule image_level:
@@ -84,18 +84,18 @@ rule image_level:
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
-        codes=GENERATOR.codes,
+        codes=options({"codes": GENERATOR.codes}),
         n=CONFIG.evaluation.image_level.n,
-        batch=CONFIG.evaluation.batch,
-        seed=CONFIG.seed,
+        batch=options({"batch": CONFIG.evaluation.batch}),
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         code=code_fingerprint("cortex.evaluate.image_level"),
     message:
         "Image level: judge {wildcards.judge} on {wildcards.extractor}'s tokens, test shard {wildcards.shard}"
     shell:
         "python -m cortex image-level --output {output.rows} --shard {input.shard} --importance {input.importance}"
-        " --judge {input.judge} --codes {params.codes} --n {params.n} --batch {params.batch}"
-        " --seed {params.seed} --device {params.device} &> {log}"
+        " --judge {input.judge} {params.codes} --n {params.n} {params.batch}"
+        " {params.seed} --device {params.device} &> {log}"
 
 
 rule concept_level:
@@ -120,18 +120,18 @@ rule concept_level:
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
-        codes=GENERATOR.codes,
-        top_n=CONFIG.evaluation.concept_level.top_n,
-        tokens=CONFIG.concept_tokens.tokens,
-        batch=CONFIG.evaluation.batch,
+        codes=options({"codes": GENERATOR.codes}),
+        top_n=options({"top_n": CONFIG.evaluation.concept_level.top_n}),
+        tokens=options({"keep": CONFIG.concept_tokens.tokens}),
+        batch=options({"batch": CONFIG.evaluation.batch}),
         device=CONFIG.device,
         code=code_fingerprint("cortex.evaluate.concept_level"),
     message:
         "Concept level: judge {wildcards.judge} on {wildcards.extractor}'s tokens, test shard {wildcards.shard}"
     shell:
         "python -m cortex concept-level --output {output.rows} --shard {input.shard} --tokens {input.tokens}"
-        " --frequency {input.frequency} --judge {input.judge} --codes {params.codes} --top-n {params.top_n}"
-        " --keep {params.tokens} --batch {params.batch} --device {params.device} &> {log}"
+        " --frequency {input.frequency} --judge {input.judge} {params.codes} {params.top_n}"
+        " {params.tokens} {params.batch} --device {params.device} &> {log}"
 
 
 rule codebook_level:
@@ -157,14 +157,15 @@ rule codebook_level:
         gpu=GPUS,
     params:
         generator=options({"generator": WEIGHTS}),
-        batch=CONFIG.evaluation.batch,
+        batch=options({"batch": CONFIG.evaluation.batch}),
         device=CONFIG.device,
+        embedded=EMBEDDED_WEIGHTS,
         code=code_fingerprint("cortex.evaluate.codebook_level"),
     message:
         "Codebook level: judge {wildcards.judge} on {wildcards.extractor}'s search"
     shell:
         "python -m cortex codebook-level --output {output.rows} --search {input.search} --shards {input.shards}"
-        " --judge {input.judge} {params.generator} --batch {params.batch} --device {params.device} &> {log}"
+        " --judge {input.judge} {params.generator} {params.batch} --device {params.device} &> {log}"
 
 
 rule accuracy_metrics:
@@ -191,13 +192,13 @@ rule accuracy_metrics:
     params:
         names=lambda wildcards: READERS[wildcards.reader],
         k=CONFIG.evaluation.accuracy.k,
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         code=code_fingerprint("cortex.evaluate.metrics"),
     message:
         "Metrics: accuracy of every {wildcards.reader}"
     shell:
         "python -m cortex accuracy --output {output.metrics} --tables {input.rows} --of {wildcards.reader}"
-        " --names {params.names} --k {params.k} --seed {params.seed} &> {log}"
+        " --names {params.names} --k {params.k} {params.seed} &> {log}"
 
 
 rule judged_metrics:
@@ -224,13 +225,13 @@ rule judged_metrics:
         judges=lambda wildcards: [judge for _, _, judge in evaluations(wildcards.level)],
         by=lambda wildcards: METRICS[wildcards.level]["by"],
         measures=lambda wildcards: METRICS[wildcards.level]["measures"],
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         code=code_fingerprint("cortex.evaluate.metrics"),
     message:
         "Metrics: {wildcards.level}"
     shell:
         "python -m cortex metrics --output {output.metrics} --tables {input.rows} --extractors {params.extractors}"
-        " --judges {params.judges} --by {params.by} --measures {params.measures} --seed {params.seed} &> {log}"
+        " --judges {params.judges} --by {params.by} --measures {params.measures} {params.seed} &> {log}"
 
 
 rule comparisons:
@@ -254,21 +255,23 @@ rule comparisons:
         levels=[level for level in METRICS for _ in evaluations(level)],
         extractors=[extractor for level in METRICS for _, extractor, _ in evaluations(level)],
         judges=[judge for level in METRICS for _, _, judge in evaluations(level)],
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         code=code_fingerprint("cortex.evaluate.comparisons"),
     message:
         "Comparisons with the baselines: differences, intervals, tests"
     shell:
         "python -m cortex comparisons --output {output.comparisons} --tables {input.rows} --levels {params.levels}"
-        " --extractors {params.extractors} --judges {params.judges} --seed {params.seed} &> {log}"
+        " --extractors {params.extractors} --judges {params.judges} {params.seed} &> {log}"
 
 
+# Of a run of bias alone, there are no others.
 rule metrics:
     input:
         TOPICS,
-        rules.comparisons.output,
-        extractor_accuracy=f"{RUN}/metrics/extractor_accuracy.parquet",
-        judge_accuracy=f"{RUN}/metrics/judge_accuracy.parquet",
-        image_level=f"{RUN}/metrics/image_level.parquet",
-        concept_level=f"{RUN}/metrics/concept_level.parquet",
-        codebook_level=f"{RUN}/metrics/codebook_level.parquet",
+        [
+            rules.comparisons.output,
+            expand(f"{RUN}/metrics/{{reader}}_accuracy.parquet", reader=READERS),
+            expand(f"{RUN}/metrics/{{level}}.parquet", level=METRICS),
+        ]
+        if EXTRACTORS
+        else [],

@@ -23,14 +23,14 @@ rule importance:
         gpu=GPUS,
     params:
         options=options(CONFIG.importance),
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         code=lambda wildcards: code_fingerprint("cortex.explain.importance", network_module(wildcards.extractor)),
     message:
         "Token importance by {wildcards.extractor}: shard {wildcards.shard} of the {wildcards.split} split"
     shell:
         "python -m cortex importance --output {output.scores} --shard {input.shard} --extractor {input.extractor}"
-        " --codebook {input.codebook} {params.options} --seed {params.seed} --device {params.device} &> {log}"
+        " --codebook {input.codebook} {params.options} {params.seed} --device {params.device} &> {log}"
 
 
 rule concept_tokens:
@@ -50,14 +50,14 @@ rule concept_tokens:
         mem_mb=growing(2000, 4, of=max),
         runtime=growing(30, 0.001),
     params:
-        codes=GENERATOR.codes,
+        codes=options({"codes": GENERATOR.codes}),
         options=options(CONFIG.concept_tokens),
         code=code_fingerprint("cortex.explain.concept_tokens"),
     message:
         "Concept-level tokens by {wildcards.extractor}"
     shell:
         "python -m cortex concept-tokens --output {output.tokens} --shards {input.shards}"
-        " --importance {input.importance} --codes {params.codes} {params.options} &> {log}"
+        " --importance {input.importance} {params.codes} {params.options} &> {log}"
 
 
 rule frequent_tokens:
@@ -76,14 +76,14 @@ rule frequent_tokens:
         mem_mb=growing(1500, 4),
         runtime=growing(30, 0.1),
     params:
-        codes=GENERATOR.codes,
-        tokens=CONFIG.concept_tokens.tokens,
+        codes=options({"codes": GENERATOR.codes}),
+        tokens=options({"tokens": CONFIG.concept_tokens.tokens}),
         code=code_fingerprint("cortex.explain.concept_tokens"),
     message:
         "Most frequent tokens of every label"
     shell:
-        "python -m cortex frequent-tokens --output {output.tokens} --grids {input.grids} --codes {params.codes}"
-        " --tokens {params.tokens} &> {log}"
+        "python -m cortex frequent-tokens --output {output.tokens} --grids {input.grids} {params.codes}"
+        " {params.tokens} &> {log}"
 
 
 rule codebook_search:
@@ -113,7 +113,7 @@ rule codebook_search:
         ),
         region=options(CONFIG.codebook_search.region),
         options=options(CONFIG.codebook_search, without=("pairs", "region")),
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         code=lambda wildcards: code_fingerprint("cortex.explain.codebook_search", network_module(wildcards.extractor)),
     message:
@@ -121,4 +121,4 @@ rule codebook_search:
     shell:
         "python -m cortex codebook-search --output {output.tokens} --shards {input.shards}"
         " --extractor {input.extractor} --codebook {input.codebook} {params.pairs} {params.region}"
-        " {params.options} --seed {params.seed} --device {params.device} &> {log}"
+        " {params.options} {params.seed} --device {params.device} &> {log}"

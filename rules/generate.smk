@@ -88,6 +88,7 @@ rule generate_shard:
             }
         ),
         images=lambda wildcards: image_options(wildcards.split),
+        embedded=EMBEDDED_WEIGHTS,
         code=code_fingerprint("cortex.generate.shard"),
     message:
         "Drawing shard {wildcards.shard} of the {wildcards.split} split"
@@ -134,6 +135,7 @@ for split, imported in IMPORTS.items():
             ),
             images=image_options(split),
             device=CONFIG.device,
+            embeddings=lambda wildcards, imported=imported: embeddings_state(imported),
             code=code_fingerprint("cortex.generate.import_split"),
         message:
             "Importing the {params.split} split from {input.source}"
@@ -181,12 +183,12 @@ rule pack_grids:
         mem_mb=growing(1000, 0.05),
         runtime=growing(30, 0.001),
     params:
-        codes=GENERATOR.codes,
+        codes=options({"codes": GENERATOR.codes}),
         code=code_fingerprint("cortex.shards.pack"),
     message:
         "Packing the grids of the {wildcards.split} split"
     shell:
-        "python -m cortex pack-grids --output {output.grids} --shards {input.shards} --codes {params.codes} &> {log}"
+        "python -m cortex pack-grids --output {output.grids} --shards {input.shards} {params.codes} &> {log}"
 
 
 rule export_codebook:
@@ -206,6 +208,7 @@ rule export_codebook:
         runtime=growing(20),
     params:
         options=options({"generator": WEIGHTS}),
+        embedded=EMBEDDED_WEIGHTS,
         code=code_fingerprint("cortex.extractors.codebook"),
     message:
         "Writing the generator's codebook"

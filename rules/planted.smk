@@ -36,13 +36,13 @@ rule plant:
         images=options(PLANTED.per_class),
         grid=options(dict(zip(("height", "width"), GENERATOR.grid))),
         channels=GENERATOR.channels,
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         code=code_fingerprint("cortex.planted.plant"),
     message:
         "Planting codes in grids: {wildcards.variant}"
     shell:
         "python -m cortex plant --folder {params.folder} --variant {wildcards.variant} {params.options} {params.images}"
-        " {params.grid} --channels {params.channels} --seed {params.seed} &> {log}"
+        " {params.grid} --channels {params.channels} {params.seed} &> {log}"
 
 
 rule train_planted:
@@ -57,8 +57,6 @@ rule train_planted:
         f"{RUN}/logs/train_planted/{{variant}}/{{extractor}}.log",
     benchmark:
         f"{RUN}/benchmarks/train_planted/{{variant}}/{{extractor}}.tsv"
-    group:
-        "planted_{extractor}"
     conda:
         "../envs/cortex.yaml"
     threads: 1
@@ -67,9 +65,9 @@ rule train_planted:
         runtime=growing(60, 3),
         gpu=GPUS,
     params:
-        classes=PLANTED.classes,
+        classes=options({"classes": PLANTED.classes}),
         options=lambda wildcards: options(PLANTED_EXTRACTORS[wildcards.extractor], without=["gpus"]),
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         code=lambda wildcards: code_fingerprint("cortex.extractors.train", network_module(wildcards.extractor)),
     message:
@@ -77,8 +75,8 @@ rule train_planted:
     shell:
         "python -m cortex train-extractor --output {output.model} --history {output.history}"
         " --network {wildcards.extractor} --train {input.train} --validation {input.validation}"
-        " --codebook {input.codebook} --classes {params.classes} {params.options}"
-        " --seed {params.seed} --device {params.device} &> {log}"
+        " --codebook {input.codebook} {params.classes} {params.options}"
+        " {params.seed} --device {params.device} &> {log}"
 
 
 rule explain_planted:
@@ -96,8 +94,6 @@ rule explain_planted:
         f"{RUN}/logs/explain_planted/{{variant}}/{{extractor}}.log",
     benchmark:
         f"{RUN}/benchmarks/explain_planted/{{variant}}/{{extractor}}.tsv"
-    group:
-        "planted_{extractor}"
     conda:
         "../envs/cortex.yaml"
     threads: 1
@@ -108,9 +104,9 @@ rule explain_planted:
     params:
         data=lambda wildcards, input: os.path.dirname(input.data[0]),
         folder=lambda wildcards, output: os.path.dirname(output.tokens),
-        positions=PLANTED.positions,
+        positions=options({"positions": PLANTED.positions}),
         importance=options(CONFIG.importance, without=["batch"]),
-        importance_batch=CONFIG.importance.batch,
+        importance_batch=options({"importance_batch": CONFIG.importance.batch}),
         attributions=options(
             {
                 "methods": PLANTED.attributions.methods,
@@ -120,18 +116,18 @@ rule explain_planted:
         ),
         region=options(CONFIG.codebook_search.region),
         search=options(CONFIG.codebook_search, without=("region", "pairs", "images_per_class", "record_every", "batch")),
-        search_batch=CONFIG.codebook_search.batch,
-        images=PLANTED.searched_per_class,
-        seed=CONFIG.seed,
+        search_batch=options({"search_batch": CONFIG.codebook_search.batch}),
+        images=options({"images_per_class": PLANTED.searched_per_class}),
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         code=lambda wildcards: code_fingerprint("cortex.planted.explain", network_module(wildcards.extractor)),
     message:
         "Explaining planted grids with {wildcards.extractor}: {wildcards.variant}"
     shell:
         "python -m cortex explain-planted --folder {params.folder} --data {params.data} --extractor {input.extractor}"
-        " --positions {params.positions} {params.importance} --importance-batch {params.importance_batch}"
-        " {params.attributions} {params.region} {params.search} --search-batch {params.search_batch} --images-per-class {params.images}"
-        " --seed {params.seed} --device {params.device} &> {log}"
+        " {params.positions} {params.importance} {params.importance_batch}"
+        " {params.attributions} {params.region} {params.search} {params.search_batch} {params.images}"
+        " {params.seed} --device {params.device} &> {log}"
 
 
 rule planted_metrics:
@@ -157,15 +153,15 @@ rule planted_metrics:
         explained=expand(f"{PLANTED_DATA}/{{extractor}}", variant=PLANTED.variants, extractor=PLANTED_EXTRACTORS),
         variants=[variant for variant in PLANTED.variants for _ in PLANTED_EXTRACTORS],
         extractors=list(PLANTED_EXTRACTORS) * len(PLANTED.variants),
-        codes=PLANTED.codes,
-        seed=CONFIG.seed,
+        codes=options({"codes": PLANTED.codes}),
+        seed=options({"seed": CONFIG.seed}),
         code=code_fingerprint("cortex.planted.measure"),
     message:
         "Metrics: what was found of what was planted"
     shell:
         "python -m cortex measure-planted --output {output.metrics} --data {params.data}"
         " --explained {params.explained} --variants {params.variants} --extractors {params.extractors}"
-        " --codes {params.codes} --seed {params.seed} &> {log}"
+        " {params.codes} {params.seed} &> {log}"
 
 
 rule planted:

@@ -138,13 +138,13 @@ rule draw_tokens:
         runtime=growing(20, 0.005),
     params:
         extractors=EXTRACTORS,
-        top_n=SHOWN_TOP_N,
+        top_n=options({"top_n": SHOWN_TOP_N}),
         code=code_fingerprint("cortex.report.pictures"),
     message:
         "Drawing concept-level tokens"
     shell:
         "python -m cortex draw-tokens --output {output.figure} --shards {input.shard} --frequency {input.frequency}"
-        " --extractors {params.extractors} --tokens {input.tokens} --top-n {params.top_n} &> {log}"
+        " --extractors {params.extractors} --tokens {input.tokens} {params.top_n} &> {log}"
 
 
 rule draw_masking:
@@ -282,6 +282,7 @@ rule draw_search:
         extractors=EXTRACTORS,
         generator=options({"generator": WEIGHTS}),
         device=CONFIG.device,
+        embedded=EMBEDDED_WEIGHTS,
         code=code_fingerprint("cortex.report.decoded"),
     message:
         "Drawing images before and after the codebook search, judge {wildcards.judge}"
@@ -331,10 +332,11 @@ rule report:
         judges=JUDGES,
         trained_judges=TRAINED_JUDGES,
         extractors=EXTRACTORS,
-        top_n=SHOWN_TOP_N,
+        top_n=options({"top_n": SHOWN_TOP_N}),
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
         generator=options({"generator": WEIGHTS}),
         topics=f"--topics {' '.join(TOPICS)}" if TOPICS else "",
+        embedded=EMBEDDED_WEIGHTS,
         code=code_fingerprint("cortex.report.html"),
         page=page_fingerprint(),
     message:
@@ -346,5 +348,5 @@ rule report:
         " --codebook-level {input.codebook_level} --comparisons {input.comparisons} --judges {params.judges}"
         " --judge-histories {input.judge_histories} --trained-judges {params.trained_judges}"
         " --extractors {params.extractors} --tokens {input.tokens}"
-        " --frequency {input.frequency} --top-n {params.top_n} --manifest {input.manifest}"
+        " --frequency {input.frequency} {params.top_n} --manifest {input.manifest}"
         " --settings {params.settings:q} {params.topics} {params.generator} &> {log}"

@@ -30,15 +30,16 @@ rule search_with_prior:
         region=rules.codebook_search.params.region,
         options=rules.codebook_search.params.options,
         prior=options({"generator": WEIGHTS} | dict(CONFIG.controls.search or {})),
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
+        embedded=EMBEDDED_WEIGHTS,
         code=lambda wildcards: code_fingerprint("cortex.controls.search_prior", network_module(wildcards.extractor)),
     message:
         "Codebook search with {wildcards.extractor} that stays likely under the generator's prior"
     shell:
         "python -m cortex search-with-prior --output {output.tokens} --shards {input.shards}"
         " --extractor {input.extractor} --codebook {input.codebook} {params.pairs} {params.region}"
-        " {params.options} {params.prior} --seed {params.seed} --device {params.device} &> {log}"
+        " {params.options} {params.prior} {params.seed} --device {params.device} &> {log}"
 
 
 rule control_search:
@@ -75,9 +76,10 @@ rule control_search:
                 "top_p": CONFIG.generator.top_p,
             }
         ),
-        batch=CONFIG.evaluation.batch,
-        seed=CONFIG.seed,
+        batch=options({"batch": CONFIG.evaluation.batch}),
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
+        embedded=EMBEDDED_WEIGHTS,
         code=code_fingerprint("cortex.controls.search", *map(network_module, EXTRACTORS)),
     message:
         "Do the codebook searches carry over?"
@@ -85,8 +87,8 @@ rule control_search:
         "python -m cortex control-search --output {output.metrics} --rows {output.rows}"
         " --searches {input.searches} {input.with_prior} --made-with {params.made_with}"
         " --shards {input.shards} --extractors {input.extractors} --extractor-names {params.extractors}"
-        " --judges {input.judges} --judge-names {params.judges} {params.options} --batch {params.batch}"
-        " --seed {params.seed} --device {params.device} &> {log}"
+        " --judges {input.judges} --judge-names {params.judges} {params.options} {params.batch}"
+        " {params.seed} --device {params.device} &> {log}"
 
 
 # What of these the run is asked for.

@@ -26,9 +26,9 @@ rule train_extractor:
             if gpus_of(wildcards) == 1
             else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus_of(wildcards)}"
         ),
-        classes=len(GENERATOR.class_names),
+        classes=options({"classes": len(GENERATOR.class_names)}),
         options=lambda wildcards: options(CONFIG.extractors.chosen()[wildcards.extractor], without=["gpus"]),
-        seed=CONFIG.seed,
+        seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         code=lambda wildcards: code_fingerprint("cortex.extractors.train", network_module(wildcards.extractor)),
     message:
@@ -36,8 +36,8 @@ rule train_extractor:
     shell:
         "{params.launch} -m cortex train-extractor --output {output.model} --history {output.history}"
         " --network {wildcards.extractor} --train {input.train} --validation {input.validation}"
-        " --codebook {input.codebook} --classes {params.classes} {params.options}"
-        " --seed {params.seed} --device {params.device} &> {log}"
+        " --codebook {input.codebook} {params.classes} {params.options}"
+        " {params.seed} --device {params.device} &> {log}"
 
 
 rule train_judge:

@@ -217,6 +217,7 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("controls.search", {"prior_weights": [0.0]}, "prior_weights.0 = 0.0: should be greater than 0"),
         ("controls.search", {"prior_weights": [1.0, 1.0]}, "prior_weights = [1.0, 1.0]: should have every value once"),
         ("extractors.cnn.precision", "float64", "precision = 'float64': should be 'float32', 'bfloat16' or 'float16'"),
+        ("judges.vit", {"network": "vit_b_16", "weights": "gone"}, "judges.vit.weights = 'gone': no such file"),
         ("extractors.cnn.gpus", 2, "extractors.cnn.gpus = 2: only with device = 'cuda'; it is 'auto'"),
         ("judges", {}, "judges = {}: should have at least 1 item"),
         ("judges.a b", {"network": "vit", "epochs": 1}, "judges.a b = 'a b': should match pattern"),
@@ -293,7 +294,9 @@ def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
     assert "vqgan.safetensors': a VQGAN without a transformer draws no images" in refusal(fitting)
 
 
-def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder):
+def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vit.safetensors").touch()  # where a config says, it is there
     fitting["judges"]["b16"] = {"network": "vit_b_16", "weights": "vit.safetensors"}
     fitting["judges"]["r50"] = {"network": "resnet50"}
     config, _ = parse_config(fitting)
@@ -431,3 +434,9 @@ def test_snakemake_stops_at_a_wrong_value_on_its_command_line(tmp_path):
     assert "Traceback" not in output and "Job stats" not in output
     status, output = dry_run(tmp_path, *tiny, "--config", "seed=1", "--until", "generate_shard")
     assert status == 0 and "Job stats" in output, "or the test above shows nothing"
+
+
+def test_a_run_of_bias_alone_knows_its_classes(fitting):
+    fitting |= {"extractors": None, "judges": None, "data": {"classes": [0, 1, 42]}}
+    fitting["bias"] = {"pairs": {0: 42}, "top_n": 1, "tokens": 2}
+    assert refusal(fitting) == "config: data.classes = 42: the generator has classes 0 to 6"

@@ -1,5 +1,6 @@
 """Plain ``snakemake`` runs again exactly what a change invalidates: dry runs for every change, some for real."""
 
+import json
 import re
 import shutil
 from types import SimpleNamespace
@@ -51,11 +52,15 @@ def change(run):
         assert before in path.read_text()
         path.write_text(path.read_text().replace(before, after))
 
+    def file(name, alter):
+        keep(run / name)
+        (run / name).write_bytes(alter((run / name).read_bytes()))
+
     def undo():
         for path, content in kept.items():
             path.write_bytes(content)
 
-    yield SimpleNamespace(config=config, code=code, undo=undo)
+    yield SimpleNamespace(config=config, code=code, file=file, undo=undo)
     undo()
 
 
@@ -73,6 +78,22 @@ LEVELS = {"image_level": 6, "concept_level": 6}
 def test_nothing_changed(run):
     jobs, said = planned(run)
     assert jobs == {}, said
+
+
+def test_no_two_parameters_can_change_places(run):
+    """Snakemake compares the parameters of a job as a set: a bare number could be hidden by another one."""
+    records = [json.loads(path.read_text()) for path in (run / ".snakemake" / "metadata").rglob("*") if path.is_file()]
+    assert len(records) > 60
+    for record in records:
+        bare = [value for value in record["params"] if re.fullmatch(r"-?[0-9.e-]+", value)]
+        assert len(bare) < 2, f"{record['rule']}: {bare}"
+
+
+def test_the_weights_of_the_embedded_generator(run, change):
+    change.file("cortex/generate/digits.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1]))
+    jobs, said = planned(run)
+    assert jobs["generate_shard"] == 4, said
+    assert "before: 'digits.safetensors: " in said
 
 
 def test_comments_docstrings_formatting_cores_and_the_readme_do_not_count(run, change):

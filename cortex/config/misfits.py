@@ -12,6 +12,10 @@ from cortex.planted.limits import needed_positions
 def misfits(config: Config, facts: GeneratorFacts) -> Iterator[str]:
     """Settings that are right by themselves but do not fit the generator or each other."""
     yield from _missing_imports(config)
+    last = len(facts.class_names) - 1
+    for label in config.data.classes or ():
+        if label > last:
+            yield f"data.classes = {label}: the generator has classes 0 to {last}"
     yield from _bias_misfits(config, facts)
     if not config.extractors.chosen() or not config.judges:
         if config.extractors.chosen() or config.judges or config.topics() != ["bias"]:
@@ -94,11 +98,7 @@ def _ranked_misfits(config: Config, positions: int) -> Iterator[str]:
 
 
 def _unknown_classes(config: Config, facts: GeneratorFacts) -> Iterator[str]:
-    """Classes that the generator, the run or a judge does not know."""
-    last = len(facts.class_names) - 1
-    for label in config.data.classes or ():
-        if label > last:
-            yield f"data.classes = {label}: the generator has classes 0 to {last}"
+    """Classes that the run or a judge does not know, and judges that are not there."""
     classes = config.classes(facts)
     for source, target in config.codebook_search.pairs.items():
         for label in (source, target):
@@ -106,6 +106,9 @@ def _unknown_classes(config: Config, facts: GeneratorFacts) -> Iterator[str]:
                 key = f"codebook_search.pairs.{source}"
                 yield f"{key} = {target}: class {label} is not among the run's {shown(classes)}"
     for name, judge in config.judges.items():
+        weights = getattr(judge, "weights", None)
+        if weights is not None and not os.path.isfile(weights):
+            yield f"judges.{name}.weights = {shown(weights)}: no such file"
         if classes[-1] >= judge.classes:
             known = f"it knows the classes 0 to {judge.classes - 1}, and the run has class {classes[-1]}"
             yield f"judges.{name}.network = {judge.network!r}: {known}"

@@ -104,7 +104,7 @@ def compare_all(
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
-    if not len(tables) == len(levels) == len(extractors) == len(judges):
+    if not len(tables) == len(levels) == len(extractors) == len(judges) or not tables:
         raise InputError(
             f"{len(tables)} files, {len(levels)} levels, {len(extractors)} extractors, {len(judges)} judges: one of "
             "each a file"

@@ -38,7 +38,7 @@ def mean_by(
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
-    if not len(tables) == len(extractors) == len(judges):
+    if not len(tables) == len(extractors) == len(judges) or not tables:
         raise InputError(f"{len(tables)} files, {len(extractors)} extractors, {len(judges)} judges: one of each a file")
     files: dict[tuple[str, str], list[Path]] = {}
     for path, extractor, judge in zip(tables, extractors, judges, strict=True):
@@ -94,7 +94,7 @@ def accuracy_at(
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
-    if len(tables) != len(names):
+    if len(tables) != len(names) or not tables:
         raise InputError(f"{len(tables)} files, {len(names)} names: one for each is needed")
     rows = []
     for path, name in zip(tables, names, strict=True):

@@ -115,6 +115,9 @@ def select_tokens(
 
     Yields:
         The step and the most probable code of every position, int64 ``[B, p]``.
+
+    Raises:
+        InputError: the logits are no longer finite, by the learning rate or the temperature.
     """
     random = [torch.Generator(codebook.device).manual_seed(seed) for seed in seeds]
     logits = torch.empty(len(seeds), positions, len(codebook), device=codebook.device)
@@ -144,6 +147,9 @@ def select_tokens(
             logits.grad = of_soft.mul_(soft).div_(temperature)
         adam.step()
         if step % record_every == 0 or step == steps:
+            if not logits.isfinite().all():
+                rates = f"learning_rate = {learning_rate}, temperature = {temperature}"
+                raise InputError(f"codebook search, {rates}: the logits of step {step} are not finite")
             yield step, logits.detach().argmax(-1)
 
 
