@@ -5,6 +5,8 @@ import logging
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -67,3 +69,14 @@ def own_gpu() -> int:
 def place(network: Network, device: torch.device) -> Network:
     """The network on the device, channels last in memory: convolutions are faster so, on CPUs and GPUs."""
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: sums over threads depend on how many there are, and on small tensors threads only wait."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

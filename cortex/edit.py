@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from cortex.device import choose_device
+from cortex.device import choose_device, one_thread
 from cortex.errors import InputError, shown
 from cortex.evaluate.codebook_level import edited_grids
 from cortex.explain.codebook_search import Region, select_tokens, target_logits_with
@@ -100,7 +100,8 @@ def edit_image(
     picture = take_picture(image, key, model)
     output.mkdir(parents=True, exist_ok=True)
     optimised = {"learning_rate": learning_rate, "temperature": temperature}
-    found = _search(network, model, picture, target, where, steps, record_every, seed, **optimised)
+    with one_thread():
+        found = _search(network, model, picture, target, where, steps, record_every, seed, **optimised)
     edit = change_region(model, picture.grid, where, found.tokens, margin)
     came_in = edit.before if picture.image is None else picture.image
     pictures = {"picture": came_in, "before": edit.before, "after": edit.after}

@@ -236,6 +236,7 @@ def test_concept_level_masks_the_labels_own_tokens(run):
 def test_label_ranks_by_hand():
     logits = torch.tensor([[0.1, 0.9, 0.5], [0.1, 0.9, 0.5], [0.3, 0.2, 0.1]])
     assert label_ranks(logits, torch.tensor([1, 0, 2])).tolist() == [0, 2, 2]
+    assert label_ranks(torch.zeros(2, 3), torch.tensor([1, 0])).tolist() == [2, 2], "a tie is no recognition"
 
 
 def test_labels_are_ranked_by_a_judge(run):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cortex.device import choose_device
+from cortex.errors import InputError
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import load_extractor
 from cortex.judges.judge import load_judge
@@ -28,8 +29,11 @@ SCHEMA = pa.schema(
 
 
 def label_ranks(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many classes have a logit above the label's, int64 ``[B]``: 0 where the label is top-1."""
-    return (logits > logits.gather(1, labels[:, None])).sum(1)
+    """How many other classes have a logit that is not below the label's, int64 ``[B]``: 0 where the label is top-1.
+
+    A tie is no recognition: a network that gives all classes the same logit has no class at the top.
+    """
+    return (logits >= logits.gather(1, labels[:, None])).sum(1) - 1
 
 
 def rank_by_extractor(
@@ -82,6 +86,9 @@ def _rank_shards(
         shown = torch.from_numpy(np.stack(pictures)) if pictures else torch.empty(len(samples), 0)
         parts = zip(grids.split(batch), shown.split(batch), strict=True)
         logits = torch.cat([logits_of(*part).cpu() for part in parts])
+        if not logits.isfinite().all():
+            place = int((~logits.isfinite()).any(1).nonzero()[0])
+            raise InputError(f"{shard}: {samples[place].key}: the network's logits are not finite: are its weights?")
         table = pa.table(
             {
                 "split": [shard.parent.name] * len(samples),

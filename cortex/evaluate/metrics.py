@@ -102,7 +102,9 @@ def accuracy_at(
         for split in pc.unique(table["split"]).to_pylist():
             rank = np.asarray(table.filter(pc.equal(table["split"], split))["rank"])
             right = (rank < np.array(k)[:, None]).astype(np.float64)
-            for at, accuracy, low, high in zip(k, right.mean(1), *mean_intervals(right, resamples, seed), strict=True):
+            for at, accuracy, low, high in zip(
+                k, right.mean(1), *np.clip(mean_intervals(right, resamples, seed), 0, 1), strict=True
+            ):
                 rows.append(
                     {
                         of: name,

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from cortex.device import choose_device
+from cortex.device import choose_device, one_thread
 from cortex.errors import InputError
 from cortex.generate.generator import Generator, Precision, load_generator
 from cortex.generate.sampler import Step
@@ -85,7 +83,7 @@ def generate_shard(
             raise InputError(f"class {label}: the generator has classes 0 to {len(model.class_names) - 1}")
     numbers = np.arange(first, last)
     labels, indices = np.asarray(classes)[numbers % len(classes)], numbers // len(classes)
-    with _one_thread():
+    with one_thread():
         grids, encoded = draw_samples(
             model,
             labels,
@@ -169,14 +167,3 @@ def canonical_batches(
         rows = np.flatnonzero((blocks == block).all(axis=1))
         columns = (labels[rows] - of_classes[0]) * deep + (indices[rows] - of_indices[0])
         yield np.repeat(of_classes, deep), np.tile(of_indices, len(of_classes)), rows, columns
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums over threads depend on how many there are; samples must not."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

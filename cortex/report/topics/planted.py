@@ -97,6 +97,15 @@ def code_finding(variant: str, rows: Rows) -> Finding:
         f"{percent(frequent[0]['value'])} of its most frequent tokens. Guessing finds "
         f"{percent(important[0]['chance'])}."
     )
+    among_more = of(rows, what="codes", truth="planted", measure="recall", split="validation")
+    most = max((row["n"] for row in among_more), default=0)
+    if most > important[0]["n"]:
+        found = of(among_more, method="importance", n=most)
+        often = of(among_more, method="frequency", n=most)
+        headline += (
+            f" Among the first {most} of either list are {_each(found)} of the codes that mark the class, and "
+            f"{percent(often[0]['value'])} by frequency."
+        )
     return Finding(headline, _against_chance(important))
 
 
