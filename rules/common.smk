@@ -144,12 +144,12 @@ def image_options(split):
 
 
 def embeddings_state(imported):
-    """The .npy files beside an imported CSV, by names, sizes and times: too many to be inputs of a rule."""
-    if not imported.source.endswith(".csv"):
+    """The .npy files of an import's embeddings, by names, sizes and times: too many to be inputs of a rule."""
+    if imported.embeddings is None:
         return ""
     found = sorted(
         (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
-        for entry in os.scandir(imported.embeddings or os.path.dirname(imported.source) or ".")
+        for entry in os.scandir(imported.embeddings)
         if entry.name.endswith(".npy")
     )
     return f"{len(found)} embeddings: {hashlib.sha256(repr(found).encode()).hexdigest()[:16]}"
