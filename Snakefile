@@ -27,7 +27,6 @@ if CONFIG.planted is not None:
     include: "rules/planted.smk"
 
 
-include: "rules/search_controls.smk"
 include: "rules/controls.smk"
 
 
@@ -62,7 +61,6 @@ rule all:
         expand(rules.concept_level.output, extractor=EXTRACTORS, judge=JUDGES, shard=shards_of("test")),
         expand(rules.codebook_level.output, extractor=EXTRACTORS, judge=JUDGES),
         rules.planted_metrics.input if CONFIG.planted is not None else [],
-        SEARCH_CONTROLS,
         CONTROLS,
         [rules.bias.output, rules.bias.input] if CONFIG.bias is not None else [],
         GENERATOR_WEIGHTS,

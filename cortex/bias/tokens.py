@@ -12,10 +12,9 @@ from cortex.bias import METHODS
 from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.explain.explained import ranks
-from cortex.explain.importance import token_importance
-from cortex.extractors.codebook import load_codebook, look_up
+from cortex.explain.importance import grid_importance
+from cortex.extractors.codebook import load_codebook
 from cortex.extractors.network import load_extractor
-from cortex.progress import progress
 from cortex.randomness import key_seeds
 from cortex.shards.pack import read_packed, rows_of
 from cortex.tables import write_table
@@ -80,19 +79,20 @@ def find_group_tokens(
         if int(grids.max()) >= len(code_vectors):
             raise InputError(f"{train}: token {int(grids.max())}; allowed: 0 to {len(code_vectors) - 1}")
         seeds = key_seeds(seed, "bias", [f"{label}/{place}" for place in places]).tolist()
-        parts = np.split(np.arange(len(grids)), range(batch, len(grids), batch))
-        for rows in progress(parts, len(parts), f"importance, class {label}", "batch"):
-            scores = token_importance(
-                network,
-                look_up(code_vectors, torch.from_numpy(grids[rows]).to(on)),
-                torch.full((len(rows),), group, device=on),
-                [seeds[row] for row in rows],
-                samples=samples,
-                noise=noise,
-                reduction=reduction,
-            )
-            important = ranks(scores.flatten(1).cpu().numpy()) < top_n
-            counts[group] += np.bincount(grids[rows].reshape(len(rows), -1)[important], minlength=len(code_vectors))
+        scores = grid_importance(
+            network,
+            code_vectors,
+            torch.from_numpy(grids).to(on),
+            torch.full((len(grids),), group, device=on),
+            seeds,
+            samples=samples,
+            noise=noise,
+            reduction=reduction,
+            batch=batch,
+            what=f"importance, class {label}",
+        )
+        important = grids.reshape(len(grids), -1)[ranks(scores) < top_n]
+        counts[group] = np.bincount(important, minlength=len(code_vectors))
         images.append(len(places))
     write_table(output, token_lists(counts, np.array(images), labels, tokens))
 

@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -14,10 +13,9 @@ from cortex.controls.agreement import own_rank_correlation, rank_correlation
 from cortex.controls.subset import Subset, read_subset
 from cortex.device import choose_device
 from cortex.explain.explained import ranks
-from cortex.explain.importance import token_importance
-from cortex.extractors.codebook import load_codebook, look_up
+from cortex.explain.importance import grid_importance
+from cortex.extractors.codebook import load_codebook
 from cortex.extractors.network import load_extractor, untrained_extractor
-from cortex.progress import progress
 from cortex.randomness import key_seeds
 from cortex.tables import write_table
 
@@ -132,26 +130,27 @@ def randomise(
 
     seeds = key_seeds(seed, "other noise", subset.keys).tolist()
 
-    def scores(network: nn.Module) -> NDArray[np.float32]:
-        found = []
-        for rows in torch.arange(len(grids)).split(batch):
-            drawn = [seeds[row] for row in rows]
-            embeddings = look_up(code_vectors, grids[rows])
-            of_rows = token_importance(
-                network, embeddings, labels[rows], drawn, samples=samples, noise=noise, reduction=reduction
-            )
-            found.append(of_rows.flatten(1).cpu())
-        return torch.cat(found).numpy()
+    def scores(network: nn.Module, what: str) -> NDArray[np.float32]:
+        return grid_importance(
+            network,
+            code_vectors,
+            grids,
+            labels,
+            seeds,
+            samples=samples,
+            noise=noise,
+            reduction=reduction,
+            batch=batch,
+            what=f"importance, {what}",
+        )
 
-    tables = [_rows(subset, "trained", 0, None, scores(trained), top_n)]
+    tables = [_rows(subset, "trained", 0, None, scores(trained, "as trained"), top_n)]
     if shuffled is not None:
-        tables.append(_rows(subset, "shuffled", 0, None, scores(load_extractor(shuffled, on)), top_n))
+        tables.append(_rows(subset, "shuffled", 0, None, scores(load_extractor(shuffled, on), "shuffled"), top_n))
     new_weights = int(key_seeds(seed, "randomised weights", [""])[0] >> np.uint64(1))
     untrained = untrained_extractor(extractor, on, new_weights)
-    layers = randomise_from_output(trained, untrained)
-    total = len(weight_layers(trained))
-    for step, layer in enumerate(progress(layers, total, "randomising", "layer"), start=1):
-        tables.append(_rows(subset, "randomised", step, layer, scores(trained), top_n))
+    for step, layer in enumerate(randomise_from_output(trained, untrained), start=1):
+        tables.append(_rows(subset, "randomised", step, layer, scores(trained, f"{layer} new"), top_n))
     write_table(output, pa.concat_tables(tables))
 
 

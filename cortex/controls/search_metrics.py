@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cortex.errors import InputError
-from cortex.evaluate.comparisons import SIGNIFICANT, holm, paired
+from cortex.evaluate.comparisons import judge_family, paired
 
 SCHEMA = pa.schema(
     [
@@ -209,7 +209,4 @@ def _correct(rows: list[dict[str, Any]]) -> None:
         family = (row["baseline"], row["measure"], row["selection"], row["reader"] is None)
         families.setdefault(family, []).append(row)
     for members in families.values():
-        for row, p in zip(members, holm(np.array([row["p"] for row in members])), strict=True):
-            row["p_corrected"] = p
-            good = (row["value"] > 0) != (row["measure"] == "gap")
-            row["verdict"] = "no difference found" if p >= SIGNIFICANT else "better" if good else "worse"
+        judge_family(members, lambda row: (row["value"] > 0) != (row["measure"] == "gap"))

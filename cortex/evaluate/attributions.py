@@ -11,7 +11,7 @@ from scipy.integrate import trapezoid
 
 from cortex.device import choose_device
 from cortex.errors import InputError
-from cortex.evaluate.comparisons import SIGNIFICANT, holm, paired
+from cortex.evaluate.comparisons import judge_family, paired
 from cortex.evaluate.image_level import SCHEMA as ROWS
 from cortex.evaluate.masking import MEASURES, code_ranks, judge_masks
 from cortex.explain.explained import ranks
@@ -155,7 +155,8 @@ def rank_attributions(
                     rows.append({"extractor": extractor, "judge": reader, "over": over, **row})
     for over in OVER:
         for whole in (True, False):
-            _correct([row for row in rows if row["over"] == over and (row["judge"] is None) == whole])
+            family = [row for row in rows if row["over"] == over and (row["judge"] is None) == whole]
+            judge_family([row for row in family if row["method"] != REFERENCE], lambda row: row["difference"] < 0)
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
@@ -226,11 +227,3 @@ def ranked(methods: list[str], of_method: NDArray[np.float64], resamples: int, s
             row |= {"difference_low": difference["low"], "difference_high": difference["high"], "p": difference["p"]}
         rows.append(row)
     return rows
-
-
-def _correct(family: list[dict[str, Any]]) -> None:
-    """Add the corrected p-value and the verdict to the rows of a family of comparisons that compare."""
-    compared = [row for row in family if row["method"] != REFERENCE]
-    for row, p in zip(compared, holm(np.array([row["p"] for row in compared])), strict=True):
-        row["p_corrected"] = p
-        row["verdict"] = "no difference found" if p >= SIGNIFICANT else "better" if row["difference"] < 0 else "worse"

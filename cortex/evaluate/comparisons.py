@@ -1,5 +1,6 @@
 """Is a method better than its baseline? Paired comparisons over images, with their uncertainty."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -121,10 +122,7 @@ def compare_all(
     # A level is a question of its own: one more masking size does not weaken what is said of the codebook search.
     for level, whole in product(LEVELS, (True, False)):
         family = [row for row in rows if row["level"] == level and (row["label"] is None) == whole]
-        for row, p in zip(family, holm(np.array([row["p"] for row in family])), strict=True):
-            good = row["difference"] * LEVELS[row["level"]].wanted > 0
-            row["p_corrected"] = p
-            row["verdict"] = "no difference found" if p >= SIGNIFICANT else "better" if good else "worse"
+        judge_family(family, lambda row: row["difference"] * LEVELS[row["level"]].wanted > 0)
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
@@ -199,6 +197,18 @@ def paired(differences: NDArray[np.float64], resamples: int, seed: int) -> list[
         }
         for row in range(len(differences))
     ]
+
+
+def judge_family(family: list[dict[str, Any]], good: Callable[[dict[str, Any]], bool]) -> None:
+    """Add p_corrected, for the number of comparisons in the family, and the verdict to rows with a p-value.
+
+    Args:
+        family: rows of comparisons, with ``p``.
+        good: whether a row's difference is one for the better.
+    """
+    for row, p in zip(family, holm(np.array([row["p"] for row in family])), strict=True):
+        row["p_corrected"] = p
+        row["verdict"] = "no difference found" if p >= SIGNIFICANT else "better" if good(row) else "worse"
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

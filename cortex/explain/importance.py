@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cortex.device import choose_device
@@ -81,6 +82,48 @@ def smooth_gradient(
     return gradients.unflatten(0, (count, samples)).mean(1)
 
 
+def grid_importance(
+    extractor: nn.Module,
+    codebook: Tensor,
+    grids: Tensor,
+    labels: Tensor,
+    seeds: Sequence[int],
+    *,
+    samples: int,
+    noise: float,
+    reduction: Literal["max", "mean"],
+    batch: int,
+    what: str = "importance",
+) -> NDArray[np.float32]:
+    """Token importance scores ``[N, P]`` of token grids, P = h·w, some at a time; see :func:`token_importance`.
+
+    Args:
+        extractor: in eval mode, its weights without gradients.
+        codebook: ``[K, d]``.
+        grids: tokens ``[N, h, w]``.
+        labels: int64 ``[N]``.
+        seeds: one an image.
+        samples, noise, reduction: of the scores.
+        batch: images of one backward pass.
+        what: the progress bar's name.
+    """
+    parts = torch.arange(len(grids)).split(batch)
+    scores = [
+        token_importance(
+            extractor,
+            look_up(codebook, grids[rows]),
+            labels[rows],
+            [seeds[row] for row in rows],
+            samples=samples,
+            noise=noise,
+            reduction=reduction,
+        )
+        for rows in progress(parts, len(parts), what, "batch")
+    ]
+    flat: NDArray[np.float32] = torch.cat(scores).flatten(1).cpu().numpy()
+    return flat
+
+
 def schema(positions: int) -> pa.Schema:
     """Columns of an importance file for grids of so many positions."""
     return pa.schema(
@@ -126,24 +169,19 @@ def explain_shard(
     grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int32)).to(on)
     labels = torch.tensor([image.label for image in images], device=on)
     seeds = key_seeds(seed, "importance", [image.key for image in images]).tolist()
-    scores, predicted = [], []
-    parts = torch.arange(len(images)).split(batch)
-    for rows in progress(parts, len(parts), "importance", "batch"):
-        embeddings = look_up(code_vectors, grids[rows])
-        with torch.inference_mode():
-            predicted.append(network(embeddings).argmax(1))
-        scores.append(
-            token_importance(
-                network,
-                embeddings,
-                labels[rows],
-                [seeds[row] for row in rows],
-                samples=samples,
-                noise=noise,
-                reduction=reduction,
-            )
-        )
-    flat = torch.cat(scores).flatten(1).cpu().numpy()
+    flat = grid_importance(
+        network,
+        code_vectors,
+        grids,
+        labels,
+        seeds,
+        samples=samples,
+        noise=noise,
+        reduction=reduction,
+        batch=batch,
+    )
+    with torch.inference_mode():
+        predicted = [network(look_up(code_vectors, part)).argmax(1) for part in grids.split(batch)]
     columns = [
         pa.array([image.key for image in images]),
         pa.array(labels.cpu().numpy(), pa.int32()),
