@@ -135,8 +135,8 @@ def test_a_sampler_holds_the_weights_once_and_leaves_the_network_as_it_was(gpt):
     network = copy.deepcopy(gpt)
     sampler = Sampler(network)
     for block, layer, original in zip(network.blocks, sampler.layers, gpt.blocks, strict=True):
-        assert block.attn.query.weight.data_ptr() == layer.projections[0].data_ptr()
-        assert block.mlp[0].weight.data_ptr() == layer.up[0].data_ptr()
+        assert block.attn.query.weight.data_ptr() == layer.projections.matrix.data_ptr()
+        assert block.mlp[0].weight.data_ptr() == layer.up.matrix.data_ptr()
         assert all(torch.equal(a, b) for a, b in zip(block.parameters(), original.parameters(), strict=True))
 
 

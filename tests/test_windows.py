@@ -6,10 +6,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from cortex import packed
 from cortex.extractors import windows
 from cortex.extractors.network import build_extractor
 from cortex.extractors.windows import Convolutional, Windowed
 from cortex.extractors.winograd import Filter
+from cortex.packed import Product
 
 
 @st.composite
@@ -34,6 +36,21 @@ def test_minimal_filtering_is_the_convolution_between_any_windows(calls):
         expected = F.conv2d(whole.double(), kernel.double(), padding=1)[:, :, high, wide]
         found = filtered(whole[:, :, rows, columns].permute(0, 2, 3, 1), source, target).permute(0, 3, 1, 2)
         torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.sampled_from([torch.float32, torch.float64]))
+def test_a_packed_product_is_the_product_of_any_number_of_rows(rows, dtype):
+    matrix = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    bias = torch.arange(7, dtype=dtype)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(packed, "LARGE", 1)
+        products = Product(matrix, bias), Product(matrix.T)
+    assert all(product.packs == (dtype == torch.float32) for product in products)
+    for count in rows:  # of one product: it holds its matrix as the last number of rows wants it
+        x = torch.randn(count, 5).to(dtype)
+        y = products[0](x)
+        torch.testing.assert_close(y, x @ matrix.T + bias)
+        torch.testing.assert_close(products[1](y), y @ matrix)
 
 
 def trained(name, grid, dtype):
@@ -69,22 +86,25 @@ def trained(name, grid, dtype):
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=str)
 def test_a_region_of_the_network_is_the_network(monkeypatch, name, grid, rows, columns, dtype, close):
     monkeypatch.setattr(windows, "FILTERED", 1)
+    monkeypatch.setattr(packed, "LARGE", 1)
     network = trained(name, grid, dtype)
     random = torch.Generator().manual_seed(1)
     embeddings = torch.randn(6, 6, *grid, generator=random).to(dtype)
     prepared = Windowed(network)
     assert all((layer.filters is not None) == (dtype == torch.float32) for layer, _ in prepared.layers)
-    logits = prepared.around(embeddings, (rows, columns))
+    assert all(layer.forth.packs == layer.back.packs == (dtype == torch.float32) for layer in prepared.hidden)
+    targets = torch.tensor([2, 0, 1, 3, 2, 0])
+    logits = prepared.around(embeddings, (rows, columns), targets)
     for _ in range(2):
         inside = torch.randn(6, rows[1] - rows[0], columns[1] - columns[0], 6, generator=random).to(dtype)
         whole = embeddings.clone()
         whole[:, :, slice(*rows), slice(*columns)] = inside.permute(0, 3, 1, 2)
         inside.requires_grad_()
         whole.requires_grad_()
-        found, expected = logits(inside), network(whole)
+        found, expected = logits(inside), network(whole).gather(1, targets[:, None])[:, 0]
         torch.testing.assert_close(found, expected, rtol=close, atol=close)
-        (gradient,) = torch.autograd.grad(found[:, 2].sum(), inside)
-        (of_whole,) = torch.autograd.grad(expected[:, 2].sum(), whole)
+        (gradient,) = torch.autograd.grad(found.sum(), inside)
+        (of_whole,) = torch.autograd.grad(expected.sum(), whole)
         of_region = of_whole[:, :, slice(*rows), slice(*columns)].permute(0, 2, 3, 1)
         largest = of_region.abs().max().item()
         assert largest > 0.001, "something to compare"

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from cortex.device import choose_device
 from cortex.errors import InputError
-from cortex.extractors.codebook import load_codebook, look_up
-from cortex.extractors.network import load_extractor
+from cortex.extractors.codebook import look_up
+from cortex.extractors.network import load_with_codebook
 from cortex.extractors.windows import Convolutional, Windowed
 from cortex.generate.nearest import nearest_codes
+from cortex.packed import Product
 from cortex.progress import progress
 from cortex.randomness import key_seeds
 from cortex.shards.read import Sample, first_images
@@ -126,7 +127,7 @@ def select_tokens(
         torch.randn(logits.shape[1:], generator=generator, out=logits[image])
     logits.requires_grad_()
     adam = torch.optim.Adam([logits], lr=learning_rate, fused=True)
-    columns = codebook.T.contiguous()  # a few rows are multiplied faster with it than with a transposed view
+    with_codes = Product(codebook)
     added = None
     for step in range(1, steps + 1):
         if worth is not None and (step - 1) % refresh_every == 0:
@@ -140,7 +141,7 @@ def select_tokens(
         (gradient,) = torch.autograd.grad(-target_logits(region).sum(), region)
         with torch.no_grad():
             soft = perturbed.softmax(-1)
-            of_soft = gradient @ columns
+            of_soft = with_codes(gradient.flatten(0, 1)).view_as(soft)
             if added is not None:
                 of_soft -= added
             of_soft -= (soft * of_soft).sum(-1, keepdim=True)
@@ -183,23 +184,25 @@ def target_logits_with(
     rows = region.top, region.top + region.height
     columns = region.left, region.left + region.width
     if isinstance(extractor, Windowed):
-        logits = extractor.around(embeddings, (rows, columns))
+        logits = extractor.around(embeddings, (rows, columns), targets)
     else:
-        logits = _whole(extractor, embeddings, slice(*rows), slice(*columns))
+        logits = _whole(extractor, embeddings, slice(*rows), slice(*columns), targets)
 
     def target_logits(inside: Tensor) -> Tensor:
-        return logits(inside.unflatten(1, (region.height, region.width))).gather(1, targets[:, None])[:, 0]
+        return logits(inside.unflatten(1, (region.height, region.width)))
 
     return target_logits
 
 
-def _whole(extractor: nn.Module, embeddings: Tensor, rows: slice, columns: slice) -> Callable[[Tensor], Tensor]:
-    """All logits ``[B, classes]`` as a function of the region's embeddings ``[B, rows, columns, d]``."""
+def _whole(
+    extractor: nn.Module, embeddings: Tensor, rows: slice, columns: slice, targets: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """The targets' logits ``[B]`` as a function of the region's embeddings ``[B, rows, columns, d]``."""
 
     def logits(inside: Tensor) -> Tensor:
         whole = embeddings.clone()
         whole[:, :, rows, columns] = inside.permute(0, 3, 1, 2)
-        return cast(Tensor, extractor(whole))
+        return cast(Tensor, extractor(whole)).gather(1, targets[:, None])[:, 0]
 
     return logits
 
@@ -302,7 +305,7 @@ def search_images(
     device: torch.device,
 ) -> pa.Table:
     """What ``methods`` find, by their names, in the first images of every source class: rows of :data:`SCHEMA`."""
-    network, code_vectors = load_extractor(extractor, device), load_codebook(codebook, device)
+    network, code_vectors = load_with_codebook(extractor, codebook, device)
     prepared = Windowed(network) if isinstance(network, Convolutional) else network
     images = first_images(shards, target_of, images_per_class, len(code_vectors))
     height, width = images[0].grid.shape

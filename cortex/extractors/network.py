@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cortex.device import place
 from cortex.errors import InputError
 from cortex.extractors import NETWORKS
+from cortex.extractors.codebook import load_codebook
 from cortex.weights import load_into, read_weights, write_weights
 
 NetworkName = Literal["cnn", "cnn_deep", "resnet", "transformer"]
@@ -44,9 +45,25 @@ def load_extractor(path: Path, device: torch.device) -> nn.Module:
     Raises:
         InputError: the file is missing, truncated, or not an extractor's.
     """
-    network, tensors = _build_as(path)
+    network, tensors, _ = _build_as(path)
     load_into(network, tensors, path)
     return place(network, device).eval().requires_grad_(False)
+
+
+def load_with_codebook(path: Path, codebook: Path, device: torch.device) -> tuple[nn.Module, Tensor]:
+    """The extractor at ``path``, as :func:`load_extractor` gives it, and the codebook ``[K, d]`` whose codes it reads.
+
+    Raises:
+        InputError: either file is missing, truncated or another's, or the extractor reads codes of other than d
+            channels.
+    """
+    network, tensors, settings = _build_as(path)
+    code_vectors = load_codebook(codebook, device)
+    channels = code_vectors.shape[1]
+    if settings.get("channels", channels) != channels:
+        raise InputError(f"{path}: reads codes of {settings['channels']} channels; those of {codebook} have {channels}")
+    load_into(network, tensors, path)
+    return place(network, device).eval().requires_grad_(False), code_vectors
 
 
 def untrained_extractor(path: Path, device: torch.device, seed: int) -> nn.Module:
@@ -57,17 +74,17 @@ def untrained_extractor(path: Path, device: torch.device, seed: int) -> nn.Modul
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network, _ = _build_as(path)
+        network, *_ = _build_as(path)
     return place(network, device).eval().requires_grad_(False)
 
 
-def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
-    """A new network of the kind that ``path`` holds the weights of, and those weights."""
+def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor], dict[str, Any]]:
+    """A new network of the kind that ``path`` holds the weights of, those weights, and the settings it was built by."""
     tensors, metadata = read_weights(path)
     if "extractor" not in metadata:
         raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
     try:
         stated = json.loads(metadata["extractor"])
-        return build_extractor(stated["network"], **stated["settings"]), tensors
+        return build_extractor(stated["network"], **stated["settings"]), tensors, stated["settings"]
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None

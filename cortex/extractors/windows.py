@@ -1,7 +1,8 @@
 """A convolutional network as a function of one region of its input, all else fixed: the rest of the input, and weights.
 
 What a change can reach grows by one position to every side with every 3×3 convolution. Before the first pool only that
-window is computed, forward and backward; what flows into it from elsewhere is computed once.
+window is computed, forward and backward; what flows into it from elsewhere is computed once. Of the last layer, only
+what leads to the logits that are asked for is.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,9 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from cortex import packed
 from cortex.extractors.winograd import Filter, Span, Window
+from cortex.packed import Product
 
 # Channels from which on minimal filtering is faster on a CPU; the libraries of GPUs choose by themselves.
 FILTERED = 256
@@ -21,13 +24,13 @@ Step = Callable[[Tensor], Tensor]
 
 @runtime_checkable
 class Convolutional(Protocol):
-    """A network of 3×3 convolutions of stride 1, each with its norm and a ReLU, and 2×2 max-pools after some."""
+    """3×3 convolutions of stride 1, each with its norm and a ReLU, 2×2 max-pools after some; then connected layers."""
 
     def convolutions(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d, bool]]:
         """Every convolution, its norm, and whether a pool follows; at least one does."""
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of what comes out of the last."""
+    def connected(self) -> Iterator[tuple[nn.Linear, nn.BatchNorm1d | None]]:
+        """Every fully connected layer, and its norm, after which comes a ReLU; the last, of the logits, has none."""
 
 
 class Windowed:
@@ -39,15 +42,18 @@ class Windowed:
 
     def __init__(self, network: Convolutional):
         self.layers = [(Convolution(convolution, norm), pooled) for convolution, norm, pooled in network.convolutions()]
-        self.classify = network.classify
+        *hidden, (last, _) = network.connected()
+        self.hidden = [Connected(linear, norm) for linear, norm in hidden if norm is not None]
+        self.last = last
 
     @torch.no_grad()
-    def around(self, embeddings: Tensor, region: Window) -> Step:
-        """The logits ``[B, classes]`` as a function of the region's embeddings ``[B, rows, columns, d]``.
+    def around(self, embeddings: Tensor, region: Window, targets: Tensor) -> Step:
+        """The logits ``[B]`` of the targets as a function of the region's embeddings ``[B, rows, columns, d]``.
 
         Args:
             embeddings: ``[B, d, h, w]``, fixed outside of the region.
             region: its rows and columns.
+            targets: a class for every image, int64 ``[B]``.
         """
         steps: list[Step] = []
         x, window = embeddings, region
@@ -59,11 +65,15 @@ class Windowed:
                 steps.append(_pool_with(x, window))
                 x = F.max_pool2d(x, 2)
                 window = (0, x.shape[2]), (0, x.shape[3])
+        weight, bias = self.last.weight[targets], self.last.bias[targets]
 
         def logits(inside: Tensor) -> Tensor:
             for step in steps:
                 inside = step(inside)
-            return self.classify(inside.permute(0, 3, 1, 2))
+            features = inside.permute(0, 3, 1, 2).flatten(1)
+            for layer in self.hidden:
+                features = layer(features)
+            return (features * weight).sum(1) + bias
 
         return logits
 
@@ -75,9 +85,7 @@ class Convolution:
         fused = fuse_conv_bn_eval(convolution, norm)
         self.kernel, self.bias = fused.weight, fused.bias
         self.filters = None
-        packs = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
-        on_cpu = self.kernel.device.type == "cpu"
-        if packs and on_cpu and self.kernel.dtype == torch.float32 and min(self.kernel.shape[:2]) >= FILTERED:
+        if packed.AVAILABLE and packed.packable(self.kernel) and min(self.kernel.shape[:2]) >= FILTERED:
             # The gradient of a convolution is the convolution with the kernel turned about, from outputs to inputs.
             self.filters = Filter(self.kernel), Filter(self.kernel.flip(2, 3).transpose(0, 1))
 
@@ -114,6 +122,32 @@ class Convolution:
         )  # rows and columns of zeros: one, and one more on each side to which the target goes further
         padded = F.pad(inside.permute(0, 3, 1, 2), (left, right, top, bottom))
         return F.conv2d(padded, self.kernel).permute(0, 2, 3, 1)
+
+
+class Connected:
+    """A frozen fully connected layer with its norm folded in, and a ReLU."""
+
+    def __init__(self, linear: nn.Linear, norm: nn.BatchNorm1d):
+        fused = fuse_linear_bn_eval(linear, norm)
+        self.bias = fused.bias
+        self.forth, self.back = Product(fused.weight), Product(fused.weight.T)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``[B, o]`` of ``[B, i]``."""
+        return (_Multiplied.apply(x, self.forth, self.back) + self.bias).relu_()
+
+
+class _Multiplied(torch.autograd.Function):
+    """A product with one matrix, whose gradient is that with it transposed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, forth: Product, back: Product) -> Tensor:
+        ctx.back = back
+        return forth(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.back(gradient), None, None
 
 
 class _Filtered(torch.autograd.Function):

@@ -10,6 +10,8 @@ from taming.modules.transformer.mingpt import GPT, Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cortex.packed import Product
+
 # How a step is done: operation by operation; in shapes that never change, as a graph that a GPU runs at one command; or
 # that, with every layer's operations fused by torch.compile.
 Step = Literal["plain", "captured", "compiled"]
@@ -17,14 +19,14 @@ STRETCHES = 8  # shapes of a captured step: it reads one, two, … eighths of th
 
 
 class Layer(NamedTuple):
-    """The weights of a layer, each with its bias."""
+    """A layer's products, and the weights and biases of its norms."""
 
     attention_norm: tuple[Tensor, Tensor]
-    projections: tuple[Tensor, Tensor]  # query, key and value as one product: fewer, larger multiplications
-    output: tuple[Tensor, Tensor]
+    projections: Product  # query, key and value as one product: fewer, larger multiplications
+    output: Product
     mlp_norm: tuple[Tensor, Tensor]
-    up: tuple[Tensor, Tensor]
-    down: tuple[Tensor, Tensor]
+    up: Product
+    down: Product
 
 
 class Buffers:
@@ -56,7 +58,8 @@ class Sampler:
 
     Args:
         gpt: in eval mode. Its attention and MLPs are converted to ``precision`` in place; sums, norms and logits stay
-            float32, since the eight bits of a bfloat16 logit would be seen in the distribution.
+            float32, since the eight bits of a bfloat16 logit would be seen in the distribution. On a CPU in float32,
+            large matrices are held a second time, as :mod:`cortex.packed` multiplies by them.
         precision: float32 or bfloat16, of the large products and the cache.
         step: see :data:`Step`. Off a GPU, ``captured`` steps are done operation by operation.
     """
@@ -169,13 +172,13 @@ def pass_layer(x: Tensor, layer: Layer, cache: Tensor, position: Tensor, seen: i
     batch, width = x.shape
     _, _, heads, _, channels = cache.shape
     normal = F.layer_norm(x, (width,), *layer.attention_norm).to(cache.dtype)
-    query, key, value = F.linear(normal, *layer.projections).view(batch, 3, heads, 1, channels).unbind(1)
+    query, key, value = layer.projections(normal).view(batch, 3, heads, 1, channels).unbind(1)
     cache[0].index_copy_(2, position, key)
     cache[1].index_copy_(2, position, value)
     mixed = F.scaled_dot_product_attention(query, cache[0, :, :, :seen], cache[1, :, :, :seen], attn_mask=bias)
-    x = x + F.linear(mixed.reshape(batch, width), *layer.output)
+    x = x + layer.output(mixed.reshape(batch, width))
     normal = F.layer_norm(x, (width,), *layer.mlp_norm).to(cache.dtype)
-    return x + F.linear(F.gelu(F.linear(normal, *layer.up)), *layer.down)
+    return x + layer.down(F.gelu(layer.up(normal)))
 
 
 def _prepared(block: Block, precision: torch.dtype) -> Layer:
@@ -193,13 +196,16 @@ def _prepared(block: Block, precision: torch.dtype) -> Layer:
     def pair(module: nn.Linear | nn.LayerNorm) -> tuple[Tensor, Tensor]:
         return module.weight.detach(), module.bias.detach()
 
+    def product(linear: nn.Linear) -> Product:
+        return Product(*pair(linear))
+
     return Layer(
         attention_norm=pair(block.ln1),
-        projections=(weight, bias),
-        output=pair(attention.proj),
+        projections=Product(weight, bias),
+        output=product(attention.proj),
         mlp_norm=pair(block.ln2),
-        up=pair(mlp[0]),
-        down=pair(mlp[2]),
+        up=product(mlp[0]),
+        down=product(mlp[2]),
     )
 
 
