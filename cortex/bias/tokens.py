@@ -13,8 +13,7 @@ from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.explain.explained import ranks
 from cortex.explain.importance import grid_importance
-from cortex.extractors.codebook import load_codebook
-from cortex.extractors.network import load_extractor
+from cortex.extractors.network import load_with_codebook
 from cortex.randomness import key_seeds
 from cortex.shards.pack import read_packed, rows_of
 from cortex.tables import write_table
@@ -70,7 +69,7 @@ def find_group_tokens(
     if len(set(labels)) != 2 or len(labels) != 2:
         raise InputError(f"labels {labels}: two different classes are needed")
     on = choose_device(device)
-    network, code_vectors = load_extractor(extractor, on), load_codebook(codebook, on)
+    network, code_vectors = load_with_codebook(extractor, codebook, on)
     packed = read_packed(train)
     counts, images = np.zeros((2, len(code_vectors)), np.int64), []
     for group, label in enumerate(labels):

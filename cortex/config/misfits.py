@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 from cortex.config.messages import shown
+from cortex.config.method import PretrainedJudge
 from cortex.config.whole import Config
 from cortex.generate.facts import GeneratorFacts
 from cortex.planted.limits import needed_positions
@@ -109,7 +110,12 @@ def _unknown_classes(config: Config, facts: GeneratorFacts) -> Iterator[str]:
         weights = getattr(judge, "weights", None)
         if weights is not None and not os.path.isfile(weights):
             yield f"judges.{name}.weights = {shown(weights)}: no such file"
-        if classes[-1] >= judge.classes:
+        if isinstance(judge, PretrainedJudge) and len(facts.class_names) != judge.classes:
+            known = (
+                f"it knows ImageNet's {judge.classes} classes, and the generator has {len(facts.class_names)} others"
+            )
+            yield f"judges.{name}.network = {judge.network!r}: {known}"
+        elif classes[-1] >= judge.classes:
             known = f"it knows the classes 0 to {judge.classes - 1}, and the run has class {classes[-1]}"
             yield f"judges.{name}.network = {judge.network!r}: {known}"
 

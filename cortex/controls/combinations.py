@@ -13,8 +13,8 @@ from cortex.controls.agreement import rank_correlation
 from cortex.controls.subset import read_subset
 from cortex.device import choose_device
 from cortex.explain.explained import ranks
-from cortex.extractors.codebook import load_codebook, look_up
-from cortex.extractors.network import load_extractor
+from cortex.extractors.codebook import look_up
+from cortex.extractors.network import load_with_codebook
 from cortex.progress import progress
 from cortex.randomness import key_seeds, uniforms
 from cortex.tables import write_table
@@ -142,7 +142,7 @@ def measure_combinations(
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
-    code_vectors, network = load_codebook(codebook, on), load_extractor(extractor, on)
+    network, code_vectors = load_with_codebook(extractor, codebook, on)
     subset = read_subset(shards, importance, images_per_class, len(code_vectors))
     grids, labels = subset.on(on)
     parts = []

@@ -14,8 +14,7 @@ from cortex.controls.subset import Subset, read_subset
 from cortex.device import choose_device
 from cortex.explain.explained import ranks
 from cortex.explain.importance import grid_importance
-from cortex.extractors.codebook import load_codebook
-from cortex.extractors.network import load_extractor, untrained_extractor
+from cortex.extractors.network import load_extractor, load_with_codebook, untrained_extractor
 from cortex.randomness import key_seeds
 from cortex.tables import write_table
 
@@ -124,7 +123,7 @@ def randomise(
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
-    code_vectors, trained = load_codebook(codebook, on), load_extractor(extractor, on)
+    trained, code_vectors = load_with_codebook(extractor, codebook, on)
     subset = read_subset(shards, importance, images_per_class, len(code_vectors))
     grids, labels = subset.on(on)
 

@@ -15,8 +15,8 @@ from cortex.controls.subset import read_subset
 from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.explain.importance import reduce_channels, smooth_gradient
-from cortex.extractors.codebook import load_codebook, look_up
-from cortex.extractors.network import load_extractor
+from cortex.extractors.codebook import look_up
+from cortex.extractors.network import load_with_codebook
 from cortex.progress import progress
 from cortex.randomness import key_seeds
 from cortex.tables import write_table
@@ -110,7 +110,7 @@ def measure_stability(
     if reference <= max(samples):
         raise InputError(f"reference {reference}: should be more than samples {max(samples)}")
     on = choose_device(device)
-    code_vectors, network = load_codebook(codebook, on), load_extractor(extractor, on)
+    network, code_vectors = load_with_codebook(extractor, codebook, on)
     subset = read_subset(shards, importance, images_per_class, len(code_vectors))
     grids, labels = subset.on(on)
     counts = sorted(samples)

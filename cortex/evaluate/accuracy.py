@@ -10,10 +10,11 @@ from torch import Tensor
 
 from cortex.device import choose_device
 from cortex.errors import InputError
-from cortex.extractors.codebook import load_codebook, look_up
-from cortex.extractors.network import load_extractor
+from cortex.extractors.codebook import look_up
+from cortex.extractors.network import load_with_codebook
 from cortex.judges.judge import load_judge
 from cortex.progress import progress
+from cortex.shards.decoded import decoded_of
 from cortex.shards.read import read_shard
 from cortex.tables import write_table
 
@@ -50,40 +51,50 @@ def rank_by_extractor(
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
-    network, code_vectors = load_extractor(extractor, on), load_codebook(codebook, on)
+    network, code_vectors = load_with_codebook(extractor, codebook, on)
 
     @torch.inference_mode()
     def logits_of(grids: Tensor, _: Tensor) -> Tensor:
         return network(look_up(code_vectors, grids.to(on)))
 
-    _rank_shards(output, shards, logits_of, images=False, batch=batch)
+    _rank_shards(output, shards, logits_of, images=None, batch=batch)
 
 
-def rank_by_judge(output: Path, shards: list[Path], judge: Path, *, batch: int = 100, device: str = "auto") -> None:
+def rank_by_judge(
+    output: Path, shards: list[Path], images: list[Path], judge: Path, *, batch: int = 100, device: str = "auto"
+) -> None:
     """Rank the label of every image of a split among a judge's logits: does it read what the generator was asked for?
 
     Args:
         output: Parquet to write: split, key, label, predicted, rank (0: the label is top-1).
         shards: tars of one split.
+        images: their decoded images.
         judge: weights of a judge.
         batch: images at once.
         device: auto, cpu, cuda or cuda:N.
     """
     panelist = load_judge(judge, choose_device(device))
-    _rank_shards(output, shards, lambda _, images: panelist.logits(images), images=True, batch=batch)
+    _rank_shards(output, shards, lambda _, shown: panelist.logits(shown), images=images, batch=batch)
 
 
 def _rank_shards(
-    output: Path, shards: list[Path], logits_of: Callable[[Tensor, Tensor], Tensor], *, images: bool, batch: int
+    output: Path,
+    shards: list[Path],
+    logits_of: Callable[[Tensor, Tensor], Tensor],
+    *,
+    images: list[Path] | None,
+    batch: int,
 ) -> None:
     """Write the ranks by ``logits_of(grids int64 [B, h, w], images uint8 [B, H, W, 3] or empty)``."""
     tables = []
-    for shard in progress(shards, len(shards), "ranking labels", "shard"):
-        samples = list(read_shard(shard, images=images))
+    decoded = [None] * len(shards) if images is None else images
+    for shard, path in progress(zip(shards, decoded, strict=True), len(shards), "ranking labels", "shard"):
+        samples = list(read_shard(shard))
         labels = torch.tensor([sample.label for sample in samples])
         grids = torch.from_numpy(np.stack([sample.grid for sample in samples]).astype(np.int64))
-        pictures = [sample.image for sample in samples if sample.image is not None]
-        shown = torch.from_numpy(np.stack(pictures)) if pictures else torch.empty(len(samples), 0)
+        shown = (
+            torch.empty(len(samples), 0) if path is None else torch.from_numpy(decoded_of(shard, len(samples), path))
+        )
         parts = zip(grids.split(batch), shown.split(batch), strict=True)
         logits = torch.cat([logits_of(*part).cpu() for part in parts])
         if not logits.isfinite().all():

@@ -18,8 +18,8 @@ from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.explain import Attribution
 from cortex.explain.importance import token_importance
-from cortex.extractors.codebook import load_codebook, look_up
-from cortex.extractors.network import load_extractor
+from cortex.extractors.codebook import look_up
+from cortex.extractors.network import load_with_codebook
 from cortex.progress import progress
 from cortex.randomness import key_seeds, uniforms
 from cortex.shards.read import first_images
@@ -139,7 +139,7 @@ def attribute_images(
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
-    network, code_vectors = load_extractor(extractor, on), load_codebook(codebook, on)
+    network, code_vectors = load_with_codebook(extractor, codebook, on)
     images = first_images(shards, classes, images_per_class, len(code_vectors))
     keys = [image.key for image in images]
     grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int64)).to(on)

@@ -21,7 +21,6 @@ class ExplainedShard:
         grids: int64 ``[N, P]``.
         importance: float32 ``[N, P]``.
         grid_shape: (h, w).
-        images: uint8 ``[N, H, W, 3]``, if asked for.
     """
 
     keys: list[str]
@@ -29,16 +28,15 @@ class ExplainedShard:
     grids: NDArray[np.int64]
     importance: NDArray[np.float32]
     grid_shape: tuple[int, int]
-    images: NDArray[np.uint8] | None = None
 
 
-def read_explained(shard: Path, importance: Path, *, images: bool = False) -> ExplainedShard:
+def read_explained(shard: Path, importance: Path) -> ExplainedShard:
     """Read a shard with its importance file.
 
     Raises:
         InputError: either is missing or damaged, or they do not hold the same images.
     """
-    samples = list(read_shard(shard, images=images))
+    samples = list(read_shard(shard))
     table = read_table(importance, ["key", "importance"])
     keys = [sample.key for sample in samples]
     if table["key"].to_pylist() != keys:
@@ -54,7 +52,6 @@ def read_explained(shard: Path, importance: Path, *, images: bool = False) -> Ex
         grids=grids,
         importance=scores,
         grid_shape=(grid_shape[0], grid_shape[1]),
-        images=np.stack([sample.image for sample in samples if sample.image is not None]) if images else None,
     )
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cortex.device import choose_device
-from cortex.extractors.codebook import load_codebook, look_up
-from cortex.extractors.network import load_extractor
+from cortex.extractors.codebook import look_up
+from cortex.extractors.network import load_with_codebook
 from cortex.progress import progress
 from cortex.randomness import key_seeds
 from cortex.shards.read import read_shard
@@ -164,7 +164,7 @@ def explain_shard(
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
-    network, code_vectors = load_extractor(extractor, on), load_codebook(codebook, on)
+    network, code_vectors = load_with_codebook(extractor, codebook, on)
     images = list(read_shard(shard, codes=len(code_vectors)))
     grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int32)).to(on)
     labels = torch.tensor([image.label for image in images], device=on)

