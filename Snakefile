@@ -49,6 +49,7 @@ rule all:
         rules.manifest.output,
         rules.manifest.input,
         expand(rules.pack_grids.output, split=["train", "validation"]),
+        expand(rules.decode_images.output, shard=shards_of("test") if JUDGES else []),
         expand(rules.train_extractor.output, extractor=EXTRACTORS),
         expand(rules.train_judge.output, judge=TRAINED_JUDGES),
         rules.judges.input,

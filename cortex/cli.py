@@ -16,6 +16,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "generate-shard": ("cortex.generate.shard:generate_shard", "draw one shard of synthetic images"),
         "import": ("cortex.generate.import_split:import_split", "make a split's shards of grids from elsewhere"),
         "manifest": ("cortex.shards.manifest:write_manifest", "list shards with their checksums"),
+        "decode-images": ("cortex.shards.decoded:decode_images", "decode a shard's images once for all judges"),
         "pack-grids": ("cortex.shards.pack:pack_grids", "pack a split's grids into one array"),
         "export-codebook": ("cortex.extractors.codebook:export_codebook", "write the generator's codebook"),
         "plant": ("cortex.planted.plant:plant", "draw grids of which it is known what marks their class"),
@@ -105,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if asked_for_help else 2
     command, *rest = arguments
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("taming").setLevel(logging.WARNING)  # it counts the parameters of every GPT that is built
     module, _, function = targets[command].partition(":")
     import tyro
 

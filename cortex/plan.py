@@ -24,7 +24,9 @@ from cortex.device import choose_device
 from cortex.digits import CLASS_NAMES, HELD_OUT_PER_CLASS, IMAGE_SIDE, TRAIN_PER_CLASS
 from cortex.errors import InputError
 from cortex.evaluate.image_level import METHODS
+from cortex.explain.codebook_search import Region, target_logits_with
 from cortex.extractors.network import build_extractor
+from cortex.extractors.windows import Convolutional, Windowed
 from cortex.generate.facts import GeneratorFacts
 from cortex.generate.networks import CONSTANT, empty_networks
 from cortex.generate.shard import canonical_batches
@@ -32,6 +34,7 @@ from cortex.judges.networks import NETWORKS
 
 SPLITS = ("train", "validation", "test")
 TAR_BLOCK = 512
+SHAPE = {"width", "hidden", "dropout", "layers", "heads", "mlp"}  # settings of an extractor that its network takes
 # Bytes of an image file for each of a photograph's; the digits' PNG have 0.4.
 IMAGE_FILES = {"png": 0.6, "jpeg": 0.2, "webp": 0.15, "none": 0.0}
 ROW = 20  # bytes of a row of an evaluation's table, compressed
@@ -199,9 +202,10 @@ class Counts:
         self.searched = len(config.codebook_search.pairs) * config.codebook_search.images_per_class
         search = config.codebook_search
         self.records = search.steps // search.record_every + (search.steps % search.record_every > 0)
+        self.region = Region(**search.region.model_dump())
         classes = len(facts.class_names)
         self.extractors = {
-            name: extractor_cost(name, settings, facts, classes)
+            name: extractor_cost(name, settings, facts, classes, self.region)
             for name, settings in config.extractors.chosen().items()
         }
         self.judges = {name: judge_cost(judge) for name, judge in sorted(config.judges.items())}
@@ -249,32 +253,48 @@ class Counts:
 
 @dataclass(frozen=True)
 class ExtractorCost:
-    """FLOP an image of a training step, a forward pass, and a gradient of the input; bytes of the weights; layers."""
+    """What an extractor costs.
+
+    Args:
+        step, forward, gradient: FLOP an image of a training step, a forward pass, and a gradient of the input.
+        search: FLOP an image of a gradient of the codebook search's region alone.
+        bytes: of the weights.
+        layers: that have weights.
+    """
 
     step: float
     forward: float
     gradient: float
+    search: float
     bytes: float
     layers: int
 
 
-def extractor_cost(name: str, settings: Training, facts: GeneratorFacts, classes: int) -> ExtractorCost:
-    """What an extractor of the config costs on grids of the generator's shape."""
-    shape = {"width", "hidden", "dropout", "layers", "heads", "mlp"}
+def extractor_cost(
+    name: str, settings: Training, facts: GeneratorFacts, classes: int, searched: Region | None = None
+) -> ExtractorCost:
+    """What an extractor of the config costs on grids of the generator's shape, of which a region may be searched."""
     with torch.device("meta"):
         network = build_extractor(
             name,
             channels=facts.channels,
             classes=classes,
             grid=facts.grid,
-            **{key: value for key, value in settings.model_dump().items() if key in shape},
+            **{key: value for key, value in settings.model_dump().items() if key in SHAPE},
         )
         embeddings = torch.empty(2, facts.channels, *facts.grid)
     step = count_flops(lambda: network.train()(embeddings).sum().backward()) / 2
     forward = count_flops(lambda: network.train()(embeddings)) / 2
     network.requires_grad_(False)
     gradient = count_flops(lambda: network.train()(embeddings.requires_grad_()).sum().backward()) / 2
-    return ExtractorCost(step, forward, gradient, weight_bytes(network), len(weight_layers(network)))
+    search = gradient
+    if searched is not None and isinstance(network, Convolutional):
+        with torch.device("meta"):
+            inside = torch.empty(2, searched.height * searched.width, facts.channels, requires_grad=True)
+            targets = torch.empty(2, dtype=torch.int64)
+        logits = target_logits_with(Windowed(network.eval()), embeddings.detach(), targets, searched)
+        search = count_flops(lambda: logits(inside).sum().backward()) / 2
+    return ExtractorCost(step, forward, gradient, search, weight_bytes(network), len(weight_layers(network)))
 
 
 @dataclass(frozen=True)
@@ -422,7 +442,7 @@ def _explanation(config: Config, counts: Counts) -> Iterator[Stage]:
             name,
             1,
             samples=counts.searched,
-            flops=counts.searched * (search.steps * (2 * cost.gradient + soft) + snapped),
+            flops=counts.searched * (search.steps * (2 * cost.search + soft) + snapped),
             read=counts.tokens("test"),
             written=counts.searched * 2 * counts.records * region * 4,
         )
@@ -445,7 +465,7 @@ def _search_controls(config: Config, counts: Counts) -> Iterator[Stage]:
             name,
             1,
             samples=counts.searched * weights,
-            flops=counts.searched * weights * (search.steps * (cost.gradient + soft) + refreshed * passed),
+            flops=counts.searched * weights * (search.steps * (cost.search + soft) + refreshed * passed),
             read=counts.generator_bytes + tokens,
             written=counts.searched * weights * counts.records * size * 4,
         )
@@ -469,12 +489,16 @@ def _search_controls(config: Config, counts: Counts) -> Iterator[Stage]:
 def _evaluation(config: Config, counts: Counts) -> Iterator[Stage]:
     images, shards = counts.samples("test"), counts.shards("test")
     tars, tokens = counts.tars("test"), counts.tokens("test")
+    decoded = images * 3 * counts.side**2
+    shown = tokens + decoded
     for name, cost in counts.extractors.items():
         yield Stage("extractor_accuracy", name, 1, images, images * cost.forward, read=tokens, written=images * ROW)
+    if counts.judges:
+        yield Stage("decode_images", "", shards, images, read=tars, written=decoded)
     for name, judge in counts.judges.items():
-        yield Stage("judge_accuracy", name, 1, images, images * judge.forward, read=tars, written=images * ROW)
+        yield Stage("judge_accuracy", name, 1, images, images * judge.forward, read=shown, written=images * ROW)
     readers = len(counts.extractors)
-    decoded = counts.searched * (1 + 2 * counts.records)
+    found = counts.searched * (1 + 2 * counts.records)
     for level, masks in (
         ("image_level", len(METHODS) * len(config.evaluation.image_level.n)),
         ("concept_level", 1 + len(config.evaluation.concept_level.top_n)),
@@ -486,7 +510,7 @@ def _evaluation(config: Config, counts: Counts) -> Iterator[Stage]:
                 readers * shards,
                 samples=readers * images * (1 + masks),
                 flops=readers * images * (1 + masks) * judge.forward,
-                read=readers * tars,
+                read=readers * shown,
                 written=readers * images * masks * ROW,
             )
     for name, judge in counts.judges.items():
@@ -494,8 +518,8 @@ def _evaluation(config: Config, counts: Counts) -> Iterator[Stage]:
             "codebook_level",
             name,
             readers,
-            samples=readers * decoded,
-            flops=readers * decoded * (counts.decode_flops + judge.forward),
+            samples=readers * found,
+            flops=readers * found * (counts.decode_flops + judge.forward),
             read=readers * tokens,
             written=readers * counts.searched * 2 * 2 * ROW,
         )
@@ -519,7 +543,7 @@ def _planted(config: Config, counts: Counts) -> Iterator[Stage]:
     searched = variants * planted.classes * planted.searched_per_class
     attributed = variants * planted.classes * planted.attributions.images_per_class
     for name, settings in planted.extractors.chosen().items():
-        cost = extractor_cost(name, settings, counts.facts, planted.classes)
+        cost = extractor_cost(name, settings, counts.facts, planted.classes, counts.region)
         train, validation = settings.epochs * images["train"], settings.epochs * images["validation"]
         yield Stage(
             "train_planted",
@@ -538,7 +562,7 @@ def _planted(config: Config, counts: Counts) -> Iterator[Stage]:
             name,
             variants,
             samples=explained + attributed + searched,
-            flops=flops + searched * search.steps * (2 * cost.gradient + soft),
+            flops=flops + searched * search.steps * (2 * cost.search + soft),
             read=shards["validation"] + shards["test"],
             written=explained * (4 * counts.positions + ROW),
         )
@@ -571,7 +595,7 @@ def _attributions(config: Config, counts: Counts) -> Iterator[Stage]:
             readers,
             samples=readers * images * (1 + masks),
             flops=readers * images * (1 + masks) * judge.forward,
-            read=readers * share * counts.tars("test"),
+            read=readers * (share * counts.tokens("test") + images * 3 * counts.side**2),
             written=readers * images * masks * ROW,
         )
     yield Stage("ranked_attributions", "", 1)

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from cortex.errors import InputError
 from cortex.progress import progress
+from cortex.shards.decoded import read_decoded
 from cortex.shards.manifest import SCHEMA as MANIFEST
 from cortex.shards.pack import read_packed
 from cortex.shards.read import read_shard
@@ -24,10 +25,11 @@ def verify(results: Positional[Path]) -> None:
     """Check every file of a finished run; print a line for each that is damaged or lost, and fail if there are any.
 
     Shards are held against the size and SHA-256 in the manifest, tables against the checksums of their pages, packed
-    grids against the manifest's counts, weights against the sizes that they declare (they have no checksum). The
-    planted benchmark's shards and grids, which no manifest lists, are held against the checksums that the shards carry,
-    the images of truth.parquet, and the sizes that the grids declare. Delete what is damaged and run snakemake: it
-    makes just that, and what depends on it, again. Files that are gone and in no manifest, it misses by itself.
+    grids and decoded images against the manifest's counts, weights against the sizes that they declare (they have no
+    checksum). The planted benchmark's shards and grids, which no manifest lists, are held against the checksums that
+    the shards carry, the images of truth.parquet, and the sizes that the grids declare. Delete what is damaged and run
+    snakemake: it makes just that, and what depends on it, again. Files that are gone and in no manifest, it misses by
+    itself.
 
     Args:
         results: folder of a run, such as results/digits.
@@ -57,6 +59,8 @@ def _problems(files: list[Path], listed: dict[Path, dict[str, Any]], planted: Pa
                 _check_by_itself(path)
             elif path.suffix == ".tar":
                 _check_shard(path, listed.get(path))
+            elif path.parent.name == "images":
+                _check_decoded(path, listed.get(path.parent.parent / f"{path.stem}.tar"))
             else:
                 _check_packed(path, sum(row["samples"] for shard, row in listed.items() if shard.parent == path.parent))
         except InputError as error:
@@ -95,6 +99,14 @@ def _check_by_itself(path: Path) -> None:
     expected = truth.filter(pc.equal(truth["split"], path.stem))["key"].to_pylist()
     if keys != expected:
         raise InputError(f"{path}: {len(keys)} images; not those that truth.parquet lists, {len(expected)}")
+
+
+def _check_decoded(path: Path, row: dict[str, Any] | None) -> None:
+    if row is None:
+        raise InputError(f"{path}: no shard in the manifest has these images")
+    found = len(read_decoded(path))
+    if found != row["samples"]:
+        raise InputError(f"{path}: {found} images; the manifest's shard has {row['samples']}")
 
 
 def _check_packed(path: Path, images: int) -> None:

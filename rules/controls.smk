@@ -44,6 +44,7 @@ if CONFIG.controls.attributions:
         input:
             scores=rules.attributions.output.scores,
             shards=shard_paths("test"),
+            images=rules.judge_accuracy.input.images,
             judge=JUDGE_MODEL,
         output:
             rows=f"{RUN}/evaluation/attributions/{{extractor}}/{{judge}}.parquet",
@@ -57,7 +58,7 @@ if CONFIG.controls.attributions:
             "../envs/cortex.yaml"
         threads: 1
         resources:
-            mem_mb=growing(4000, 6, of=max),
+            mem_mb=growing(4000, 2, of=max),
             runtime=growing(60, 0.1),
             gpu=GPUS,
         params:
@@ -70,7 +71,7 @@ if CONFIG.controls.attributions:
             "Attributions: judge {wildcards.judge} on those by {wildcards.extractor}"
         shell:
             "python -m cortex judge-attributions --output {output.rows} --scores {input.scores} --shards {input.shards}"
-            " --judge {input.judge} {params.codes} --n {params.n} {params.batch}"
+            " --images {input.images} --judge {input.judge} {params.codes} --n {params.n} {params.batch}"
             " --device {params.device} &> {log}"
 
     rule ranked_attributions:

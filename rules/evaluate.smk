@@ -36,6 +36,7 @@ rule extractor_accuracy:
 rule judge_accuracy:
     input:
         shards=shard_paths("test"),
+        images=expand(rules.decode_images.output.images, shard=shards_of("test")),
         judge=JUDGE_MODEL,
     output:
         rows=f"{RUN}/evaluation/judge_accuracy/{{judge}}.parquet",
@@ -49,7 +50,7 @@ rule judge_accuracy:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=growing(4000, 6, of=max),
+        mem_mb=growing(4000, 2, of=max),
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
@@ -59,13 +60,14 @@ rule judge_accuracy:
     message:
         "Does judge {wildcards.judge} read what the generator was asked for?"
     shell:
-        "python -m cortex judge-accuracy --output {output.rows} --shards {input.shards} --judge {input.judge}"
-        " {params.batch} --device {params.device} &> {log}"
+        "python -m cortex judge-accuracy --output {output.rows} --shards {input.shards} --images {input.images}"
+        " --judge {input.judge} {params.batch} --device {params.device} &> {log}"
 
 
 rule image_level:
     input:
         shard=f"{RUN}/data/test/{{shard}}.tar",
+        images=rules.decode_images.output.images,
         importance=f"{RUN}/importance/{{extractor}}/test/{{shard}}.parquet",
         judge=JUDGE_MODEL,
     output:
@@ -80,7 +82,7 @@ rule image_level:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=growing(4000, 6),
+        mem_mb=growing(4000, 2),
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
@@ -93,14 +95,15 @@ rule image_level:
     message:
         "Image level: judge {wildcards.judge} on {wildcards.extractor}'s tokens, test shard {wildcards.shard}"
     shell:
-        "python -m cortex image-level --output {output.rows} --shard {input.shard} --importance {input.importance}"
-        " --judge {input.judge} {params.codes} --n {params.n} {params.batch}"
+        "python -m cortex image-level --output {output.rows} --shard {input.shard} --images {input.images}"
+        " --importance {input.importance} --judge {input.judge} {params.codes} --n {params.n} {params.batch}"
         " {params.seed} --device {params.device} &> {log}"
 
 
 rule concept_level:
     input:
         shard=f"{RUN}/data/test/{{shard}}.tar",
+        images=rules.decode_images.output.images,
         tokens=rules.concept_tokens.output.tokens,
         frequency=rules.frequent_tokens.output.tokens,
         judge=JUDGE_MODEL,
@@ -116,7 +119,7 @@ rule concept_level:
         "../envs/cortex.yaml"
     threads: 1
     resources:
-        mem_mb=growing(4000, 6),
+        mem_mb=growing(4000, 2),
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
@@ -129,8 +132,8 @@ rule concept_level:
     message:
         "Concept level: judge {wildcards.judge} on {wildcards.extractor}'s tokens, test shard {wildcards.shard}"
     shell:
-        "python -m cortex concept-level --output {output.rows} --shard {input.shard} --tokens {input.tokens}"
-        " --frequency {input.frequency} --judge {input.judge} {params.codes} {params.top_n}"
+        "python -m cortex concept-level --output {output.rows} --shard {input.shard} --images {input.images}"
+        " --tokens {input.tokens} --frequency {input.frequency} --judge {input.judge} {params.codes} {params.top_n}"
         " {params.tokens} {params.batch} --device {params.device} &> {log}"
 
 

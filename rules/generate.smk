@@ -191,6 +191,30 @@ rule pack_grids:
         "python -m cortex pack-grids --output {output.grids} --shards {input.shards} {params.codes} &> {log}"
 
 
+# Of the test split, which the judges look at: each image is decoded once for all of them and all masks.
+rule decode_images:
+    input:
+        shard=f"{RUN}/data/test/{{shard}}.tar",
+    output:
+        images=f"{RUN}/data/test/images/{{shard}}.npy",
+    log:
+        f"{RUN}/logs/decode_images/{{shard}}.log",
+    benchmark:
+        f"{RUN}/benchmarks/decode_images/{{shard}}.tsv"
+    conda:
+        "../envs/cortex.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30, 0.01),
+    params:
+        code=code_fingerprint("cortex.shards.decoded"),
+    message:
+        "Decoding the images of test shard {wildcards.shard}"
+    shell:
+        "python -m cortex decode-images --output {output.images} --shard {input.shard} &> {log}"
+
+
 rule export_codebook:
     input:
         GENERATOR_WEIGHTS,

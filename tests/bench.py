@@ -1,16 +1,17 @@
 """How fast the hot paths are: each beside a straightforward formulation of the same, timed in the same run.
 
 ``make bench`` prints one table: what is timed, items a second, the ratio to the straightforward formulation, the ratio
-to reach, and the share of a bound where one can be counted. Nothing here is a test: timings vary with the machine, the
-ratios much less. Every pair is first checked to compute the same.
+to reach, and the share of a bound where one can be counted. Where there is a GPU, a second table has the stages that
+take its time, at the paper's sizes. Nothing here is a test: timings vary with the machine, the ratios much less. Every
+pair on a CPU is first checked to compute the same.
 """
 
 import collections
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,7 +21,8 @@ from taming.modules.transformer.mingpt import GPT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cortex.device import place
+from cortex.config.method import CnnSettings, ResnetSettings, Training, TransformerSettings
+from cortex.device import choose_device, place
 from cortex.evaluate.image_level import image_masks
 from cortex.evaluate.masking import brightness, judge_masks
 from cortex.explain.codebook_search import Region, select_tokens, target_logits_with
@@ -28,10 +30,14 @@ from cortex.explain.concept_tokens import TokenCounts
 from cortex.explain.importance import token_importance
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import build_extractor
+from cortex.extractors.state import Training as State
+from cortex.extractors.train import classify, train_epoch
 from cortex.extractors.windows import Windowed
-from cortex.generate.sampler import choose_tokens, sample_tokens
+from cortex.generate.facts import GeneratorFacts
+from cortex.generate.sampler import Sampler, choose_tokens, sample_tokens
 from cortex.judges.judge import Judge
 from cortex.judges.networks import ResNet
+from cortex.plan import SHAPE, cache_bytes, copy_rate, extractor_cost, product_rate
 from cortex.shards.pack import pack_grids
 from cortex.shards.read import Sample
 from cortex.shards.write import write_shard
@@ -47,17 +53,25 @@ class Row:
         path: what is timed.
         rate: items a second, with their unit.
         against: the straightforward formulation.
-        ratio: how many times faster (or smaller) ours is.
-        goal: the ratio to reach.
+        ratio: how many times faster (or smaller) ours is; None where nothing is beside it.
+        goal: the ratio to reach, if there is one.
         bound: what limits it, and the share of that reached, where that can be counted.
     """
 
     path: str
     rate: str
-    against: str
-    ratio: float
-    goal: float
+    against: str = ""
+    ratio: float | None = None
+    goal: float | None = None
     bound: str = ""
+
+    def line(self) -> str:
+        """Its line of the table."""
+        ratio, goal = ("" if number is None else f"{number:.4g}×" for number in (self.ratio, self.goal))
+        return LINE.format(self.path, self.rate, self.against, ratio, goal, self.bound).rstrip()
+
+
+LINE = "{:<44} {:>32}  {:<46} {:>7} {:>6}  {}"
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -148,10 +162,10 @@ def released_search(network: nn.Module, codebook: Tensor, grid: Tensor, region: 
 
 def search(images: int, goal: float) -> Row:
     """Token selection over the whole codebook, per image and step."""
-    network, region, steps = cnn(), Region(7, 7, 4, 4), 5
+    network, region, steps = cnn(), Region(7, 7, 4, 4), 20
     codebook = torch.randn(CODES, CHANNELS)
     grids = torch.randint(CODES, (images, *GRID))
-    # Prepared once for the 10,000 steps of a batch, so left out of what five take.
+    # Prepared once for the 10,000 steps of a batch, so left out of what twenty take.
     prepared = Windowed(cnn().requires_grad_(False))
     logits = target_logits_with(prepared, look_up(codebook, grids), torch.full((images,), 7), region)
 
@@ -166,7 +180,22 @@ def search(images: int, goal: float) -> Row:
         "all 256 rows, weights' gradients included",
         ratio * images,
         goal,
+        f"multiplying and reading: {least_of_search(region) * steps / mine:.0%} of it" if images == 1 else "",
     )
+
+
+def least_of_search(region: Region) -> float:
+    """Seconds of a step for one image that cannot be saved, at the rates of this machine.
+
+    The weights of two connected layers, which no cache holds, are read twice; then there is the arithmetic of what the
+    region reaches, by minimal filtering: 16 multiplications for 36.
+    """
+    cpu, settings = torch.device("cpu"), CnnSettings()
+    connected = settings.hidden * (settings.width * 16 + settings.hidden)
+    step = extractor_cost("cnn", settings, PAPER.facts, CLASSES, region).search
+    large = torch.zeros(1 << 26)
+    reading = 4 * connected * 2 / (4 * large.numel() / min(seconds(large.sum) for _ in range(5)))
+    return reading + (step - 2 * 2 * connected) * 16 / 36 / product_rate(cpu)
 
 
 def masking() -> Row:
@@ -299,7 +328,7 @@ def training() -> Row:
     codebook = torch.randn(CODES, CHANNELS)
     grids = torch.randint(CODES, (4 * batch, *GRID), dtype=torch.int32)
     labels = torch.randint(CLASSES, (4 * batch,))
-    ready = [look_up(codebook, part) for part in grids.split(batch)]
+    ready = look_up(codebook, grids[:batch])
 
     def step(embeddings: Tensor, truth: Tensor) -> None:
         loss = F.cross_entropy(network(embeddings), truth)
@@ -308,17 +337,14 @@ def training() -> Row:
         adam.step()
 
     def ours() -> None:
-        for rows in torch.randperm(len(grids)).split(batch):
-            step(look_up(codebook, grids[rows]), labels[rows])
+        rows = torch.randperm(len(grids))[:batch]
+        step(look_up(codebook, grids[rows]), labels[rows])
 
-    def in_memory() -> None:
-        for embeddings, truth in zip(ready, labels.split(batch), strict=True):
-            step(embeddings, truth)
-
-    mine, ratio = faster(ours, in_memory)
+    # The two differ by little: many short turns, so that what else the machine does hits both.
+    mine, ratio = faster(ours, lambda: step(ready, labels[:batch]), repeats=15)
     return Row(
         "training step, CE",
-        f"{len(grids) / mine:.1f} images",
+        f"{batch / mine:.1f} images",
         "the step on embeddings in memory",
         ratio,
         0.97,
@@ -352,14 +378,144 @@ def rows() -> Iterator[Row]:
     yield from stored()
 
 
+# On a GPU: the three stages that take the paper's time, each as a share of what is counted.
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is timed on a GPU.
+
+    Args:
+        facts: of the generator.
+        extractors: their settings, by name.
+        gpt: of the generator's transformer.
+        explained: images of a batch of importance.
+        steps: of a training.
+        drawn: images that are sampled at once.
+        drawn_by_cat: of those that taming's loop samples at once: it copies its keys and values several times.
+    """
+
+    facts: GeneratorFacts
+    extractors: dict[str, Training]
+    gpt: dict[str, int]
+    explained: int
+    steps: int
+    drawn: int
+    drawn_by_cat: int
+
+
+PAPER = Sizes(
+    facts=GeneratorFacts(tuple(map(str, range(CLASSES))), GRID, CODES, CHANNELS),
+    extractors={
+        "cnn": CnnSettings(),
+        "resnet": ResnetSettings(),
+        "transformer": TransformerSettings(precision="float16"),
+    },
+    gpt={"vocab_size": CODES, "block_size": 256, "n_layer": 48, "n_head": 24, "n_embd": 1536},
+    explained=25,
+    steps=8,
+    drawn=500,
+    drawn_by_cat=50,
+)
+
+
+def on_gpu(device: torch.device, sizes: Sizes) -> Iterator[Row]:
+    """The rows of a GPU, as shares of the rates of a product in bfloat16 and of a copy, which are measured first."""
+    flops, bandwidth = product_rate(device), copy_rate(device)
+    yield Row("a product", f"{flops:.3g} FLOP")
+    yield Row("a copy", f"{bandwidth:.3g} bytes")
+    for name, settings in sizes.extractors.items():
+        cost = extractor_cost(name, settings, sizes.facts, len(sizes.facts.class_names))
+        yield importance_on(device, name, settings, sizes, cost.gradient / flops)
+        yield training_on(device, name, settings, sizes, cost.step / flops)
+    yield sampling_on(device, sizes, bandwidth)
+
+
+def extractor_on(device: torch.device, name: str, settings: Training, facts: GeneratorFacts) -> nn.Module:
+    """An extractor of a config's settings, with random weights."""
+    shape = {key: value for key, value in settings if key in SHAPE}
+    known = {"channels": facts.channels, "classes": len(facts.class_names), "grid": facts.grid}
+    return place(build_extractor(name, **known, **shape), device)
+
+
+def importance_on(device: torch.device, name: str, settings: Training, sizes: Sizes, least: float) -> Row:
+    """Token importance of a batch; ``least`` seconds are counted for one copy of an image."""
+    network = extractor_on(device, name, settings, sizes.facts).eval().requires_grad_(False)
+    embeddings = torch.randn(sizes.explained, sizes.facts.channels, *sizes.facts.grid, device=device)
+    labels = torch.arange(sizes.explained, device=device) % len(sizes.facts.class_names)
+
+    def batch() -> Tensor:
+        return token_importance(network, embeddings, labels, list(range(sizes.explained)))
+
+    batch()
+    rate = sizes.explained / seconds(batch)
+    return Row(
+        f"importance, {name}, batch {sizes.explained}, 20 copies",
+        f"{rate:.3g} images",
+        bound=f"arithmetic, if all were bfloat16: {20 * least * rate:.0%}",
+    )
+
+
+def training_on(device: torch.device, name: str, settings: Training, sizes: Sizes, least: float) -> Row:
+    """Steps of a training, as ``cortex train-extractor`` does them; ``least`` seconds are counted for an image."""
+    network = extractor_on(device, name, settings, sizes.facts)
+    count, (height, width) = sizes.steps * settings.batch, sizes.facts.grid
+    grids = torch.randint(sizes.facts.codes, (count, height, width), dtype=torch.int32, device=device)
+    labels = torch.randint(len(sizes.facts.class_names), (count,), device=device)
+    adam = torch.optim.Adam(network.parameters(), fused=device.type == "cuda")
+    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda _: 1.0)
+    scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+    training = State(network, adam, schedule, torch.Generator(), scaler)
+    codebook = torch.randn(sizes.facts.codes, sizes.facts.channels, device=device)
+    read = partial(classify, network, codebook, precision=settings.precision or "float32")
+
+    def epoch() -> float:
+        training.step = 0
+        return train_epoch(training, read, grids, labels, batch=settings.batch)
+
+    epoch()
+    rate = count / seconds(epoch)
+    return Row(
+        f"training step, {name}, batch {settings.batch}, {settings.precision or 'float32'}",
+        f"{rate:.4g} images",
+        bound=f"arithmetic, if all were bfloat16: {least * rate:.0%}",
+    )
+
+
+def sampling_on(device: torch.device, sizes: Sizes, bandwidth: float) -> Row:
+    """Tokens of a batch of images, by captured steps in bfloat16, beside taming's cached loop in float32."""
+    with device:
+        gpt = GPT(**sizes.gpt).eval().requires_grad_(False)
+        classes = torch.arange(sizes.drawn) % len(sizes.facts.class_names)
+        uniforms = torch.rand(sizes.drawn, sizes.gpt["block_size"], dtype=torch.float64)
+    few = slice(sizes.drawn_by_cat)
+    with torch.inference_mode():
+        theirs = sizes.drawn_by_cat / seconds(lambda: cached(gpt, classes[few], uniforms[few]))
+    sampler = Sampler(gpt, torch.bfloat16, "captured")
+    sampler.draw(classes, uniforms, top_k=600, top_p=0.92)
+    rate = sizes.drawn / seconds(lambda: sampler.draw(classes, uniforms, top_k=600, top_p=0.92))
+    share = rate * cache_bytes(sizes.gpt, sizes.gpt["block_size"], 2) / bandwidth
+    return Row(
+        f"sampling, {sizes.gpt['block_size']} tokens, {sizes.drawn} images",
+        f"{rate:.3g} images",
+        f"a cached loop that concatenates, {sizes.drawn_by_cat} at once",
+        rate / theirs,
+        bound=f"reading keys and values: {share:.0%}",
+    )
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-    line = "{:<44} {:>32}  {:<44} {:>7} {:>6}  {}"
-    print(line.format("path", "a second", "against", "ratio", "goal", "bound"))
+    headings = LINE.format("path", "a second", "against", "ratio", "goal", "bound").rstrip()
+    print(headings)
     for row in rows():
-        print(line.format(row.path, row.rate, row.against, f"{row.ratio:.2f}×", f"{row.goal}×", row.bound))
-        sys.stdout.flush()
+        print(row.line(), flush=True)
+    if torch.cuda.is_available():
+        device = choose_device("cuda")
+        print(f"\n{torch.cuda.get_device_name(device)}\n\n{headings}")
+        for row in on_gpu(device, PAPER):
+            print(row.line(), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from cortex.extractors.network import build_extractor, save_extractor
 from cortex.judges.networks import ViT
 from cortex.randomness import key_seeds, uniforms
 from cortex.report.topics.attributions import section
-from cortex.shards.read import Sample, first_images, named_images
+from cortex.shards.decoded import decode_images
+from cortex.shards.read import Sample, first_images
 from cortex.shards.write import write_shard
 from cortex.tables import read_table, write_table
 from cortex.weights import write_weights
@@ -152,6 +153,7 @@ def run(tmp_path_factory):
     write_weights(folder / "judge.safetensors", ViT(classes=10).state_dict(), {"judge": "vit"})
     for shard in (0, 1):
         write_shard(folder / f"{shard:06d}.tar", samples[6 * shard : 6 * shard + 6])
+        decode_images(folder / f"{shard:06d}.npy", folder / f"{shard:06d}.tar")
         explain_shard(
             folder / f"{shard:06d}.parquet",
             folder / f"{shard:06d}.tar",
@@ -246,19 +248,14 @@ def test_shards_are_read_no_further_than_needed(run, tmp_path):
     folder, samples, *_ = run
     shards = [folder / "000000.tar", tmp_path / "missing.tar"]
     assert [sample.key for sample in first_images(shards, [0, 2], 2)] == [samples[i].key for i in (0, 1, 3, 4)]
-    wanted = [samples[4].key, samples[1].key]
-    found = named_images(shards, wanted)
-    assert [sample.key for sample in found] == wanted
-    assert np.array_equal(found[1].image, samples[1].image)
     with pytest.raises(InputError, match=r"missing.tar: no such shard"):
         first_images(shards, [0, 2], 3)
-    with pytest.raises(InputError, match="no image 'elsewhere'"):
-        named_images(shards[:1], [*wanted, "elsewhere"])
 
 
 def judged(folder, scores, output):
-    shards = [folder / "000000.tar", folder / "000001.tar"]
-    judge_attributions(output, scores, shards, folder / "judge.safetensors", codes=6, n=[1, 3], batch=4, device="cpu")
+    shards, images = ([folder / f"{shard}.{kind}" for shard in ("000000", "000001")] for kind in ("tar", "npy"))
+    judge = folder / "judge.safetensors"
+    judge_attributions(output, scores, shards, images, judge, codes=6, n=[1, 3], batch=4, device="cpu")
     return output
 
 
@@ -273,6 +270,7 @@ def test_attributions_are_judged_as_the_importance_is_at_the_image_level(run, tm
     judge_images(
         tmp_path / "image_level.parquet",
         folder / "000000.tar",
+        folder / "000000.npy",
         folder / "000000.parquet",
         folder / "judge.safetensors",
         codes=6,

@@ -18,6 +18,7 @@ from cortex.explain.concept_tokens import FREQUENCY_SCHEMA, SCHEMA
 from cortex.explain.importance import schema
 from cortex.judges.judge import Judge, load_judge
 from cortex.judges.networks import ResNet, ViT
+from cortex.shards.decoded import decode_images
 from cortex.shards.read import Sample
 from cortex.shards.write import write_shard
 from cortex.tables import read_table, write_table
@@ -149,6 +150,7 @@ def run(tmp_path, rng):
         for label in (1, 4)
     ]
     write_shard(tmp_path / "000000.tar", samples)
+    decode_images(tmp_path / "000000.npy", tmp_path / "000000.tar")
     scores = rng.normal(size=(6, 64)).astype(np.float32)
     rows = [
         {"key": sample.key, "label": sample.label, "predicted": 0, "importance": score.tolist()}
@@ -166,7 +168,7 @@ def label_probability(judge, image, label):
 
 def test_image_level_rows_are_those_of_single_images(run):
     folder, samples, scores = run
-    inputs = (folder / "000000.tar", folder / "importance.parquet", folder / "judge.safetensors")
+    inputs = [folder / name for name in ("000000.tar", "000000.npy", "importance.parquet", "judge.safetensors")]
     judge_images(folder / "rows.parquet", *inputs, codes=CODES, n=[1, 2], batch=4, device="cpu")
     table = read_table(folder / "rows.parquet")
     judge = load_judge(folder / "judge.safetensors", CPU)
@@ -190,7 +192,7 @@ def test_image_level_rows_are_those_of_single_images(run):
 
 def test_image_level_does_not_depend_on_the_batch(run):
     folder, *_ = run
-    inputs = (folder / "000000.tar", folder / "importance.parquet", folder / "judge.safetensors")
+    inputs = [folder / name for name in ("000000.tar", "000000.npy", "importance.parquet", "judge.safetensors")]
     columns = []
     for batch in (1, 6):
         judge_images(folder / "rows.parquet", *inputs, codes=CODES, n=[3], batch=batch, device="cpu")
@@ -210,12 +212,8 @@ def test_concept_level_masks_the_labels_own_tokens(run):
     frequent = [{k: v for k, v in row.items() if k != "top_n"} for row in rows if not row["top_n"]]
     write_table(folder / "tokens.parquet", pa.Table.from_pylist(important, SCHEMA))
     write_table(folder / "frequency.parquet", pa.Table.from_pylist(frequent, FREQUENCY_SCHEMA))
-    inputs = (
-        folder / "000000.tar",
-        folder / "tokens.parquet",
-        folder / "frequency.parquet",
-        folder / "judge.safetensors",
-    )
+    files = ("000000.tar", "000000.npy", "tokens.parquet", "frequency.parquet", "judge.safetensors")
+    inputs = [folder / name for name in files]
     judge = load_judge(folder / "judge.safetensors", CPU)
     by_key = {sample.key: sample for sample in samples}
     for keep in (1, 2):
@@ -241,7 +239,8 @@ def test_label_ranks_by_hand():
 
 def test_labels_are_ranked_by_a_judge(run):
     folder, samples, _ = run
-    rank_by_judge(folder / "rows.parquet", [folder / "000000.tar"], folder / "judge.safetensors", batch=4, device="cpu")
+    shards, images = [folder / "000000.tar"], [folder / "000000.npy"]
+    rank_by_judge(folder / "rows.parquet", shards, images, folder / "judge.safetensors", batch=4, device="cpu")
     judge = load_judge(folder / "judge.safetensors", CPU)
     for row, sample in zip(read_table(folder / "rows.parquet").to_pylist(), samples, strict=True):
         logits = judge.logits(torch.from_numpy(sample.image)[None])[0].tolist()

@@ -215,7 +215,7 @@ def test_every_stage_refuses_a_damaged_file_by_name(commands, finished, damage, 
             assert said[-1].startswith(f"cortex {stage}: error: {name}: "), said[-1]
             assert {path for path, time in outputs(finished).items() - there.items()} == {path.relative_to(finished)}
             refused.add(stage)
-    assert len(refused) == (14 if endings == ".tar" else 22)
+    assert len(refused) == (15 if endings == ".tar" else 23)
 
 
 def test_every_file_is_asked_for_so_that_none_is_missed_when_it_is_deleted(tiny_run):
@@ -233,7 +233,7 @@ def test_every_file_is_asked_for_so_that_none_is_missed_when_it_is_deleted(tiny_
             "data/test/000000.tar",
             flip_a_bit,
             ["data/test/000000.tar", "data/manifest.parquet", "metrics/judge_accuracy.parquet"],
-            {"generate_shard": 1, "manifest": 1, "judge_accuracy": 2, "accuracy_metrics": 1},
+            {"generate_shard": 1, "manifest": 1, "decode_images": 1, "judge_accuracy": 2, "accuracy_metrics": 1},
         ),
         (
             "importance/cnn/test/000000.parquet",

@@ -83,6 +83,7 @@ def test_the_papers_run_is_planned_without_its_weights_in_hundreds_of_jobs(check
     assert planned["convert_generator"] == 1
     assert planned["generate_shard"] == 100 + 30 + 5
     assert planned["importance"] == 3 * (100 + 5)
+    assert planned["decode_images"] == 5
     assert planned["image_level"] == planned["concept_level"] == 3 * 4 * 5
     assert sum(planned.values()) < 1000
 
@@ -106,6 +107,14 @@ def test_the_cnns_forward_pass_is_its_layers_products(imagenet):
     convolutions = 9 * 256 * (256 * 512 + 3 * 512**2) + 9 * 64 * 4 * 512**2
     connected = 512 * 4 * 4 * 4096 + 4096**2 + 4096 * 1000
     assert imagenet.extractors["cnn"].forward == 2 * (convolutions + connected)
+
+
+def test_the_search_with_a_cnn_computes_what_its_region_reaches(imagenet):
+    """Windows of 6, 8, 10 and 12 before the first pool, forth and back; the other networks, whole."""
+    windows = 9 * 512 * sum(reached * inputs for reached, inputs in ((36, 256), (64, 512), (100, 512), (144, 512)))
+    convolved, connected = windows + 9 * 64 * 4 * 512**2, 512 * 4 * 4 * 4096 + 4096**2 + 4096 * 1000
+    assert imagenet.extractors["cnn"].search == pytest.approx(2 * 2 * (convolved + connected), rel=0.15)
+    assert imagenet.extractors["resnet"].search == imagenet.extractors["resnet"].gradient
 
 
 def test_the_samplers_arithmetic_is_that_of_the_sampler():

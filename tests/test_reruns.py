@@ -174,6 +174,7 @@ def test_more_test_images(run, change):
     # Of 24 images instead of 12, in shards of 18: the first shard grows, a second one is new.
     assert jobs == {
         "generate_shard": 2,
+        "decode_images": 2,
         "manifest": 1,
         "importance": 6,
         "codebook_search": 3,

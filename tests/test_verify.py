@@ -49,6 +49,7 @@ def lose(path):
         ("importance/cnn/test/000000.parquet", cut),
         ("importance/resnet/train/000001.parquet", flip_a_bit),
         ("data/train/grids.npy", cut),
+        ("data/test/images/000000.npy", cut),
         ("extractors/cnn/model.safetensors", cut),
     ],
 )

@@ -16,7 +16,7 @@ from cortex.evaluate.image_level import SCHEMA as ROWS
 from cortex.evaluate.masking import MEASURES, code_ranks, judge_masks
 from cortex.explain.explained import ranks
 from cortex.judges.judge import load_judge
-from cortex.shards.read import named_images
+from cortex.shards.decoded import named_images
 from cortex.tables import read_table, write_table
 
 REFERENCE = "importance"
@@ -48,6 +48,7 @@ def judge_attributions(
     output: Path,
     scores: Path,
     shards: list[Path],
+    images: list[Path],
     judge: Path,
     *,
     codes: int,
@@ -64,6 +65,7 @@ def judge_attributions(
         output: Parquet to write, a row an image, method and n, with the image level's columns.
         scores: scores of the attributions.
         shards: tars of the test split.
+        images: their decoded images.
         judge: weights of a judge.
         codes: codes in the codebook.
         n: how many positions' codes to mask; one result for each.
@@ -75,7 +77,7 @@ def judge_attributions(
     keys = list(dict.fromkeys(table["key"].to_pylist()))
     if table["key"].to_pylist() != keys * len(methods):
         raise InputError(f"{scores}: not the same images, in the same order, for every method")
-    samples = named_images(shards, keys, codes)
+    samples = named_images(shards, images, keys, codes)
     labels = np.array([sample.label for sample in samples])
     grids = np.stack([sample.grid.ravel() for sample in samples])
     of_method = table["scores"].combine_chunks().flatten().to_numpy().reshape(len(methods), len(keys), -1)

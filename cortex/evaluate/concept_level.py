@@ -9,6 +9,7 @@ from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.evaluate.masking import MEASURES, concept_mask, judge_masks
 from cortex.judges.judge import load_judge
+from cortex.shards.decoded import decoded_of
 from cortex.shards.read import read_shard
 from cortex.tables import read_table, write_table
 
@@ -27,6 +28,7 @@ SCHEMA = pa.schema(
 def judge_concepts(
     output: Path,
     shard: Path,
+    images: Path,
     tokens: Path,
     frequency: Path,
     judge: Path,
@@ -44,6 +46,7 @@ def judge_concepts(
             label, method, top_n, tokens, masked_fraction and masked_brightness (0..1), probability and logit of the
             label in the masked image, and their changes against the unmasked one.
         shard: WebDataset tar of the test split.
+        images: its decoded images.
         tokens: concept-level tokens of an extractor.
         frequency: the most frequent tokens.
         judge: weights of a judge.
@@ -53,7 +56,7 @@ def judge_concepts(
         batch: images that the judge sees at once.
         device: auto, cpu, cuda or cuda:N.
     """
-    samples = list(read_shard(shard, images=True, codes=codes))
+    samples = list(read_shard(shard, codes=codes))
     labels = np.array([sample.label for sample in samples])
     grids = np.stack([sample.grid.ravel() for sample in samples])
     important, frequent = read_table(tokens), read_table(frequency)
@@ -73,20 +76,20 @@ def judge_concepts(
     grid_shape = samples[0].grid.shape
     verdict = judge_masks(
         load_judge(judge, choose_device(device)),
-        np.stack([sample.image for sample in samples if sample.image is not None]),
+        decoded_of(shard, len(samples), images),
         labels,
         np.stack(masks),
         (grid_shape[0], grid_shape[1]),
         batch,
     )
-    images = len(samples)
+    count = len(samples)
     table = pa.table(
         {
             "key": [sample.key for sample in samples] * len(lists),
             "label": np.tile(labels, len(lists)),
-            "method": np.repeat([method for method, _, _ in lists], images),
-            "top_n": pa.array([n for _, n, _ in lists for _ in range(images)], pa.int32()),
-            "tokens": np.full(len(lists) * images, keep),
+            "method": np.repeat([method for method, _, _ in lists], count),
+            "top_n": pa.array([n for _, n, _ in lists for _ in range(count)], pa.int32()),
+            "tokens": np.full(len(lists) * count, keep),
             **{measure: getattr(verdict, measure).ravel() for measure in MEASURES},
         }
     )

@@ -11,6 +11,7 @@ from cortex.evaluate.masking import MEASURES, brightness, code_ranks, judge_mask
 from cortex.explain.explained import ranks, read_explained
 from cortex.judges.judge import load_judge
 from cortex.randomness import key_seeds, uniforms
+from cortex.shards.decoded import decoded_of
 from cortex.tables import write_table
 
 METHODS = ("importance", "random", "random_area", "random_brightness")
@@ -58,6 +59,7 @@ def image_masks(
 def judge_images(
     output: Path,
     shard: Path,
+    images: Path,
     importance: Path,
     judge: Path,
     *,
@@ -74,6 +76,7 @@ def judge_images(
             key, label, method, n, masked_fraction and masked_brightness (0..1), probability and logit of the label in
             the masked image, and their changes against the unmasked one.
         shard: WebDataset tar of the test split.
+        images: its decoded images.
         importance: its importance file.
         judge: weights of a judge.
         codes: codes in the codebook.
@@ -82,26 +85,26 @@ def judge_images(
         seed: of the random positions; an image's are a function of it and the image's key.
         device: auto, cpu, cuda or cuda:N.
     """
-    explained = read_explained(shard, importance, images=True)
-    assert explained.images is not None
+    explained = read_explained(shard, importance)
+    pictures = decoded_of(shard, len(explained.keys), images)
     random = uniforms(key_seeds(seed, "random positions", explained.keys), explained.grids.shape[1])
-    bright = brightness(explained.images, explained.grid_shape)
+    bright = brightness(pictures, explained.grid_shape)
     masks = image_masks(explained.grids, explained.importance, random, bright, n, codes)
     verdict = judge_masks(
         load_judge(judge, choose_device(device)),
-        explained.images,
+        pictures,
         explained.labels,
         masks.reshape(-1, *masks.shape[2:]),
         explained.grid_shape,
         batch,
     )
-    images, combinations = len(explained.keys), len(METHODS) * len(n)
+    count, combinations = len(explained.keys), len(METHODS) * len(n)
     table = pa.table(
         {
             "key": explained.keys * combinations,
             "label": np.tile(explained.labels, combinations),
-            "method": np.repeat(METHODS, len(n) * images),
-            "n": np.tile(np.repeat(n, images), len(METHODS)),
+            "method": np.repeat(METHODS, len(n) * count),
+            "n": np.tile(np.repeat(n, count), len(METHODS)),
             **{measure: getattr(verdict, measure).ravel() for measure in MEASURES},
         }
     )

@@ -112,25 +112,6 @@ def first_images(shards: list[Path], labels: Iterable[int], per_class: int, code
     raise InputError(f"{shards[0].parent}: {short} images of these classes; {per_class} of each are needed")
 
 
-def named_images(shards: list[Path], keys: list[str], codes: int | None = None) -> list[Sample]:
-    """The samples of some keys, with their images, in the keys' order; shards are read no further than the last.
-
-    Raises:
-        InputError: a shard is damaged, or has no image, or none has a key.
-    """
-    missing, found = set(keys), dict[str, Sample]()
-    for shard in shards:
-        for sample in read_shard(shard, images=True, codes=codes) if missing else ():
-            if sample.key in missing:
-                missing.remove(sample.key)
-                found[sample.key] = sample
-                if not missing:
-                    break
-    if missing:
-        raise InputError(f"{shards[0].parent}: no image {min(missing)!r}")
-    return [found[key] for key in keys]
-
-
 def _members_by_key(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Group the consecutive members of one key; WebDataset's convention: a key ends at the first dot."""
     current, members = "", dict[str, bytes]()
