@@ -299,8 +299,8 @@ def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder
     (tmp_path / "vit.safetensors").touch()  # where a config says, it is there
     fitting["judges"]["b16"] = {"network": "vit_b_16", "weights": "vit.safetensors"}
     fitting["judges"]["r50"] = {"network": "resnet50"}
-    known = "it knows ImageNet's 1000 classes, the generator has 7 others"
-    assert refusal(fitting) == f"config: judges.b16.network = 'vit_b_16': {known} (and 1 more)"
+    known = "it knows ImageNet's 1000 classes, and the generator has 7 others"
+    assert refusal(fitting) == f"config: judges.b16.network = 'vit_b_16': {known}"
     fitting["generator"] = {"folder": str(folder)}
     assert refusal(fitting) == (
         "config: judges.vit.network = 'vit': it knows the classes 0 to 9, and the run has class 999"
