@@ -330,6 +330,7 @@ rule search_with_prior:
         f"{RUN}/logs/search_with_prior/{{extractor}}.log",
     benchmark:
         f"{RUN}/benchmarks/search_with_prior/{{extractor}}.tsv"
+    priority: 1  # long, and others wait for it
     conda:
         "../envs/cortex.yaml"
     threads: 1
@@ -369,6 +370,7 @@ rule control_search:
         f"{RUN}/logs/control_search.log",
     benchmark:
         f"{RUN}/benchmarks/control_search.tsv"
+    priority: 1  # long, and others wait for it
     conda:
         "../envs/cortex.yaml"
     threads: 1

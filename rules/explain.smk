@@ -97,6 +97,7 @@ rule codebook_search:
         f"{RUN}/logs/codebook_search/{{extractor}}.log",
     benchmark:
         f"{RUN}/benchmarks/codebook_search/{{extractor}}.tsv"
+    priority: 1  # long, and others wait for it
     conda:
         "../envs/cortex.yaml"
     threads: 1
