@@ -6,12 +6,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from cortex import packed
+from cortex import products
 from cortex.extractors import windows
 from cortex.extractors.network import build_extractor
 from cortex.extractors.windows import Convolutional, Windowed
 from cortex.extractors.winograd import Filter
-from cortex.packed import Product
+from cortex.products import Product
 
 
 @st.composite
@@ -43,14 +43,14 @@ def test_a_packed_product_is_the_product_of_any_number_of_rows(rows, dtype):
     matrix = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
     bias = torch.arange(7, dtype=dtype)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(packed, "LARGE", 1)
-        products = Product(matrix, bias), Product(matrix.T)
-    assert all(product.packs == (dtype == torch.float32) for product in products)
-    for count in rows:  # of one product: it holds its matrix as the last number of rows wants it
+        patched.setattr(products, "LARGE", 1)
+        forth, back = Product(matrix, bias), Product(matrix.T)
+    assert forth.packs == back.packs == (dtype == torch.float32)
+    for count in rows:  # of one object: it holds its matrix as the last number of rows wants it
         x = torch.randn(count, 5).to(dtype)
-        y = products[0](x)
+        y = forth(x)
         torch.testing.assert_close(y, x @ matrix.T + bias)
-        torch.testing.assert_close(products[1](y), y @ matrix)
+        torch.testing.assert_close(back(y), y @ matrix)
 
 
 def trained(name, grid, dtype):
@@ -86,7 +86,7 @@ def trained(name, grid, dtype):
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=str)
 def test_a_region_of_the_network_is_the_network(monkeypatch, name, grid, rows, columns, dtype, close):
     monkeypatch.setattr(windows, "FILTERED", 1)
-    monkeypatch.setattr(packed, "LARGE", 1)
+    monkeypatch.setattr(products, "LARGE", 1)
     network = trained(name, grid, dtype)
     random = torch.Generator().manual_seed(1)
     embeddings = torch.randn(6, 6, *grid, generator=random).to(dtype)

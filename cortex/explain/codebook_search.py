@@ -16,7 +16,7 @@ from cortex.extractors.codebook import look_up
 from cortex.extractors.network import load_with_codebook
 from cortex.extractors.windows import Convolutional, Windowed
 from cortex.generate.nearest import nearest_codes
-from cortex.packed import Product
+from cortex.products import Product
 from cortex.progress import progress
 from cortex.randomness import key_seeds
 from cortex.shards.read import Sample, first_images

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from cortex import packed
+from cortex import products
 from cortex.extractors.winograd import Filter, Span, Window
-from cortex.packed import Product
+from cortex.products import Product
 
 # Channels from which on minimal filtering is faster on a CPU; the libraries of GPUs choose by themselves.
 FILTERED = 256
@@ -85,7 +85,7 @@ class Convolution:
         fused = fuse_conv_bn_eval(convolution, norm)
         self.kernel, self.bias = fused.weight, fused.bias
         self.filters = None
-        if packed.AVAILABLE and packed.packable(self.kernel) and min(self.kernel.shape[:2]) >= FILTERED:
+        if products.AVAILABLE and products.packable(self.kernel) and min(self.kernel.shape[:2]) >= FILTERED:
             # The gradient of a convolution is the convolution with the kernel turned about, from outputs to inputs.
             self.filters = Filter(self.kernel), Filter(self.kernel.flip(2, 3).transpose(0, 1))
 

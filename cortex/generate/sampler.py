@@ -10,7 +10,7 @@ from taming.modules.transformer.mingpt import GPT, Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cortex.packed import Product
+from cortex.products import Product
 
 # How a step is done: operation by operation; in shapes that never change, as a graph that a GPU runs at one command; or
 # that, with every layer's operations fused by torch.compile.
@@ -59,7 +59,7 @@ class Sampler:
     Args:
         gpt: in eval mode. Its attention and MLPs are converted to ``precision`` in place; sums, norms and logits stay
             float32, since the eight bits of a bfloat16 logit would be seen in the distribution. On a CPU in float32,
-            large matrices are held a second time, as :mod:`cortex.packed` multiplies by them.
+            large matrices are held a second time, as :mod:`cortex.products` multiplies by them.
         precision: float32 or bfloat16, of the large products and the cache.
         step: see :data:`Step`. Off a GPU, ``captured`` steps are done operation by operation.
     """
