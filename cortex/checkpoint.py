@@ -289,7 +289,7 @@ class Checkpoint:
     """An open checkpoint: ``tensors`` by their names in its ``state_dict``, or in itself, and the bytes of each."""
 
     def __init__(self, path: Path, file: "_File"):
-        self._path, self._file = path, file
+        self.path, self._file = path, file
         with _telling(path):
             start = file.at(0, 4)
             if start == b"PK\x03\x04":
@@ -312,7 +312,7 @@ class Checkpoint:
             InputError: the file is truncated, the storage's checksum is wrong (the legacy format has none), or the
                 tensor repeats or leaves out elements between its first and its last.
         """
-        with _telling(self._path):
+        with _telling(self.path):
             start, checksum = self._place(tensor.storage)
             size = tensor.storage.dtype.itemsize
             if checksum is not None and tensor.storage.key not in self._whole:

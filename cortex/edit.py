@@ -155,6 +155,8 @@ def take_picture(path: Path, key: str | None, model: Generator) -> Picture:
             raise InputError(f"--key = {key!r}: only with a tar, and {path} is not named as one")
         pixels = _fitted(read_image(path), path, model.image_shape)
         return Picture(path.stem, model.encode(torch.from_numpy(pixels[None]))[0].cpu().numpy(), pixels, None)
+    if key is None:
+        raise InputError(f"{path}: a tar has many images: --key says which")
     for sample in read_shard(path, images="any", codes=len(model.codebook)):
         if sample.key == key:
             if sample.grid.shape != model.grid_shape:

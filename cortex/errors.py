@@ -1,5 +1,7 @@
 """The exceptions that a user is meant to read."""
 
+import math
+
 
 class InputError(ValueError):
     """Something the user gave is wrong: one line saying what, where (file, key, member) and what is allowed."""
@@ -12,3 +14,11 @@ class StoppedError(Exception):
 def shown(text: str) -> str:
     """A name out of a file, on one line and not too long, whatever it holds."""
     return repr(text if len(text) <= 80 else text[:80] + "…")
+
+
+def check_options(at_least: float = 0, *, strictly: bool = False, **values: float | None) -> None:
+    """Raise an InputError unless every option's value is finite and at least so much, or strictly more."""
+    for name, value in values.items():
+        if value is not None and not (at_least <= value < math.inf and not (strictly and value == at_least)):
+            allowed = f"above {at_least:g}" if strictly else f"{at_least:g} and more"
+            raise InputError(f"--{name.replace('_', '-')} = {value}: allowed: {allowed}, and finite")

@@ -80,8 +80,9 @@ class Stage:
 def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | None = None) -> None:
     """Print what the run of a config costs, stage by stage: jobs, samples, FLOP, bytes of files, and time.
 
-    Times are those at the full rate, and of all jobs one after another: a bound, from which real ones are within a
-    factor of two or three where a GPU is kept busy. Divide them by the number of GPUs. Nothing of the generator is
+    Times are those at the full rate, and of all jobs one after another: a bound. A GPU's rate is that of bfloat16;
+    what is computed in float32, as importance, searches and judges are, takes longer, most of all a transformer's
+    products. Divide by the number of GPUs. Nothing of the generator is
     read but what says its shapes.
 
     Args:
@@ -222,12 +223,14 @@ class Counts:
     def tokens(self, split: str) -> float:
         """Bytes that are read of a split's tars where images are skipped."""
         grid = TAR_BLOCK * -(-(128 + 2 * self.positions) // TAR_BLOCK)
-        return self.samples(split) * (6 * TAR_BLOCK + grid)  # a header for each of four members; label, information
+        return self.samples(split) * (5 * TAR_BLOCK + grid)  # a header for each of three members; label, information
 
     def tars(self, split: str) -> float:
         """Bytes of a split's tars: members fill whole blocks."""
         image = IMAGE_FILES[getattr(self.config.data.images, split)] * 3 * self.side**2
-        return self.tokens(split) + self.samples(split) * (image + TAR_BLOCK / 2)
+        return self.tokens(split) + self.samples(split) * (
+            image and image + 1.5 * TAR_BLOCK
+        )  # its header, half a block
 
     def packed(self, split: str) -> float:
         """Bytes of a split's packed grids."""

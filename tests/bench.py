@@ -2,7 +2,8 @@
 
 ``make bench`` prints one table: what is timed, items a second, the ratio to the straightforward formulation, the ratio
 to reach, and the share of a bound where one can be counted. Where there is a GPU, a second table has the stages that
-take its time, at the paper's sizes. Nothing here is a test: timings vary with the machine, the ratios much less. Every
+take its time, at the paper's sizes. Nothing here is a test: timings vary with the machine, the ratios less, if it does
+nothing else. Every
 pair on a CPU is first checked to compute the same.
 """
 
@@ -498,7 +499,7 @@ def sampling_on(device: torch.device, sizes: Sizes, bandwidth: float) -> Row:
     return Row(
         f"sampling, {sizes.gpt['block_size']} tokens, {sizes.drawn} images",
         f"{rate:.3g} images",
-        f"a cached loop that concatenates, {sizes.drawn_by_cat} at once",
+        f"a loop that concatenates, float32, {sizes.drawn_by_cat} at once",
         rate / theirs,
         bound=f"reading keys and values: {share:.0%}",
     )

@@ -278,6 +278,11 @@ def test_what_is_wrong_is_told_by_key_value_and_what_is_allowed(key, value, mess
     assert message in refusal(changed(fitting, key, value))
 
 
+def test_a_misspelled_key_is_told_before_the_one_that_is_missing(fitting):
+    fitting["extractor"] = fitting.pop("extractors")
+    assert "config: extractor: unknown key; allowed here: run, " in refusal(fitting)
+
+
 def test_a_number_too_long_for_python_to_print_is_told(fitting):
     assert "config: seed = a number of thousands of digits: should be less than" in refusal(
         fitting | {"seed": 16**5000}

@@ -345,6 +345,15 @@ def test_misshapen_and_integer_weights_are_named(tmp_path, official):
     assert "1 weights that are not floating-point numbers: transformer.ln_f.bias" in str(raised.value)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_weight_that_is_not_finite_is_named(tmp_path, official, dtype):
+    state = dict(official.state_dict())
+    state["transformer.ln_f.bias"] = torch.tensor([torch.nan] + 23 * [0.0], dtype=dtype)
+    with pytest.raises(InputError, match=r"last.ckpt: weight transformer.ln_f.bias: not all of its numbers are finite"):
+        convert_generator(tmp_path / "weights.safetensors", folder_of(tmp_path, state, PROJECT))
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
 PARAMS, FIRST, GPT_PARAMS = "params", "params.first_stage_config", "params.transformer_config.params"
 
 

@@ -122,6 +122,14 @@ def test_a_picture_is_known_by_its_content_not_its_name(tmp_path, rng, name):
         assert np.array_equal(found, np.array(image.convert("RGB")))
 
 
+def test_a_picture_is_black_where_it_is_transparent(tmp_path):
+    """All of it is white, and half of it cannot be seen."""
+    array = np.full((4, 6, 4), 255, np.uint8)
+    array[:, :3, 3] = 0
+    found = read_image(saved(tmp_path / "drawn.png", array))
+    assert np.array_equal(found, np.repeat(array[:, :, 3:], 3, axis=2))
+
+
 def test_a_picture_is_turned_as_its_camera_says(tmp_path, rng):
     array = rng.integers(0, 256, (4, 6, 3)).astype(np.uint8)
     exif = Image.Exif()
@@ -328,7 +336,7 @@ def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, 
         ({"temperature": float("nan")}, r"--temperature = nan"),
         ({"learning_rate": float("inf")}, r"--learning-rate = inf"),
         ({"image": tmp_path / "\udcff.png"}, r"udcff\.png': a name that is no UTF-8"),
-        ({"image": shard}, r"000000\.tar: no image None; --key"),
+        ({"image": shard}, r"000000\.tar: a tar has many images: --key says which"),
         ({"image": shard, "key": "test-0003-000000"}, r"000000\.tar: no image 'test-0003-000000'"),
         ({"key": "test-0001-000000"}, r"--key = 'test-0001-000000': only with a tar"),
         ({"extractor": "cnn_deep"}, r"cnn_deep/model\.safetensors: no such weights file"),

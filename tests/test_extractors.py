@@ -195,6 +195,22 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, tiny_data):
     assert not (tmp_path / "cnn.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("epochs", 0, "--epochs = 0: allowed: 1 and more"),
+        ("batch", 1, "--batch = 1: allowed: 2 and more"),
+        ("learning_rate", 0.0, "--learning-rate = 0.0: allowed: above 0"),
+        ("learning_rate", float("nan"), "--learning-rate = nan: allowed: above 0"),
+        ("weight_decay", -1.0, "--weight-decay = -1.0: allowed: 0 and more"),
+    ],
+)
+def test_options_that_cannot_be_are_told(tmp_path, tiny_data, option, value, told):
+    with pytest.raises(InputError, match=told):
+        run_training(tmp_path, tiny_data, "cnn", **{option: value})
+    assert not (tmp_path / "cnn.safetensors").exists()
+
+
 def test_look_up_puts_the_code_of_a_position_at_that_position():
     codebook = torch.randn(6, 5)
     grids = torch.randint(0, 6, (2, 3, 4))

@@ -365,8 +365,8 @@ def test_malformed_arrays_are_refused_by_row(tmp_path, generator_weights, case):
 def test_files_that_do_not_go_together_are_told(tmp_path, generator_weights):
     for name, options, message in (
         ("a.npz", {}, "a.npz: unknown kind of file; allowed: .csv, .parquet, .npy"),
-        ("a.npy", {}, "a.npy: a file of labels goes with .npy, and with nothing else"),
-        ("a.csv", {"labels": tmp_path / "b.npy"}, "a.csv: a file of labels goes with .npy"),
+        ("a.npy", {}, "a.npy: a file of labels (--labels) goes with .npy, and with nothing else"),
+        ("a.csv", {"labels": tmp_path / "b.npy"}, "a.csv: a file of labels (--labels) goes with .npy"),
         ("a.csv", {}, "a.csv: No such file or directory"),
         ("a.parquet", {}, "a.parquet: no such file"),
         ("a.npy", {"labels": tmp_path / "b.npy"}, "a.npy: no such file"),

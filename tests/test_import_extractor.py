@@ -76,11 +76,17 @@ def test_another_network_or_grid_or_number_of_heads_is_told(tmp_path):
     released(tmp_path / "cnn.pth", "cnn")
     with pytest.raises(InputError, match=r"no weights of a resnet: 108 missing .*; 63 unexpected weights: bn1"):
         import_extractor(tmp_path / "m", "resnet", tmp_path / "cnn.pth")
-    with pytest.raises(InputError, match=r"fc1.weight \(16, 48\) for \(16, 128\)"):
+    with pytest.raises(InputError, match=r"fc1.weight \(16, 48\) for \(16, 128\); for grids of 16×16 tokens \(--grid-h"):
         import_extractor(tmp_path / "m", "cnn", tmp_path / "cnn.pth")
     released(tmp_path / "transformer.pth", "transformer")
     with pytest.raises(InputError, match=r"no transformer has the sizes .*'heads': 3"):
         import_extractor(tmp_path / "m", "transformer", tmp_path / "transformer.pth", **GRID, heads=3)
+
+
+def test_a_weight_that_is_not_finite_is_named(tmp_path):
+    released(tmp_path / "best_model.pth", "cnn", **{"fc2.bias": torch.full((16,), torch.nan)})
+    with pytest.raises(InputError, match=r"best_model.pth: weight fc2.bias: not all of its numbers are finite"):
+        import_extractor(tmp_path / "m", "cnn", tmp_path / "best_model.pth", **GRID)
 
 
 class Hostile:

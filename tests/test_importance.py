@@ -181,3 +181,28 @@ def test_an_extractor_of_other_channels_than_the_codebooks_is_named(shard):
     files = (folder / "000000.tar", folder / "model.safetensors", folder / "codebook.safetensors")
     with pytest.raises(InputError, match=r"model.safetensors: reads codes of 5 channels; .*codebook.* have 4"):
         explain_shard(folder / "scores.parquet", *files, device="cpu")
+
+
+def test_an_extractor_of_another_grid_or_of_fewer_classes_is_named(shard):
+    folder, samples, *_ = shard
+    files = (folder / "000000.tar", folder / "model.safetensors", folder / "codebook.safetensors")
+    samples[5].label = 70
+    write_shard(folder / "000000.tar", samples)
+    with pytest.raises(InputError, match=r"model.safetensors: knows the classes 0 to \d+; here is class 70"):
+        explain_shard(folder / "scores.parquet", *files, device="cpu")
+    for sample in samples:
+        sample.grid = np.zeros((8, 4), np.uint16)
+    write_shard(folder / "000000.tar", samples)
+    with pytest.raises(InputError, match=r"model.safetensors: reads grids of 8×8 tokens; these are of 8×4"):
+        explain_shard(folder / "scores.parquet", *files, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [("samples", 0, "1 and more"), ("batch", 0, "1 and more"), ("noise", -1.0, "0 and more"), ("noise", np.nan, "0 and")],
+)
+def test_options_that_cannot_be_are_told(shard, option, value, allowed):
+    folder, *_ = shard
+    files = (folder / "000000.tar", folder / "model.safetensors", folder / "codebook.safetensors")
+    with pytest.raises(InputError, match=f"--{option} = {value}: allowed: {allowed}"):
+        explain_shard(folder / "scores.parquet", *files, device="cpu", **{option: value})

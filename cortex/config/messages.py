@@ -12,7 +12,8 @@ from cortex.config.whole import Config
 
 def one_line(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
-    first = problems[0]
+    # An unknown key first: it may be the misspelling of one that is missing.
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     # pydantic adds "[key]" for the key of a mapping; the value itself says as much.
     location, section = _walk([part for part in first["loc"] if part != "[key]"])
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

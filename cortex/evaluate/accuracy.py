@@ -11,7 +11,7 @@ from torch import Tensor
 from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.extractors.codebook import look_up
-from cortex.extractors.network import load_with_codebook
+from cortex.extractors.network import check_reads, load_with_codebook
 from cortex.judges.judge import load_judge
 from cortex.progress import progress
 from cortex.shards.decoded import decoded_of
@@ -51,6 +51,8 @@ def rank_by_extractor(
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
+    samples = list(read_shard(shards[0]))
+    check_reads(extractor, samples[0].grid.shape, max(sample.label for sample in samples))
     network, code_vectors = load_with_codebook(extractor, codebook, on)
 
     @torch.inference_mode()

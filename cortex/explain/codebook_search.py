@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cortex.device import choose_device
 from cortex.errors import InputError
 from cortex.extractors.codebook import look_up
-from cortex.extractors.network import load_with_codebook
+from cortex.extractors.network import check_reads, load_with_codebook
 from cortex.extractors.windows import Convolutional, Windowed
 from cortex.generate.nearest import nearest_codes
 from cortex.products import Product
@@ -309,6 +309,7 @@ def search_images(
     prepared = Windowed(network) if isinstance(network, Convolutional) else network
     images = first_images(shards, target_of, images_per_class, len(code_vectors))
     height, width = images[0].grid.shape
+    check_reads(extractor, (height, width), max(target_of.values()))
     if region.top + region.height > height or region.left + region.width > width:
         raise InputError(f"{region} does not fit in the grid of {height}×{width}")
     tables = []

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cortex.device import choose_device
+from cortex.errors import check_options
 from cortex.extractors.codebook import look_up
-from cortex.extractors.network import load_with_codebook
+from cortex.extractors.network import check_reads, load_with_codebook
 from cortex.progress import progress
 from cortex.randomness import key_seeds
 from cortex.shards.read import read_shard
@@ -163,9 +164,12 @@ def explain_shard(
         seed: of the noise; an image's noise is a function of it and the image's key.
         device: auto, cpu, cuda or cuda:N.
     """
+    check_options(1, samples=samples, batch=batch)
+    check_options(noise=noise)
     on = choose_device(device)
     network, code_vectors = load_with_codebook(extractor, codebook, on)
     images = list(read_shard(shard, codes=len(code_vectors)))
+    check_reads(extractor, images[0].grid.shape, max(image.label for image in images))
     grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int32)).to(on)
     labels = torch.tensor([image.label for image in images], device=on)
     seeds = key_seeds(seed, "importance", [image.key for image in images]).tolist()

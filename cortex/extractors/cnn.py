@@ -69,11 +69,14 @@ class CNN(nn.Module):
                 norm = cast(nn.BatchNorm2d, self.get_submodule(f"bn{stage}_{layer}"))
                 yield convolution, norm, layer == layers and stage <= 2
 
-    def connected(self) -> Iterator[tuple[nn.Linear, nn.BatchNorm1d | None]]:
-        """Every fully connected layer, and its norm; the last, which gives the logits, has none."""
+    def connected(self) -> Iterator[tuple[nn.Linear, nn.BatchNorm1d]]:
+        """Every fully connected layer but the last, with its norm."""
         yield self.fc1, self.bn_fc1
         yield self.fc2, self.bn_fc2
-        yield self.fc3, None
+
+    def last(self) -> nn.Linear:
+        """The layer that gives the logits."""
+        return self.fc3
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits ``[B, classes]`` of what comes out of the last convolution, or pool."""

@@ -28,7 +28,7 @@ def build_extractor(name: str, **settings: Any) -> nn.Module:
     module, cls = NETWORKS[name]
     try:
         network: nn.Module = getattr(importlib.import_module(module), cls)(**settings)
-    except TypeError as error:
+    except (TypeError, AssertionError) as error:
         raise InputError(f"extractor {name}: {error}") from None
     return network
 
@@ -64,6 +64,17 @@ def load_with_codebook(path: Path, codebook: Path, device: torch.device) -> tupl
         raise InputError(f"{path}: reads codes of {settings['channels']} channels; those of {codebook} have {channels}")
     load_into(network, tensors, path)
     return place(network, device).eval().requires_grad_(False), code_vectors
+
+
+def check_reads(path: Path, grid: tuple[int, ...], label: int) -> None:
+    """Raise an InputError unless the extractor at ``path`` was made for grids of this shape, and knows the class."""
+    _, metadata = read_weights(path, only="no tensor")
+    settings = json.loads(metadata["extractor"])["settings"]
+    height, width = settings.get("grid", grid)
+    if (height, width) != grid:
+        raise InputError(f"{path}: reads grids of {height}×{width} tokens; these are of {grid[0]}×{grid[1]}")
+    if label >= settings.get("classes", label + 1):
+        raise InputError(f"{path}: knows the classes 0 to {settings['classes'] - 1}; here is class {label}")
 
 
 def untrained_extractor(path: Path, device: torch.device, seed: int) -> nn.Module:

@@ -64,7 +64,11 @@ def import_extractor(
     _check(checkpoint, network, state, _built(checkpoint, network, settings), shapes=False)
     for setting, (name, dimension) in SIZES[network].items():
         settings[setting] = state[name].shape[dimension]
-    _check(checkpoint, network, state, _built(checkpoint, network, settings), shapes=True)
+    asked = f"; for grids of {grid_height}×{grid_width} tokens (--grid-height, --grid-width)"
+    _check(checkpoint, network, state, _built(checkpoint, network, settings), shapes=True, asked=asked)
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise InputError(f"{checkpoint}: weight {broken[0]}: not all of its numbers are finite")
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     save_extractor(output, network, settings, tensors)
 
@@ -78,7 +82,9 @@ def _built(checkpoint: Path, network: str, settings: dict[str, Any]) -> nn.Modul
         raise InputError(f"{checkpoint}: no {network} has the sizes {settings}: {error}") from None
 
 
-def _check(path: Path, network: str, state: dict[str, Tensor], expected: nn.Module, *, shapes: bool) -> None:
+def _check(
+    path: Path, network: str, state: dict[str, Tensor], expected: nn.Module, *, shapes: bool, asked: str = ""
+) -> None:
     """Raise an InputError that lists the weights that are missing, unexpected, or of another kind or shape."""
     weights = expected.state_dict()
     both = sorted(weights.keys() & state.keys())
@@ -100,4 +106,4 @@ def _check(path: Path, network: str, state: dict[str, Tensor], expected: nn.Modu
     }
     told = [f"{len(names)} {what}: {', '.join(names[:10])}" for what, names in problems.items() if names]
     if told:
-        raise InputError(f"{path}: no weights of a {network}: {'; '.join(told)}")
+        raise InputError(f"{path}: no weights of a {network}: {'; '.join(told)}{asked}")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cortex.device import choose_device, place
-from cortex.errors import InputError
+from cortex.errors import InputError, check_options
 from cortex.extractors import NETWORKS
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import NetworkName, build_extractor, save_extractor
@@ -111,6 +111,11 @@ def train_extractor(
         device: auto, cpu, cuda or cuda:N.
     """
     given = {name: value for name, value in locals().items() if name not in ("output", "history")}
+    check_options(1, epochs=epochs, width=width, hidden=hidden, layers=layers, heads=heads, mlp=mlp)
+    check_options(1, classes=classes, step_epochs=step_epochs)
+    check_options(2, batch=batch)
+    check_options(strictly=True, learning_rate=learning_rate, step_factor=step_factor)
+    check_options(weight_decay=weight_decay, dropout=dropout, warm_up=warm_up)
     on = choose_device(device)
     precision = precision or ("float16" if network == "transformer" and on.type == "cuda" else "float32")
     code_vectors = load_codebook(codebook, on)

@@ -29,8 +29,11 @@ class Convolutional(Protocol):
     def convolutions(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d, bool]]:
         """Every convolution, its norm, and whether a pool follows; at least one does."""
 
-    def connected(self) -> Iterator[tuple[nn.Linear, nn.BatchNorm1d | None]]:
-        """Every fully connected layer, and its norm, after which comes a ReLU; the last, of the logits, has none."""
+    def connected(self) -> Iterator[tuple[nn.Linear, nn.BatchNorm1d]]:
+        """Every fully connected layer but the last, with its norm, after which comes a ReLU."""
+
+    def last(self) -> nn.Linear:
+        """The layer that gives the logits."""
 
 
 class Windowed:
@@ -42,9 +45,8 @@ class Windowed:
 
     def __init__(self, network: Convolutional):
         self.layers = [(Convolution(convolution, norm), pooled) for convolution, norm, pooled in network.convolutions()]
-        *hidden, (last, _) = network.connected()
-        self.hidden = [Connected(linear, norm) for linear, norm in hidden if norm is not None]
-        self.last = last
+        self.hidden = [Connected(linear, norm) for linear, norm in network.connected()]
+        self.last = network.last()
 
     @torch.no_grad()
     def around(self, embeddings: Tensor, region: Window, targets: Tensor) -> Step:

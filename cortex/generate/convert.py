@@ -100,10 +100,13 @@ def _write(output: Path, architecture: dict[str, Any], tensors: dict[str, Stored
     text += b" " * (-len(text) % 8)
     with whole_file(output) as temporary, open(temporary, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for piece in _pieces(source, [tensor for _, tensor in ordered]):
+        for piece in _pieces(source, ordered):
             file.write(piece)
 
 
-def _pieces(source: Checkpoint, tensors: list[StoredTensor]) -> Iterator[bytes]:
-    for tensor in progress(tensors, len(tensors), "converting", "weight"):
-        yield from source.chunks(tensor)
+def _pieces(source: Checkpoint, tensors: list[tuple[str, StoredTensor]]) -> Iterator[bytes]:
+    for name, tensor in progress(tensors, len(tensors), "converting", "weight"):
+        for chunk in source.chunks(tensor):
+            if not torch.frombuffer(bytearray(chunk), dtype=tensor.storage.dtype).isfinite().all():
+                raise InputError(f"{source.path}: weight {name}: not all of its numbers are finite")
+            yield chunk

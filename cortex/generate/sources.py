@@ -73,7 +73,7 @@ def read_rows(source: Path, labels: Path | None, embeddings: Path | None, grid: 
         InputError: the source cannot be read, or a row is malformed; the row is named.
     """
     if (source.suffix == ".npy") != (labels is not None):
-        raise InputError(f"{source}: a file of labels goes with .npy, and with nothing else")
+        raise InputError(f"{source}: a file of labels (--labels) goes with .npy, and with nothing else")
     if source.suffix == ".csv":
         yield from _csv_rows(source, embeddings or source.parent, grid)
     elif source.suffix == ".parquet":

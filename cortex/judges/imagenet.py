@@ -9,8 +9,10 @@ from torch.nn import functional as F
 from cortex.errors import InputError
 
 SIDE = 224  # pixels (METHOD.md, section 6)
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet's images by channel, for pixels in 0..1
-STANDARD_DEVIATION = (0.229, 0.224, 0.225)
+# Mean and standard deviation by channel that images are normalized with, for pixels in 0..1: ImageNet's own, and what
+# EfficientNet-Lite was trained with, so that it can be quantized.
+OF_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OF_LITE = (127 / 255,) * 3, (128 / 255,) * 3
 
 ImageNetName = Literal["vit_b_16", "vit_b_32", "resnet18", "resnet50", "efficientnet_lite0"]
 EXTRA = "this package's extra 'imagenet'"
@@ -22,17 +24,18 @@ class ImageNetClassifier(nn.Module):
 
     Args:
         backbone: normalized images float ``[B, 3, 224, 224]`` to logits ``[B, 1000]``.
+        normalization: mean and standard deviation by channel, of pixels in 0..1.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, backbone: nn.Module):
+    def __init__(self, backbone: nn.Module, normalization: tuple[tuple[float, ...], tuple[float, ...]] = OF_IMAGENET):
         super().__init__()
         self.backbone = backbone
         # Of pixels in -1..1, which are 2·p − 1.
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1) * 2 - 1, persistent=False)
-        self.register_buffer("deviation", torch.tensor(STANDARD_DEVIATION).view(3, 1, 1) * 2, persistent=False)
+        self.register_buffer("mean", torch.tensor(normalization[0]).view(3, 1, 1) * 2 - 1, persistent=False)
+        self.register_buffer("deviation", torch.tensor(normalization[1]).view(3, 1, 1) * 2, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``[B, 1000]`` of images ``[B, 3, H, W]`` in -1..1."""
@@ -47,7 +50,9 @@ def imagenet_classifier(name: str) -> ImageNetClassifier:
     Raises:
         InputError: the package that has it cannot be imported; the error says what to install.
     """
-    return ImageNetClassifier(_efficientnet_lite0() if name == "efficientnet_lite0" else _of_torchvision(name))
+    if name == "efficientnet_lite0":
+        return ImageNetClassifier(_efficientnet_lite0(), OF_LITE)
+    return ImageNetClassifier(_of_torchvision(name))
 
 
 def _efficientnet_lite0() -> nn.Module:

@@ -148,7 +148,7 @@ def concept_level_findings(rows: Rows, comparisons: Rows) -> list[Finding]:
         f"{score(met)} combinations of extractor, judge and top_n. {masked(met)}."
     )
     if min(average(met, "masked_fraction")) > MOST:
-        headline += " Both hide most of the image, and much the same of it: little is left to tell them apart by."
+        headline += " On average both hide most of the image: little is left to tell them apart by."
     return [Finding(headline, where(met, "top_n"))]
 
 

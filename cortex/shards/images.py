@@ -67,12 +67,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def decode_image(content: bytes, extension: str, where: str, *, upright: bool = False) -> NDArray[np.uint8]:
-    """An image uint8 ``[H, W, 3]`` from the bytes of a file; ``where`` is named in errors.
+    """An image uint8 ``[H, W, 3]`` from the bytes of a file, black where it is transparent.
 
     Args:
         content: the bytes.
         extension: png, jpg or webp.
-        where: the file or member.
+        where: the file or member, which is named in errors.
         upright: turn it as its EXIF data say, as cameras mean it; a shard's images are taken as they lie.
 
     Raises:
@@ -89,7 +89,10 @@ def decode_image(content: bytes, extension: str, where: str, *, upright: bool = 
             _check_pixels(image.size, where)
             if image.mode[0] in "IF":  # Pillow would cut them off at 255, which leaves a white image
                 raise InputError(f"{where}: more than 8 bits a channel; allowed: 8")
-            return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+            shown = ImageOps.exif_transpose(image) if upright else image
+            if shown.has_transparency_data:  # RGB alone would show the colours that are hidden
+                shown = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown.convert("RGBA"))
+            return np.array(shown.convert("RGB"))
     except InputError:
         raise
     except Exception as error:  # damaged files raise much besides OSError: ValueError, SyntaxError, zlib.error ...
