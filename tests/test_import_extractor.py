@@ -76,7 +76,7 @@ def test_another_network_or_grid_or_number_of_heads_is_told(tmp_path):
     released(tmp_path / "cnn.pth", "cnn")
     with pytest.raises(InputError, match=r"no weights of a resnet: 108 missing .*; 63 unexpected weights: bn1"):
         import_extractor(tmp_path / "m", "resnet", tmp_path / "cnn.pth")
-    with pytest.raises(InputError, match=r"fc1.weight \(16, 48\) for \(16, 128\); for grids of 16×16 tokens \(--grid-h"):
+    with pytest.raises(InputError, match=r"fc1.weight \(16, 48\) for \(16, 128\); for grids of 16×16 tokens \(--grid"):
         import_extractor(tmp_path / "m", "cnn", tmp_path / "cnn.pth")
     released(tmp_path / "transformer.pth", "transformer")
     with pytest.raises(InputError, match=r"no transformer has the sizes .*'heads': 3"):

@@ -199,7 +199,7 @@ def test_an_extractor_of_another_grid_or_of_fewer_classes_is_named(shard):
 
 @pytest.mark.parametrize(
     ("option", "value", "allowed"),
-    [("samples", 0, "1 and more"), ("batch", 0, "1 and more"), ("noise", -1.0, "0 and more"), ("noise", np.nan, "0 and")],
+    [("samples", 0, "1 and"), ("batch", 0, "1 and"), ("noise", -1.0, "0 and"), ("noise", np.nan, "0 and")],
 )
 def test_options_that_cannot_be_are_told(shard, option, value, allowed):
     folder, *_ = shard
