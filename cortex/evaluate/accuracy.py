@@ -51,9 +51,9 @@ def rank_by_extractor(
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
+    network, code_vectors = load_with_codebook(extractor, codebook, on)
     samples = list(read_shard(shards[0]))
     check_reads(extractor, samples[0].grid.shape, max(sample.label for sample in samples))
-    network, code_vectors = load_with_codebook(extractor, codebook, on)
 
     @torch.inference_mode()
     def logits_of(grids: Tensor, _: Tensor) -> Tensor:

@@ -68,11 +68,11 @@ def load_with_codebook(path: Path, codebook: Path, device: torch.device) -> tupl
 
 def check_reads(path: Path, grid: tuple[int, ...], label: int) -> None:
     """Raise an InputError unless the extractor at ``path`` was made for grids of this shape, and knows the class."""
-    _, metadata = read_weights(path, only="no tensor")
-    settings = json.loads(metadata["extractor"])["settings"]
-    height, width = settings.get("grid", grid)
-    if (height, width) != grid:
-        raise InputError(f"{path}: reads grids of {height}×{width} tokens; these are of {grid[0]}×{grid[1]}")
+    _, settings = _stated(read_weights(path, only="none, but the metadata")[1], path)
+    made_for = tuple(settings.get("grid", grid))
+    if made_for != grid:
+        made, here = ("×".join(map(str, shape)) for shape in (made_for, grid))
+        raise InputError(f"{path}: reads grids of {made} tokens; these are of {here}")
     if label >= settings.get("classes", label + 1):
         raise InputError(f"{path}: knows the classes 0 to {settings['classes'] - 1}; here is class {label}")
 
@@ -92,10 +92,19 @@ def untrained_extractor(path: Path, device: torch.device, seed: int) -> nn.Modul
 def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor], dict[str, Any]]:
     """A new network of the kind that ``path`` holds the weights of, those weights, and the settings it was built by."""
     tensors, metadata = read_weights(path)
+    name, settings = _stated(metadata, path)
+    try:
+        return build_extractor(name, **settings), tensors, settings
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
+
+
+def _stated(metadata: dict[str, str], path: Path) -> tuple[str, dict[str, Any]]:
+    """Name and settings of the network whose weights ``path`` holds, by its metadata."""
     if "extractor" not in metadata:
         raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
     try:
         stated = json.loads(metadata["extractor"])
-        return build_extractor(stated["network"], **stated["settings"]), tensors, stated["settings"]
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        return stated["network"], dict(stated["settings"])
+    except (ValueError, TypeError, LookupError) as error:
         raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
