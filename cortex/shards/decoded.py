@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cortex.errors import InputError
 from cortex.files import whole_file
 from cortex.progress import progress
+from cortex.shards.pack import map_array
 from cortex.shards.read import Sample, read_shard
 
 
@@ -39,12 +40,7 @@ def read_decoded(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is missing, truncated, or no decoded images.
     """
-    try:
-        images: NDArray[np.uint8] = npy.open_memmap(path, mode="c")  # torch warns of what cannot be written
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of decoded images") from None
-    except Exception as error:  # a damaged header raises whatever parsing it as Python raises
-        raise InputError(f"{path}: not a whole npy file: {error}") from None
+    images: NDArray[np.uint8] = map_array(path, "decoded images", "c")  # torch warns of what cannot be written
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise InputError(f"{path}: {images.dtype} {list(images.shape)}: not decoded images, uint8 [N, H, W, 3]")
     return images

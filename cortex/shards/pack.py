@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -58,16 +59,25 @@ def read_packed(path: Path) -> NDArray[np.void]:
     Raises:
         InputError: the file is missing, truncated, or not packed grids.
     """
-    try:
-        packed: NDArray[np.void] = npy.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of packed grids") from None
-    except Exception as error:  # a damaged header raises whatever parsing it as Python raises
-        raise InputError(f"{path}: not a whole npy file: {error}") from None
+    packed: NDArray[np.void] = map_array(path, "packed grids")
     grid = packed.dtype["grid"].shape if packed.dtype.names == ("label", "grid") else ()
     if packed.ndim != 1 or len(grid) != 2 or packed.dtype != packed_dtype(grid):
         raise InputError(f"{path}: not packed grids: expected records of label (uint16) and grid (uint16 [h, w])")
     return packed
+
+
+def map_array(path: Path, what: str, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
+    """The array of an ``.npy`` file, mapped into memory; with mode c, what is written to it does not reach the file.
+
+    Raises:
+        InputError: the file is missing or truncated; ``what`` it was to hold is named.
+    """
+    try:
+        return npy.open_memmap(path, mode=mode)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of {what}") from None
+    except Exception as error:  # a damaged header raises whatever parsing it as Python raises
+        raise InputError(f"{path}: not a whole npy file: {error}") from None
 
 
 def rows_of(packed: NDArray[np.void], label: int, path: Path) -> NDArray[np.int64]:
