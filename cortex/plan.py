@@ -82,8 +82,7 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
 
     Times are those at the full rate, and of all jobs one after another: a bound. A GPU's rate is that of bfloat16;
     what is computed in float32, as importance, searches and judges are, takes longer, most of all a transformer's
-    products. Divide by the number of GPUs. Nothing of the generator is
-    read but what says its shapes.
+    products. Divide them by the number of GPUs. Nothing of the generator is read but what says its shapes.
 
     Args:
         config: the config file.
@@ -228,9 +227,8 @@ class Counts:
     def tars(self, split: str) -> float:
         """Bytes of a split's tars: members fill whole blocks."""
         image = IMAGE_FILES[getattr(self.config.data.images, split)] * 3 * self.side**2
-        return self.tokens(split) + self.samples(split) * (
-            image and image + 1.5 * TAR_BLOCK
-        )  # its header, half a block
+        around = 1.5 * TAR_BLOCK if image else 0  # a header, and what fills the last block
+        return self.tokens(split) + self.samples(split) * (image + around)
 
     def packed(self, split: str) -> float:
         """Bytes of a split's packed grids."""

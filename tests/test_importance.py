@@ -6,6 +6,7 @@ import torch
 from captum.attr import NoiseTunnel, Saliency
 
 from cortex.errors import InputError
+from cortex.evaluate.accuracy import rank_by_extractor
 from cortex.explain.explained import ranks, read_explained
 from cortex.explain.importance import explain_shard, token_importance
 from cortex.extractors.network import build_extractor, save_extractor
@@ -190,6 +191,8 @@ def test_an_extractor_of_another_grid_or_of_fewer_classes_is_named(shard):
     write_shard(folder / "000000.tar", samples)
     with pytest.raises(InputError, match=r"model.safetensors: knows the classes 0 to \d+; here is class 70"):
         explain_shard(folder / "scores.parquet", *files, device="cpu")
+    with pytest.raises(InputError, match=r"model.safetensors: knows the classes 0 to \d+; here is class 70"):
+        rank_by_extractor(folder / "rows.parquet", [files[0]], *files[1:], device="cpu")
     for sample in samples:
         sample.grid = np.zeros((8, 4), np.uint16)
     write_shard(folder / "000000.tar", samples)

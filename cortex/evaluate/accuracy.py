@@ -1,6 +1,7 @@
 """How well extractors read the concept off the tokens, and judges off the images (METHOD.md, sections 3 and 6)."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +53,12 @@ def rank_by_extractor(
     """
     on = choose_device(device)
     network, code_vectors = load_with_codebook(extractor, codebook, on)
-    samples = list(read_shard(shards[0]))
-    check_reads(extractor, samples[0].grid.shape, max(sample.label for sample in samples))
 
     @torch.inference_mode()
     def logits_of(grids: Tensor, _: Tensor) -> Tensor:
         return network(look_up(code_vectors, grids.to(on)))
 
-    _rank_shards(output, shards, logits_of, images=None, batch=batch)
+    _rank_shards(output, shards, logits_of, images=None, batch=batch, check=partial(check_reads, extractor))
 
 
 def rank_by_judge(
@@ -86,12 +85,14 @@ def _rank_shards(
     *,
     images: list[Path] | None,
     batch: int,
+    check: Callable[[tuple[int, ...], int], None] = lambda grid, label: None,
 ) -> None:
     """Write the ranks by ``logits_of(grids int64 [B, h, w], images uint8 [B, H, W, 3] or empty)``."""
     tables = []
     decoded = [None] * len(shards) if images is None else images
     for shard, path in progress(zip(shards, decoded, strict=True), len(shards), "ranking labels", "shard"):
         samples = list(read_shard(shard))
+        check(samples[0].grid.shape, max(sample.label for sample in samples))
         labels = torch.tensor([sample.label for sample in samples])
         grids = torch.from_numpy(np.stack([sample.grid for sample in samples]).astype(np.int64))
         shown = (

@@ -45,7 +45,7 @@ def load_extractor(path: Path, device: torch.device) -> nn.Module:
     Raises:
         InputError: the file is missing, truncated, or not an extractor's.
     """
-    network, tensors, _ = _build_as(path)
+    network, tensors = _build_as(path)
     load_into(network, tensors, path)
     return place(network, device).eval().requires_grad_(False)
 
@@ -57,18 +57,18 @@ def load_with_codebook(path: Path, codebook: Path, device: torch.device) -> tupl
         InputError: either file is missing, truncated or another's, or the extractor reads codes of other than d
             channels.
     """
-    network, tensors, settings = _build_as(path)
-    code_vectors = load_codebook(codebook, device)
-    channels = code_vectors.shape[1]
-    if settings.get("channels", channels) != channels:
-        raise InputError(f"{path}: reads codes of {settings['channels']} channels; those of {codebook} have {channels}")
-    load_into(network, tensors, path)
-    return place(network, device).eval().requires_grad_(False), code_vectors
+    network, code_vectors = load_extractor(path, device), load_codebook(codebook, device)
+    channels = _settings(path).get("channels", code_vectors.shape[1])
+    if channels != code_vectors.shape[1]:
+        raise InputError(
+            f"{path}: reads codes of {channels} channels; those of {codebook} have {code_vectors.shape[1]}"
+        )
+    return network, code_vectors
 
 
 def check_reads(path: Path, grid: tuple[int, ...], label: int) -> None:
     """Raise an InputError unless the extractor at ``path`` was made for grids of this shape, and knows the class."""
-    _, settings = _stated(read_weights(path, only="none, but the metadata")[1], path)
+    settings = _settings(path)
     made_for = tuple(settings.get("grid", grid))
     if made_for != grid:
         made, here = ("×".join(map(str, shape)) for shape in (made_for, grid))
@@ -85,26 +85,24 @@ def untrained_extractor(path: Path, device: torch.device, seed: int) -> nn.Modul
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network, *_ = _build_as(path)
+        network, _ = _build_as(path)
     return place(network, device).eval().requires_grad_(False)
 
 
-def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor], dict[str, Any]]:
-    """A new network of the kind that ``path`` holds the weights of, those weights, and the settings it was built by."""
+def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
+    """A new network of the kind that ``path`` holds the weights of, and those weights."""
     tensors, metadata = read_weights(path)
-    name, settings = _stated(metadata, path)
-    try:
-        return build_extractor(name, **settings), tensors, settings
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
-
-
-def _stated(metadata: dict[str, str], path: Path) -> tuple[str, dict[str, Any]]:
-    """Name and settings of the network whose weights ``path`` holds, by its metadata."""
     if "extractor" not in metadata:
         raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
     try:
         stated = json.loads(metadata["extractor"])
-        return stated["network"], dict(stated["settings"])
-    except (ValueError, TypeError, LookupError) as error:
+        return build_extractor(stated["network"], **stated["settings"]), tensors
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """By what settings the extractor at ``path``, which could be loaded, was built."""
+    _, metadata = read_weights(path, only="none, but the metadata")
+    settings: dict[str, Any] = json.loads(metadata["extractor"])["settings"]
+    return settings
