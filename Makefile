@@ -10,11 +10,11 @@ run: .venv/run
 	$(BIN)/snakemake --cores all
 
 test: .venv/dev lint
-	$(BIN)/python -m pytest --ignore=tests/test_slurm.py
+	$(BIN)/python -m pytest --ignore=tests/workflow/test_slurm.py
 
 # The workflow through sbatch, on a SLURM that the tests start: needs root, and Debian's slurm-wlm and munge.
 test-slurm: .venv/dev
-	$(BIN)/python -m pytest tests/test_slurm.py
+	$(BIN)/python -m pytest tests/workflow/test_slurm.py
 
 # How fast the hot paths are, beside straightforward formulations timed in the same run: some minutes.
 bench: .venv/dev

@@ -1,5 +1,5 @@
 import sys
 
-from cortex.cli import main
+from cortex.app.cli import main
 
 sys.exit(main())

@@ -64,7 +64,7 @@ rule bias_tokens:
         options=options({"top_n": CONFIG.bias.top_n, "tokens": CONFIG.bias.tokens, **dict(CONFIG.importance)}),
         seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
-        code=code_fingerprint("cortex.bias.tokens", network_module("cnn")),
+        code=code_fingerprint("cortex.studies.bias.tokens", network_module("cnn")),
     message:
         "Tokens of class {wildcards.first} and of class {wildcards.second}"
     shell:
@@ -98,7 +98,7 @@ rule bias:
         options=options({"neutral": CONFIG.bias.neutral, "generator": WEIGHTS}),
         seed=options({"seed": CONFIG.seed}),
         embedded=EMBEDDED_WEIGHTS,
-        code=code_fingerprint("cortex.bias.lean"),
+        code=code_fingerprint("cortex.studies.bias.effect"),
     message:
         "Do neutral images lean to one of two groups?"
     shell:

@@ -19,12 +19,12 @@ sys.path.insert(0, workflow.basedir)
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
 from cortex.config import TrainedJudge, parse_config
-from cortex.errors import InputError
+from cortex.core.errors import InputError
 from cortex.extractors import NETWORKS
-from cortex.fingerprint import code_fingerprint, content_fingerprint
-from cortex.generate.facts import embedded_weights
-from cortex.generate.project import files_of
-from cortex.provenance import VARIABLE, git_commit
+from cortex.core.fingerprint import code_fingerprint, content_fingerprint
+from cortex.generators.spec import bundled_weights
+from cortex.generators.taming.project import files_of
+from cortex.core.provenance import VARIABLE, git_commit
 
 try:
     CONFIG, GENERATOR = parse_config(config)
@@ -170,7 +170,7 @@ def network_module(extractor):
 WEIGHTS = f"{RUN}/generator/weights.safetensors" if CONFIG.generator.folder else CONFIG.generator.weights
 GENERATOR_WEIGHTS = [WEIGHTS] if WEIGHTS else []
 # The package's own are known by their content instead, which is a parameter.
-EMBEDDED_WEIGHTS = "" if WEIGHTS else content_fingerprint(embedded_weights())
+EMBEDDED_WEIGHTS = "" if WEIGHTS else content_fingerprint(bundled_weights())
 
 MASKING_MEASURES = [
     "probability",

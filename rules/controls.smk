@@ -66,7 +66,7 @@ if CONFIG.controls.attributions:
             n=CONFIG.evaluation.image_level.n,
             batch=options({"batch": CONFIG.evaluation.batch}),
             device=CONFIG.device,
-            code=code_fingerprint("cortex.evaluate.attributions"),
+            code=code_fingerprint("cortex.studies.attributions.judged"),
         message:
             "Attributions: judge {wildcards.judge} on those by {wildcards.extractor}"
         shell:
@@ -95,7 +95,7 @@ if CONFIG.controls.attributions:
             extractors=[extractor for extractor in EXTRACTORS for _ in JUDGES],
             judges=JUDGES * len(EXTRACTORS),
             seed=options({"seed": CONFIG.seed}),
-            code=code_fingerprint("cortex.evaluate.attributions"),
+            code=code_fingerprint("cortex.studies.attributions.judged"),
         message:
             "Attributions: ranked by the area under their masking curves"
         shell:
@@ -138,7 +138,7 @@ if SANITY and SANITY.shuffled:
             runtime=growing(30, 0.1),
         params:
             seed=options({"seed": CONFIG.seed}),
-            code=code_fingerprint("cortex.controls.shuffled"),
+            code=code_fingerprint("cortex.studies.sanity.shuffled"),
         message:
             "Shuffling the labels of the train split"
         shell:
@@ -196,7 +196,9 @@ if SANITY:
             importance=options(CONFIG.importance),
             seed=options({"seed": CONFIG.seed}),
             device=CONFIG.device,
-            code=lambda wildcards: code_fingerprint("cortex.controls.sanity", network_module(wildcards.extractor)),
+            code=lambda wildcards: code_fingerprint(
+                "cortex.studies.sanity.randomise", network_module(wildcards.extractor)
+            ),
         message:
             "Sanity: token importance by {wildcards.extractor} with weights that know nothing"
         shell:
@@ -233,7 +235,9 @@ if STABILITY:
             importance=options(CONFIG.importance, without=["samples"]),
             seed=options({"seed": CONFIG.seed}),
             device=CONFIG.device,
-            code=lambda wildcards: code_fingerprint("cortex.controls.stability", network_module(wildcards.extractor)),
+            code=lambda wildcards: code_fingerprint(
+                "cortex.studies.stability.noise", network_module(wildcards.extractor)
+            ),
         message:
             "Stability: token importance by {wildcards.extractor} over noise"
         shell:
@@ -270,7 +274,9 @@ if COMBINATIONS:
             batch=options({"batch": CONFIG.evaluation.batch}),
             seed=options({"seed": CONFIG.seed}),
             device=CONFIG.device,
-            code=lambda wildcards: code_fingerprint("cortex.controls.combinations", network_module(wildcards.extractor)),
+            code=lambda wildcards: code_fingerprint(
+                "cortex.studies.combinations.removal", network_module(wildcards.extractor)
+            ),
         message:
             "Combinations: removing tokens from what {wildcards.extractor} sees"
         shell:
@@ -302,7 +308,7 @@ rule control_metrics:
         extractors=EXTRACTORS,
         by=lambda wildcards: CONTROL_METRICS[wildcards.control],
         seed=options({"seed": CONFIG.seed}),
-        code=code_fingerprint("cortex.controls.summary"),
+        code=code_fingerprint("cortex.studies.summary"),
     message:
         "Metrics: {wildcards.control}"
     shell:
@@ -346,7 +352,7 @@ rule search_with_prior:
         seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         embedded=EMBEDDED_WEIGHTS,
-        code=lambda wildcards: code_fingerprint("cortex.controls.search_prior", network_module(wildcards.extractor)),
+        code=lambda wildcards: code_fingerprint("cortex.studies.transfer.prior", network_module(wildcards.extractor)),
     message:
         "Codebook search with {wildcards.extractor} that stays likely under the generator's prior"
     shell:
@@ -394,7 +400,7 @@ rule control_search:
         seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
         embedded=EMBEDDED_WEIGHTS,
-        code=code_fingerprint("cortex.controls.search", *map(network_module, EXTRACTORS)),
+        code=code_fingerprint("cortex.studies.transfer.search", *map(network_module, EXTRACTORS)),
     message:
         "Do the codebook searches carry over?"
     shell:

@@ -17,7 +17,7 @@ rule train_generator:
         runtime=growing(240),
     params:
         options=options(CONFIG.generator_training),
-        code=code_fingerprint("cortex.generate.train"),
+        code=code_fingerprint("cortex.generators.taming.train"),
     message:
         "Training the embedded digits generator anew (set generator.weights to use the result)"
     shell:
@@ -46,7 +46,7 @@ if CONFIG.generator.folder:
             runtime=growing(60),
         params:
             options=options({"folder": CONFIG.generator.folder, "class_names": CONFIG.generator.class_names}),
-            code=code_fingerprint("cortex.generate.convert"),
+            code=code_fingerprint("cortex.generators.taming.convert"),
         message:
             "Converting the generator's checkpoint"
         shell:
@@ -89,7 +89,7 @@ rule generate_shard:
         ),
         images=lambda wildcards: image_options(wildcards.split),
         embedded=EMBEDDED_WEIGHTS,
-        code=code_fingerprint("cortex.generate.shard"),
+        code=code_fingerprint("cortex.data.draw"),
     message:
         "Drawing shard {wildcards.shard} of the {wildcards.split} split"
     shell:
@@ -136,7 +136,7 @@ for split, imported in IMPORTS.items():
             images=image_options(split),
             device=CONFIG.device,
             embeddings=lambda wildcards, imported=imported: embeddings_state(imported),
-            code=code_fingerprint("cortex.generate.import_split"),
+            code=code_fingerprint("cortex.data.importing"),
         message:
             "Importing the {params.split} split from {input.source}"
         shell:
@@ -160,7 +160,7 @@ rule manifest:
         mem_mb=growing(1000),
         runtime=growing(30, 0.001),
     params:
-        code=code_fingerprint("cortex.shards.manifest"),
+        code=code_fingerprint("cortex.data.manifest"),
     message:
         "Listing all shards with their checksums"
     shell:
@@ -184,7 +184,7 @@ rule pack_grids:
         runtime=growing(30, 0.001),
     params:
         codes=options({"codes": GENERATOR.codes}),
-        code=code_fingerprint("cortex.shards.pack"),
+        code=code_fingerprint("cortex.data.packed"),
     message:
         "Packing the grids of the {wildcards.split} split"
     shell:
@@ -208,7 +208,7 @@ rule decode_images:
         mem_mb=growing(1000),
         runtime=growing(30, 0.01),
     params:
-        code=code_fingerprint("cortex.shards.decoded"),
+        code=code_fingerprint("cortex.data.decoded"),
     message:
         "Decoding the images of test shard {wildcards.shard}"
     shell:

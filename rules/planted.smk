@@ -37,7 +37,7 @@ rule plant:
         grid=options(dict(zip(("height", "width"), GENERATOR.grid))),
         channels=GENERATOR.channels,
         seed=options({"seed": CONFIG.seed}),
-        code=code_fingerprint("cortex.planted.plant"),
+        code=code_fingerprint("cortex.studies.planted.plant"),
     message:
         "Planting codes in grids: {wildcards.variant}"
     shell:
@@ -120,7 +120,7 @@ rule explain_planted:
         images=options({"images_per_class": PLANTED.searched_per_class}),
         seed=options({"seed": CONFIG.seed}),
         device=CONFIG.device,
-        code=lambda wildcards: code_fingerprint("cortex.planted.explain", network_module(wildcards.extractor)),
+        code=lambda wildcards: code_fingerprint("cortex.studies.planted.explain", network_module(wildcards.extractor)),
     message:
         "Explaining planted grids with {wildcards.extractor}: {wildcards.variant}"
     shell:
@@ -155,7 +155,7 @@ rule planted_metrics:
         extractors=list(PLANTED_EXTRACTORS) * len(PLANTED.variants),
         codes=options({"codes": PLANTED.codes}),
         seed=options({"seed": CONFIG.seed}),
-        code=code_fingerprint("cortex.planted.measure"),
+        code=code_fingerprint("cortex.studies.planted.measure"),
     message:
         "Metrics: what was found of what was planted"
     shell:

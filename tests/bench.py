@@ -22,8 +22,12 @@ from taming.modules.transformer.mingpt import GPT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cortex.app.plan import SHAPE, cache_bytes, copy_rate, extractor_cost, product_rate
 from cortex.config.method import CnnSettings, ResnetSettings, Training, TransformerSettings
-from cortex.device import choose_device, place
+from cortex.core.device import choose_device, place
+from cortex.data.packed import pack_grids
+from cortex.data.shard_reader import Sample
+from cortex.data.shard_writer import write_shard
 from cortex.evaluate.image_level import image_masks
 from cortex.evaluate.masking import brightness, judge_masks
 from cortex.explain.codebook_search import Region, select_tokens, target_logits_with
@@ -33,15 +37,11 @@ from cortex.extractors.codebook import look_up
 from cortex.extractors.network import build_extractor
 from cortex.extractors.state import Training as State
 from cortex.extractors.train import classify, train_epoch
-from cortex.extractors.windows import Windowed
-from cortex.generate.facts import GeneratorFacts
-from cortex.generate.sampler import Sampler, choose_tokens, sample_tokens
+from cortex.fast.region_forward import RegionForward
+from cortex.generators.spec import GeneratorSpec
+from cortex.generators.taming.sampler import Sampler, choose_tokens, sample_tokens
 from cortex.judges.judge import Judge
 from cortex.judges.networks import ResNet
-from cortex.plan import SHAPE, cache_bytes, copy_rate, extractor_cost, product_rate
-from cortex.shards.pack import pack_grids
-from cortex.shards.read import Sample
-from cortex.shards.write import write_shard
 
 CODES, CHANNELS, CLASSES, GRID = 16384, 256, 1000, (16, 16)  # the paper's
 
@@ -167,7 +167,7 @@ def search(images: int, goal: float) -> Row:
     codebook = torch.randn(CODES, CHANNELS)
     grids = torch.randint(CODES, (images, *GRID))
     # Prepared once for the 10,000 steps of a batch, so left out of what twenty take.
-    prepared = Windowed(cnn().requires_grad_(False))
+    prepared = RegionForward(cnn().requires_grad_(False))
     logits = target_logits_with(prepared, look_up(codebook, grids), torch.full((images,), 7), region)
 
     def ours() -> None:
@@ -396,7 +396,7 @@ class Sizes:
         drawn_by_cat: of those that taming's loop samples at once: it copies its keys and values several times.
     """
 
-    facts: GeneratorFacts
+    facts: GeneratorSpec
     extractors: dict[str, Training]
     gpt: dict[str, int]
     explained: int
@@ -406,7 +406,7 @@ class Sizes:
 
 
 PAPER = Sizes(
-    facts=GeneratorFacts(tuple(map(str, range(CLASSES))), GRID, CODES, CHANNELS),
+    facts=GeneratorSpec(tuple(map(str, range(CLASSES))), GRID, CODES, CHANNELS),
     extractors={
         "cnn": CnnSettings(),
         "resnet": ResnetSettings(),
@@ -432,7 +432,7 @@ def on_gpu(device: torch.device, sizes: Sizes) -> Iterator[Row]:
     yield sampling_on(device, sizes, bandwidth)
 
 
-def extractor_on(device: torch.device, name: str, settings: Training, facts: GeneratorFacts) -> nn.Module:
+def extractor_on(device: torch.device, name: str, settings: Training, facts: GeneratorSpec) -> nn.Module:
     """An extractor of a config's settings, with random weights."""
     shape = {key: value for key, value in settings if key in SHAPE}
     known = {"channels": facts.channels, "classes": len(facts.class_names), "grid": facts.grid}

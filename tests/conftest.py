@@ -26,8 +26,8 @@ def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from taming.modules.transformer.mingpt import GPT
 
-    from cortex.generate.generator import save_generator
-    from cortex.generate.vqgan import VQGAN
+    from cortex.generators.taming.generator import save_generator
+    from cortex.generators.taming.vqgan import VQGAN
 
     architecture = {
         "vqgan": {

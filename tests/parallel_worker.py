@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cortex.core.weights import write_weights
 from cortex.extractors.network import build_extractor
-from cortex.extractors.parallel import join_team
+from cortex.extractors.process_group import join_process_group
 from cortex.extractors.state import Training
 from cortex.extractors.train import classify, train_epoch, validate
-from cortex.weights import write_weights
 from tests.training import SMALL
 
 
 def train_all(folder: Path, data: Path, batch: int) -> None:
     """Write every extractor's weights, mean loss, validation loss and top-1 accuracy to a file of its own."""
-    team = join_team(torch.device("cpu"))
+    team = join_process_group(torch.device("cpu"))
     packed = np.load(data)
     grids, labels = (torch.from_numpy(packed[name].astype("int64")) for name in ("grid", "label"))
     for name in SMALL:

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from cortex.core.tables import read_table
+from cortex.core.weights import write_weights
+from cortex.data.packed import packed_dtype
 from cortex.extractors.train import train_extractor
-from cortex.shards.pack import packed_dtype
-from cortex.tables import read_table
-from cortex.weights import write_weights
 
 SMALL = {
     "cnn": {"width": 8, "hidden": 16},

@@ -8,17 +8,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from cortex.config.controls import Attributions
+from cortex.config.cross_checks import cross_checks
 from cortex.config.messages import one_line
 from cortex.config.method import PerClass, PretrainedJudge, TrainedJudge, Training
-from cortex.config.misfits import misfits
-from cortex.config.whole import Config
-from cortex.errors import InputError
-from cortex.generate.facts import GeneratorFacts, facts_of
+from cortex.config.schema import Config
+from cortex.core.errors import InputError
+from cortex.generators.spec import GeneratorSpec, spec_of
 
 __all__ = ["Attributions", "Config", "PretrainedJudge", "TrainedJudge", "Training", "parse_config"]
 
 
-def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
+def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
     """The validated config of the nested mapping that a YAML file holds, and the facts of its generator.
 
     Raises:
@@ -32,7 +32,7 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
     path = getattr(config.generator, origin)
     try:
         architecture = config.generator.architecture()
-        facts = facts_of(architecture)
+        facts = spec_of(architecture)
         drawn = PerClass.model_fields.keys() - config.data.imports.chosen().keys()
         if architecture["transformer"] is None and drawn:
             splits = ", ".join(sorted(drawn))
@@ -46,6 +46,6 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorFacts]:
     if architecture["transformer"] is None and search is not None and search.prior_weights:
         key = f"controls.search.prior_weights = {search.prior_weights}"
         raise InputError(f"config: {key}: should be [], as a VQGAN without a transformer has no prior")
-    for problem in misfits(config, facts):
+    for problem in cross_checks(config, facts):
         raise InputError(f"config: {problem}")
     return config, facts

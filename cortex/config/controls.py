@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field, model_validator
 from cortex.config.method import CnnSettings, Extractors, PerClass
 from cortex.config.values import Class, Count, Counts, Section, Share, Weight, WrongValueError, distinct
 from cortex.explain import Attribution
-from cortex.planted import Variant
-from cortex.planted.limits import most_codes
+from cortex.studies.planted import Variant
+from cortex.studies.planted.limits import most_codes
 
 
 class PairExtractor(CnnSettings):

@@ -6,8 +6,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import ValidationError
 
+from cortex.config.schema import Config
 from cortex.config.values import Section, WrongValueError
-from cortex.config.whole import Config
 
 
 def one_line(error: ValidationError) -> str:

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from cortex.config.values import Class, Count, Counts, File, Fraction, Rate, Section, WrongValueError, distinct
-from cortex.generate.facts import stored_architecture
-from cortex.generate.project import files_of, read_architecture
+from cortex.generators.spec import stored_architecture
+from cortex.generators.taming.project import files_of, read_architecture
 
 
 class CanonicalBatch(Section):

@@ -9,15 +9,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from cortex.device import choose_device
-from cortex.errors import InputError
+from cortex.core.device import choose_device
+from cortex.core.errors import InputError
+from cortex.core.progress import progress
+from cortex.core.tables import write_table
+from cortex.data.decoded import decoded_of
+from cortex.data.shard_reader import read_shard
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import check_reads, load_with_codebook
 from cortex.judges.judge import load_judge
-from cortex.progress import progress
-from cortex.shards.decoded import decoded_of
-from cortex.shards.read import read_shard
-from cortex.tables import write_table
 
 SCHEMA = pa.schema(
     [

@@ -7,12 +7,12 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from cortex.device import choose_device
-from cortex.errors import InputError
-from cortex.generate.generator import Generator, load_generator
+from cortex.core.device import choose_device
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table, write_table
+from cortex.data.shard_reader import read_shard
+from cortex.generators.taming.generator import Generator, load_generator
 from cortex.judges.judge import Judge, load_judge
-from cortex.shards.read import read_shard
-from cortex.tables import read_table, write_table
 
 MEASURES = tuple(
     f"{which}_{what}_{when}"

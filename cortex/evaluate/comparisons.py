@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import stats
 
-from cortex.errors import InputError
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table, write_table
 from cortex.evaluate.intervals import mean_intervals
-from cortex.tables import read_table, write_table
 
 SCHEMA = pa.schema(
     [

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from cortex.device import choose_device
-from cortex.errors import InputError
+from cortex.core.device import choose_device
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table, write_table
+from cortex.data.decoded import decoded_of
+from cortex.data.shard_reader import read_shard
 from cortex.evaluate.masking import MEASURES, concept_mask, judge_masks
 from cortex.judges.judge import load_judge
-from cortex.shards.decoded import decoded_of
-from cortex.shards.read import read_shard
-from cortex.tables import read_table, write_table
 
 SCHEMA = pa.schema(
     [

@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cortex.device import choose_device
+from cortex.core.device import choose_device
+from cortex.core.randomness import key_seeds, uniforms
+from cortex.core.tables import write_table
+from cortex.data.decoded import decoded_of
 from cortex.evaluate.masking import MEASURES, brightness, code_ranks, judge_masks
 from cortex.explain.explained import ranks, read_explained
 from cortex.judges.judge import load_judge
-from cortex.randomness import key_seeds, uniforms
-from cortex.shards.decoded import decoded_of
-from cortex.tables import write_table
 
 METHODS = ("importance", "random", "random_area", "random_brightness")
 SCHEMA = pa.schema(

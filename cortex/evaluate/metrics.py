@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cortex.errors import InputError
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table, write_table
 from cortex.evaluate.intervals import mean_intervals
-from cortex.tables import read_table, write_table
 
 
 def mean_by(

@@ -14,16 +14,16 @@ from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, Sa
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cortex.device import choose_device
-from cortex.errors import InputError
+from cortex.core.device import choose_device
+from cortex.core.errors import InputError
+from cortex.core.progress import progress
+from cortex.core.randomness import key_seeds, uniforms
+from cortex.core.tables import read_table, write_table
+from cortex.data.shard_reader import first_images
 from cortex.explain import Attribution
 from cortex.explain.importance import token_importance
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import load_with_codebook
-from cortex.progress import progress
-from cortex.randomness import key_seeds, uniforms
-from cortex.shards.read import first_images
-from cortex.tables import read_table, write_table
 
 IMPORTANCE = "importance"
 

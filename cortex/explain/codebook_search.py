@@ -10,17 +10,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from cortex.device import choose_device
-from cortex.errors import InputError
+from cortex.core.device import choose_device
+from cortex.core.errors import InputError
+from cortex.core.progress import progress
+from cortex.core.randomness import key_seeds
+from cortex.core.tables import write_table
+from cortex.data.shard_reader import Sample, first_images
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import check_reads, load_with_codebook
-from cortex.extractors.windows import Convolutional, Windowed
-from cortex.generate.nearest import nearest_codes
-from cortex.products import Product
-from cortex.progress import progress
-from cortex.randomness import key_seeds
-from cortex.shards.read import Sample, first_images
-from cortex.tables import write_table
+from cortex.fast.packed_linear import PackedLinear
+from cortex.fast.region_forward import Convolutional, RegionForward
+from cortex.generators.nearest import nearest_codes
 
 PURPOSE = "codebook search"  # of the searches' random numbers: methods that select tokens start alike
 SCHEMA = pa.schema(
@@ -58,7 +58,7 @@ Record = Iterator[tuple[int, Tensor]]
 # Region embeddings [B, p, d] to the images' target logits [B].
 TargetLogits = Callable[[Tensor], Tensor]
 # The region's most probable tokens int64 [B, p] to what every code is worth there besides the logit, [B, p, K].
-Worth = Callable[[Tensor], Tensor]
+PriorBonus = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def select_tokens(
     record_every: int,
     learning_rate: float,
     temperature: float,
-    worth: Worth | None = None,
+    prior_bonus: PriorBonus | None = None,
     refresh_every: int = 1,
 ) -> Record:
     """Token selection: a row of logits over all K codes for every position of the region.
@@ -111,7 +111,7 @@ def select_tokens(
         steps, learning_rate: of Adam.
         record_every: steps between records.
         temperature: of the Gumbel-softmax.
-        worth: what the sampled codes add to the objective, beside the target logit; None: nothing.
+        prior_bonus: what the sampled codes add to the objective, beside the target logit; None: nothing.
         refresh_every: steps for which ``worth`` is taken as it was.
 
     Yields:
@@ -127,11 +127,11 @@ def select_tokens(
         torch.randn(logits.shape[1:], generator=generator, out=logits[image])
     logits.requires_grad_()
     adam = torch.optim.Adam([logits], lr=learning_rate, fused=True)
-    with_codes = Product(codebook)
+    with_codes = PackedLinear(codebook)
     added = None
     for step in range(1, steps + 1):
-        if worth is not None and (step - 1) % refresh_every == 0:
-            added = worth(logits.detach().argmax(-1))
+        if prior_bonus is not None and (step - 1) % refresh_every == 0:
+            added = prior_bonus(logits.detach().argmax(-1))
         for image, generator in enumerate(random):
             noise[image].uniform_(generator=generator)
         with torch.no_grad():
@@ -178,12 +178,12 @@ def optimise_embeddings(
 
 
 def target_logits_with(
-    extractor: nn.Module | Windowed, embeddings: Tensor, targets: Tensor, region: Region
+    extractor: nn.Module | RegionForward, embeddings: Tensor, targets: Tensor, region: Region
 ) -> TargetLogits:
     """The target logits ``[B]`` as a function of the region's embeddings ``[B, p, d]``, the rest of E fixed."""
     rows = region.top, region.top + region.height
     columns = region.left, region.left + region.width
-    if isinstance(extractor, Windowed):
+    if isinstance(extractor, RegionForward):
         logits = extractor.around(embeddings, (rows, columns), targets)
     else:
         logits = _whole(extractor, embeddings, slice(*rows), slice(*columns), targets)
@@ -306,7 +306,7 @@ def search_images(
 ) -> pa.Table:
     """What ``methods`` find, by their names, in the first images of every source class: rows of :data:`SCHEMA`."""
     network, code_vectors = load_with_codebook(extractor, codebook, device)
-    prepared = Windowed(network) if isinstance(network, Convolutional) else network
+    prepared = RegionForward(network) if isinstance(network, Convolutional) else network
     images = first_images(shards, target_of, images_per_class, len(code_vectors))
     height, width = images[0].grid.shape
     check_reads(extractor, (height, width), max(target_of.values()))
@@ -342,7 +342,11 @@ def search_images(
 
 
 def _part(
-    images: list[Sample], extractor: nn.Module | Windowed, codebook: Tensor, target_of: dict[int, int], region: Region
+    images: list[Sample],
+    extractor: nn.Module | RegionForward,
+    codebook: Tensor,
+    target_of: dict[int, int],
+    region: Region,
 ) -> Part:
     device = codebook.device
     grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int64)).to(device)

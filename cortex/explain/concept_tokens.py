@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cortex.errors import InputError
+from cortex.core.errors import InputError
+from cortex.core.progress import progress
+from cortex.core.tables import write_table
+from cortex.data.packed import read_packed
 from cortex.explain.explained import ranks, read_explained
-from cortex.progress import progress
-from cortex.shards.pack import read_packed
-from cortex.tables import write_table
 
 COLUMNS = [("label", pa.int32()), ("rank", pa.int32()), ("token", pa.int32()), ("count", pa.int64())]
 SCHEMA = pa.schema([COLUMNS[0], ("top_n", pa.int32()), *COLUMNS[1:]])

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cortex.errors import InputError
-from cortex.shards.read import read_shard
-from cortex.tables import read_table
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table
+from cortex.data.shard_reader import read_shard
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cortex.device import choose_device
-from cortex.errors import check_options
+from cortex.core.device import choose_device
+from cortex.core.errors import check_options
+from cortex.core.progress import progress
+from cortex.core.randomness import key_seeds
+from cortex.core.tables import write_table
+from cortex.data.shard_reader import read_shard
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import check_reads, load_with_codebook
-from cortex.progress import progress
-from cortex.randomness import key_seeds
-from cortex.shards.read import read_shard
-from cortex.tables import write_table
 
 
 def token_importance(

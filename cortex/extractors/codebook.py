@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cortex.errors import InputError
-from cortex.generate.codebook import read_codebook
-from cortex.weights import read_weights, write_weights
+from cortex.core.errors import InputError
+from cortex.core.weights import read_weights, write_weights
+from cortex.generators.codebook import read_codebook
 
 
 def look_up(codebook: Tensor, grids: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from cortex.device import place
-from cortex.errors import InputError
+from cortex.core.device import place
+from cortex.core.errors import InputError
+from cortex.core.weights import load_into, read_weights, write_weights
 from cortex.extractors import NETWORKS
 from cortex.extractors.codebook import load_codebook
-from cortex.weights import load_into, read_weights, write_weights
 
 NetworkName = Literal["cnn", "cnn_deep", "resnet", "transformer"]
 

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cortex.errors import InputError, StoppedError
-from cortex.extractors.parallel import ALONE, Team
-from cortex.fingerprint import code_fingerprint
-from cortex.weights import read_weights, write_weights
+from cortex.core.errors import InputError, StoppedError
+from cortex.core.fingerprint import code_fingerprint
+from cortex.core.weights import read_weights, write_weights
+from cortex.extractors.process_group import ALONE, ProcessGroup
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class StateFile:
         team: the processes of the training; all of them call every method, and the first one writes.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], team: Team = ALONE):
+    def __init__(self, path: Path, identity: dict[str, Any], team: ProcessGroup = ALONE):
         self.path, self._identity, self._team = path, identity | {"processes": team.size}, team
         self._asked = False
 

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cortex.device import choose_device, place
-from cortex.errors import InputError, check_options
+from cortex.core.device import choose_device, place
+from cortex.core.errors import InputError, check_options
+from cortex.core.progress import progress
+from cortex.core.tables import write_table
+from cortex.data.packed import read_packed
 from cortex.extractors import NETWORKS
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import NetworkName, build_extractor, save_extractor
-from cortex.extractors.parallel import ALONE, Team, join_team
+from cortex.extractors.process_group import ALONE, ProcessGroup, join_process_group
 from cortex.extractors.state import StateFile, Training, identify
-from cortex.progress import progress
-from cortex.shards.pack import read_packed
-from cortex.tables import write_table
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def train_extractor(
     scaler = torch.amp.GradScaler(on.type, enabled=precision == "float16")
     training = Training(model, optimizer, schedule, order, scaler, losses=torch.zeros(steps, device=on))
 
-    team = join_team(on)
+    team = join_process_group(on)
     with StateFile(output.with_suffix(".state"), identity, team) as state:
         shared = team.share(model, seed)
         read = partial(classify, torch.compile(shared) if compile else shared, code_vectors, precision=precision)
@@ -173,7 +173,7 @@ def run_epoch(
     validation: Data,
     *,
     batch: int,
-    team: Team = ALONE,
+    team: ProcessGroup = ALONE,
     heed: Callable[[], None] = lambda: None,
 ) -> None:
     """Train for an epoch, or for the rest of one; validate; add a row to the history, and keep the best weights."""
@@ -209,7 +209,7 @@ def train_epoch(
     labels: Tensor,
     *,
     batch: int,
-    team: Team = ALONE,
+    team: ProcessGroup = ALONE,
     heed: Callable[[], None] = lambda: None,
 ) -> float:
     """One pass over grids ``[N, h, w]`` and labels ``[N]`` in a new order, or the rest of one; the mean loss, in nats.
@@ -259,7 +259,7 @@ def validate(
     labels: Tensor,
     *,
     batch: int,
-    team: Team = ALONE,
+    team: ProcessGroup = ALONE,
     heed: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats) and top-1 accuracy (0..1) over grids ``[N, h, w]``, by a network in eval mode."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cortex.errors import InputError
+from cortex.core.errors import InputError
 
 SIDE = 224  # pixels (METHOD.md, section 6)
 # Mean and standard deviation by channel that images are normalized with, for pixels in 0..1: ImageNet's own, and what

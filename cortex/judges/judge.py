@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cortex.device import place
-from cortex.digits import CLASS_NAMES
-from cortex.errors import InputError
+from cortex.core.device import place
+from cortex.core.errors import InputError
+from cortex.core.weights import load_into, read_weights
+from cortex.data.digits import CLASS_NAMES
 from cortex.judges import imagenet
 from cortex.judges.networks import NETWORKS
-from cortex.weights import load_into, read_weights
 
 
 class Judge:

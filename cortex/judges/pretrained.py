@@ -4,10 +4,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cortex.checkpoint import read_state
-from cortex.errors import InputError
+from cortex.core.checkpoint import read_state
+from cortex.core.errors import InputError
+from cortex.core.weights import read_weights, write_weights
 from cortex.judges.imagenet import EXTRA, ImageNetName, imagenet_classifier, not_importable
-from cortex.weights import read_weights, write_weights
 
 
 def pretrained_judge(output: Path, network: ImageNetName, *, weights: Path | None = None) -> None:

@@ -8,12 +8,12 @@ import pyarrow as pa
 import torch
 from torch.nn import functional as F
 
-from cortex.device import choose_device, place
-from cortex.digits import CLASS_NAMES, jitter, real_digits
+from cortex.core.device import choose_device, place
+from cortex.core.progress import progress
+from cortex.core.tables import write_table
+from cortex.core.weights import write_weights
+from cortex.data.digits import CLASS_NAMES, jitter, real_digits
 from cortex.judges.networks import NETWORKS
-from cortex.progress import progress
-from cortex.tables import write_table
-from cortex.weights import write_weights
 
 log = logging.getLogger(__name__)
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cortex.errors import InputError
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table
 from cortex.report import figures
-from cortex.tables import read_table
 
 
 def draw_training(

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cortex.device import choose_device
-from cortex.errors import InputError
-from cortex.generate.generator import Generator, load_generator
+from cortex.core.device import choose_device
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table
+from cortex.generators.taming.generator import Generator, load_generator
 from cortex.report import figures
 from cortex.report.curves import pairs
 from cortex.report.pictures import image_of, read_images
-from cortex.tables import read_table
 
 BATCH = 32  # grids decoded at once
 

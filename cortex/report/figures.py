@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from cortex.files import whole_file
+from cortex.core.files import whole_file
 
 Images = NDArray[np.uint8]  # [..., H, W, 3]
 Rows = Sequence[Mapping[str, Any]]  # of a metrics table

@@ -10,17 +10,17 @@ from typing import Any
 import jinja2
 import pyarrow.parquet as pq
 
-from cortex.errors import InputError
-from cortex.files import whole_file
-from cortex.generate.facts import generator_facts
-from cortex.provenance import provenance
+from cortex.core.errors import InputError
+from cortex.core.files import whole_file
+from cortex.core.provenance import provenance
+from cortex.core.tables import read_table
+from cortex.generators.spec import generator_spec
 from cortex.report import CAPTIONS, TEMPLATE
 from cortex.report import findings as say
 from cortex.report.curves import pairs
 from cortex.report.pictures import token_lists
 from cortex.report.tabular import Cell, Table, full_table, groups, number, share
 from cortex.report.topics import TOPICS
-from cortex.tables import read_table
 
 MIME = {".svg": "image/svg+xml", ".png": "image/png"}
 LEVELS = ("image_level", "concept_level", "codebook_level")
@@ -112,7 +112,7 @@ def write_report(
     }
     metrics = {name: read_table(path).to_pylist() for name, path in metric_files.items()}
     compared = [row for row in read_table(comparisons).to_pylist() if row["label"] is None]
-    facts = generator_facts(generator)
+    facts = generator_spec(generator)
     frequent = token_lists(frequency, None)
     lists = {name: token_lists(path, top_n) for name, path in pairs(extractors, tokens)}
     shards = read_table(manifest).to_pylist()

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cortex.errors import InputError
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table
+from cortex.data.shard_reader import Sample, read_shard
 from cortex.report import figures
 from cortex.report.curves import pairs
-from cortex.shards.read import Sample, read_shard
-from cortex.tables import read_table
 
 OUTLINED = 5  # positions of highest importance; captions/importance.rst names the number
 

@@ -1,0 +1,1 @@
+"""The command line and what works on a run as a whole."""

@@ -1,0 +1,388 @@
+"""Targeted editing: a region of a picture becomes another class, and what lies beyond it stays (section 8)."""
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from cortex.core.device import choose_device, one_thread
+from cortex.core.errors import InputError, shown
+from cortex.core.files import whole_file
+from cortex.core.progress import progress
+from cortex.core.provenance import provenance
+from cortex.core.randomness import key_seeds
+from cortex.data.packed import read_packed
+from cortex.data.pixels import encode_image, read_image
+from cortex.data.shard_reader import read_shard
+from cortex.evaluate.codebook_level import edited_grids
+from cortex.explain.codebook_search import Region, select_tokens, target_logits_with
+from cortex.extractors import NETWORKS
+from cortex.extractors.codebook import load_codebook, look_up
+from cortex.extractors.network import load_extractor
+from cortex.generators.taming.generator import Generator, load_generator
+from cortex.judges.judge import Judge, load_judge
+
+log = logging.getLogger(__name__)
+
+
+def edit_image(
+    output: Path,
+    image: Path,
+    run: Path,
+    *,
+    to: str,
+    region: tuple[int, int, int, int],
+    key: str | None = None,
+    extractor: str | None = None,
+    generator: Path | None = None,
+    margin: int = 1,
+    steps: int = 5000,
+    record_every: int = 500,
+    learning_rate: float = 0.01,
+    temperature: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Change a region of a picture to another class: by the tokens that a run's extractor takes for it, decoded.
+
+    The tokens are those of the codebook search, at the recorded step of the highest target logit: the judges have no
+    say in them, so what they read counts. A decoder's norms and layers give every token a say in every pixel; so what
+    it makes of the new tokens is taken in the region, fades out over the margin around it, and beyond, the picture is
+    what it was before. How much decoding alone would have changed there is part of the result.
+
+    Args:
+        output: folder to write: picture.png (as it came in), before.png (as its tokens show it), after.png, and
+            edit.json with the tokens before and after, what every judge reads in the three, and how it was done.
+        image: a PNG, JPEG or WebP of any size, or a tar of a run, with a key.
+        run: folder of a run, such as results/digits: its extractors, judges and generator are used.
+        to: class to change to, by its index or its name.
+        region: top, left, height and width of the region, in tokens; rows and columns count from 0.
+        key: of the image in the tar.
+        extractor: the run's extractor to search with; the first that it has if not given.
+        generator: weights file of the run's generator; if not given, the converted one in its folder, or else the
+            embedded digits generator.
+        margin: tokens around the region over which the change fades out.
+        steps: optimisation steps.
+        record_every: steps between two records.
+        learning_rate: of Adam.
+        temperature: of the Gumbel-softmax.
+        seed: of the initial logits and the Gumbel noise; a picture's are a function of it and the key or file name.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    if not 1 <= record_every <= steps:
+        raise InputError(f"--record-every = {record_every}: allowed: 1 to --steps = {steps}")
+    if margin < 0:
+        raise InputError(f"--margin = {margin}: allowed: 0 and more")
+    for option, value in (("learning-rate", learning_rate), ("temperature", temperature)):
+        if not 0 < value < math.inf:
+            raise InputError(f"--{option} = {value}: allowed: above 0, and finite")
+    if str(image).encode(errors="replace").decode() != str(image):
+        raise InputError(f"{str(image)!a}: a name that is no UTF-8, which edit.json could not hold")
+    on = choose_device(device)
+    extractor = extractor or _first_extractor(run)
+    network = load_extractor(run / "extractors" / extractor / "model.safetensors", on)
+    judges = {path.parent.name: load_judge(path, on) for path in sorted(run.glob("judges/*/model.safetensors"))}
+    if not judges:
+        raise InputError(f"{run}: no judges/*/model.safetensors, which `snakemake judges` makes")
+    model = _generator_of(run, generator, on)
+    of_run = np.unique(read_packed(run / "data" / "train" / "grids.npy")["label"])
+    target = find_class(to, model.class_names, of_run.tolist())
+    where = check_region(region, model.grid_shape)
+    picture = take_picture(image, key, model)
+    output.mkdir(parents=True, exist_ok=True)
+    optimised = {"learning_rate": learning_rate, "temperature": temperature}
+    with one_thread():
+        found = _search(network, model, picture, target, where, steps, record_every, seed, **optimised)
+    edit = change_region(model, picture.grid, where, found.tokens, margin)
+    came_in = edit.before if picture.image is None else picture.image
+    pictures = {"picture": came_in, "before": edit.before, "after": edit.after}
+    readings = _readings(judges, pictures, target, model)
+    result = {
+        "image": str(image),
+        "key": picture.key,
+        "label": None if picture.label is None else _named(picture.label, model.class_names),
+        "target": _named(target, model.class_names),
+        "region": asdict(where),
+        "tokens": {"before": picture.grid.tolist(), "after": edit.grid.tolist()},
+        "readings": readings,
+        "extractor": {"name": extractor, "target_logit_before": found.before, "target_logit_after": found.after},
+        "search": {"step": found.step, "steps": steps, "record_every": record_every, "seed": seed, **optimised},
+        "margin": margin,
+        "undone": edit.undone,
+        "written_by": provenance(),
+    }
+    _write(output, pictures, result)
+    for reading in readings:
+        read, of_target = reading["reads"]["name"], reading["target_probability"]
+        told = f"{reading['judge']} reads {reading['picture']}.png as {read} ({reading['probability']:.2f})"
+        print(f"{told}; {model.class_names[target]} {of_target:.2f}")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to edit.
+
+    Args:
+        key: what its search is seeded by.
+        grid: its tokens, int64 ``[h, w]``.
+        image: as it came in, uint8 ``[H, W, 3]``; None where only tokens did.
+        label: its class; None where nobody says.
+    """
+
+    key: str
+    grid: NDArray[np.int64]
+    image: NDArray[np.uint8] | None
+    label: int | None
+
+
+def take_picture(path: Path, key: str | None, model: Generator) -> Picture:
+    """An image of a run by its key in a tar, or a user's own, which the generator's encoder turns into tokens.
+
+    Raises:
+        InputError: it is missing, damaged or no image, the tar holds no such key, or has other grids.
+    """
+    if path.suffix != ".tar":
+        if key is not None:
+            raise InputError(f"--key = {key!r}: only with a tar, and {path} is not named as one")
+        pixels = _fitted(read_image(path), path, model.image_shape)
+        return Picture(path.stem, model.encode(torch.from_numpy(pixels[None]))[0].cpu().numpy(), pixels, None)
+    if key is None:
+        raise InputError(f"{path}: a tar has many images: --key says which")
+    for sample in read_shard(path, images="any", codes=len(model.codebook)):
+        if sample.key == key:
+            if sample.grid.shape != model.grid_shape:
+                raise InputError(f"{path}: grids of {sample.grid.shape}; the generator's are {model.grid_shape}")
+            image = None if sample.image is None else _fitted(sample.image, path, model.image_shape)
+            return Picture(sample.key, sample.grid.astype(np.int64), image, sample.label)
+    raise InputError(f"{path}: no image {key!r}; --key is that of one of its images")
+
+
+def _fitted(image: NDArray[np.uint8], path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """The image, or if it has another height and width, its middle part of their ratio, resized, with a word."""
+    if image.shape[:2] == shape:
+        return image
+    log.info("%s: %d×%d pixels, cut to its middle and resized to %d×%d", path, *image.shape[1::-1], *shape[::-1])
+    return np.array(ImageOps.fit(Image.fromarray(image), shape[::-1], Image.Resampling.LANCZOS))
+
+
+def find_class(text: str, names: list[str], labels: list[int]) -> int:
+    """The class of an index or a name.
+
+    Args:
+        text: the index or the name, or one of the synonyms that a comma parts.
+        names: of all classes of the generator, in the order of their indices.
+        labels: the classes of the run.
+
+    Raises:
+        InputError: there is no such class in the run, or several have that name.
+    """
+    found = [label for label in labels if str(label) == text] or [
+        label for label in labels if text in (names[label], *names[label].split(", "))
+    ]
+    if len(found) > 1:
+        raise InputError(f"--to = {shown(text)}: the name of classes {', '.join(map(str, found))}; give the index")
+    if not found:
+        known = ", ".join(f"{label} ({names[label]})" for label in labels[:10]) + (", …" if len(labels) > 10 else "")
+        raise InputError(f"--to = {shown(text)}: no class of this run; those are {known}")
+    return found[0]
+
+
+def check_region(region: tuple[int, int, int, int], grid_shape: tuple[int, int]) -> Region:
+    """The region of top, left, height and width.
+
+    Raises:
+        InputError: it is empty or reaches beyond the grid.
+    """
+    top, left, height, width = region
+    if min(top, left) < 0 or min(height, width) < 1 or top + height > grid_shape[0] or left + width > grid_shape[1]:
+        raise InputError(
+            f"--region = {' '.join(map(str, region))}: top, left, height and width, within rows 0 to "
+            f"{grid_shape[0] - 1} and columns 0 to {grid_shape[1] - 1}"
+        )
+    return Region(*region)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A picture before and after.
+
+    Args:
+        grid: its tokens after, int64 ``[h, w]``.
+        before, after: uint8 ``[H, W, 3]``.
+        undone: how many pixels beyond the margin stayed as they were, and by how much, of 255, decoding alone would
+            have changed them: on average and at most.
+    """
+
+    grid: NDArray[np.int64]
+    before: NDArray[np.uint8]
+    after: NDArray[np.uint8]
+    undone: dict[str, float]
+
+
+def change_region(
+    model: Generator, grid: NDArray[np.int64], region: Region, tokens: NDArray[np.int64], margin: int
+) -> Edit:
+    """Decode a grid ``[h, w]`` with and without new tokens ``[p]`` in the region, and keep what lies beyond it."""
+    positions = np.array(region.positions(grid.shape[1]))
+    changed = edited_grids(grid[None], positions[None], tokens[None])[0]
+    before, decoded = (model.decode(torch.from_numpy(each[None]))[0].cpu().numpy() for each in (grid, changed))
+    share = share_of_new(region, margin, (grid.shape[0], grid.shape[1]), before.shape[:2])[:, :, None]
+    difference = decoded.astype(np.float64) - before
+    kept = np.abs(difference)[share[:, :, 0] == 0]
+    return Edit(
+        grid=changed,
+        before=before,
+        after=np.round(before + share * difference).astype(np.uint8),
+        undone={"pixels": len(kept), "mean": float(kept.sum() / max(kept.size, 1)), "most": float(kept.max(initial=0))},
+    )
+
+
+def share_of_new(
+    region: Region, margin: int, grid_shape: tuple[int, int], image_shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """How much of every pixel is new, ``[H, W]``: 1 in the region, falling evenly to 0 over the margin around it.
+
+    Args:
+        region: in tokens.
+        margin: in tokens.
+        grid_shape: (h, w); a token covers H/h × W/w pixels.
+        image_shape: (H, W).
+    """
+    along = []
+    for start, length, tokens, pixels in zip(
+        (region.top, region.left), (region.height, region.width), grid_shape, image_shape, strict=True
+    ):
+        side = pixels // tokens
+        place = np.arange(pixels)
+        outside = np.maximum(np.maximum(start * side - place, place - ((start + length) * side - 1)), 0)
+        along.append(np.clip(1 - outside / (margin * side + 1), 0, 1))
+    return np.minimum(along[0][:, None], along[1])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the search found: its step, the region's tokens int64 ``[p]``, the target's logit before and after."""
+
+    step: int
+    tokens: NDArray[np.int64]
+    before: float
+    after: float
+
+
+def _search(
+    network: nn.Module,
+    model: Generator,
+    picture: Picture,
+    target: int,
+    region: Region,
+    steps: int,
+    record_every: int,
+    seed: int,
+    *,
+    learning_rate: float,
+    temperature: float,
+) -> Found:
+    """Select tokens for the region of one picture, as the codebook search does for those of a run."""
+    grids = torch.from_numpy(picture.grid[None]).to(model.device)
+    positions = region.positions(model.grid_shape[1])
+    goal = torch.tensor([target], device=model.device)
+    target_logits = target_logits_with(network, look_up(model.codebook, grids), goal, region)
+
+    @torch.no_grad()
+    def logit(tokens: Tensor) -> float:
+        return target_logits(model.codebook[tokens]).item()
+
+    records = select_tokens(
+        target_logits,
+        model.codebook,
+        key_seeds(seed, "codebook search", [picture.key]).tolist(),
+        len(positions),
+        steps=steps,
+        record_every=record_every,
+        learning_rate=learning_rate,
+        temperature=temperature,
+    )
+    before, best = logit(grids.flatten(1)[:, positions]), None
+    for step, tokens in progress(records, -(-steps // record_every), "codebook search", "record"):
+        after = logit(tokens)
+        if best is None or after > best.after:
+            best = Found(step, tokens[0].cpu().numpy(), before, after)
+    assert best is not None  # there is at least one step, and the last is recorded
+    return best
+
+
+def _readings(
+    judges: Mapping[str, Judge], pictures: Mapping[str, NDArray[np.uint8]], target: int, model: Generator
+) -> list[dict[str, Any]]:
+    """What every judge takes every picture for, and what it gives the target."""
+    readings = []
+    for name, judge in judges.items():
+        logits = judge.logits(torch.from_numpy(np.stack(list(pictures.values())))).cpu()
+        for picture, row in zip(pictures, logits, strict=True):
+            probability, read = row.softmax(0), int(row.argmax())
+            readings.append(
+                {
+                    "judge": name,
+                    "picture": picture,
+                    "reads": _named(read, model.class_names),
+                    "probability": float(probability[read]),
+                    "target_probability": float(probability[target]),
+                    "target_logit": float(row[target]),
+                }
+            )
+    return readings
+
+
+def _write(output: Path, pictures: Mapping[str, NDArray[np.uint8]], result: Mapping[str, Any]) -> None:
+    """The pictures, and last edit.json, a key a line; where there is none, they belong to nothing."""
+    lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    (output / "edit.json").unlink(missing_ok=True)
+    for name, pixels in pictures.items():
+        with whole_file(output / f"{name}.png") as temporary:
+            temporary.write_bytes(encode_image(pixels).content)
+    with whole_file(output / "edit.json") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _named(label: int, names: list[str]) -> dict[str, int | str | None]:
+    return {"index": label, "name": names[label] if label < len(names) else None}
+
+
+def _first_extractor(run: Path) -> str:
+    """The first extractor that a run has trained.
+
+    Raises:
+        InputError: there is none.
+    """
+    for name in NETWORKS:
+        if (run / "extractors" / name / "model.safetensors").is_file():
+            return name
+    raise InputError(f"{run}: no extractors/*/model.safetensors; is it the folder of a run?")
+
+
+def _generator_of(run: Path, weights: Path | None, device: torch.device) -> Generator:
+    """The generator whose tokens a run is about.
+
+    Raises:
+        InputError: it has another codebook than the run, so another generator made that.
+    """
+    converted = run / "generator" / "weights.safetensors"
+    path = weights or (converted if converted.is_file() else None)
+    model = load_generator(path, device, decode_only=True)
+    exported = run / "generator" / "codebook.safetensors"
+    if not torch.equal(load_codebook(exported, device), model.codebook):
+        raise InputError(
+            f"{exported}: not the codebook of {path or 'the embedded digits generator'}; "
+            "--generator is the weights file that the run's config names"
+        )
+    return model

@@ -1,1 +1,0 @@
-"""Controls: can the explanations be trusted?"""

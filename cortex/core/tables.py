@@ -1,0 +1,36 @@
+"""Parquet tables: written whole, with their provenance; read with errors that name the file and the column."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cortex.core.errors import InputError
+from cortex.core.files import whole_file
+from cortex.core.provenance import provenance
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write ``table`` to ``path`` with :func:`~cortex.core.provenance.provenance` in its schema metadata."""
+    metadata = {f"cortex.{name}": value for name, value in provenance().items()}
+    with whole_file(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd", write_page_checksum=True)
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table at ``path``, or those of its columns.
+
+    Raises:
+        InputError: the file is missing, truncated or not Parquet, or lacks a column.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            names = file.schema_arrow.names
+            if set(columns or ()) <= set(names):
+                return file.read(columns=list(columns) if columns is not None else None)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such Parquet file") from None
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no text
+        raise InputError(f"{path}: not a whole Parquet file: {str(error).partition(chr(10))[0]}") from None
+    raise InputError(f"{path}: no column {sorted(set(columns or ()) - set(names))}; it has {names}")

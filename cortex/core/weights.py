@@ -1,0 +1,63 @@
+"""Weights on disk: safetensors files, which hold tensors and text and cannot execute anything."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cortex.core.errors import InputError
+from cortex.core.files import whole_file
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write named tensors and string metadata to a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with whole_file(path) as temporary:
+        try:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
+        except SafetensorError as error:  # a full disk, for one
+            raise OSError(f"{path}: {error}") from None
+
+
+def read_weights(
+    path: Path, only: str = "", device: torch.device | str = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, on the device, and the metadata of a safetensors file.
+
+    Args:
+        path: the file.
+        only: how the names of those tensors begin that are wanted; the others are not read.
+        device: where the tensors go. On a CPU they are the file itself, mapped into memory: read when used.
+
+    Raises:
+        InputError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            names = [name for name in file.keys() if name.startswith(only)]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+
+
+def load_into(network: nn.Module, tensors: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
+    """Load ``tensors`` into ``network``; ``path`` is named if a weight is missing, unexpected or misshapen.
+
+    They are copied, or with ``assign`` become the network's own, in place of those that it has.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unexpected:
+        raise InputError(f"{path}: missing weights: {missing or 'none'}; unexpected weights: {unexpected or 'none'}")
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise InputError(f"{path}: weight {name} has shape {found[name]}, expected {shape}")
+    network.load_state_dict(tensors, assign=assign)

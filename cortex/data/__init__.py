@@ -1,0 +1,1 @@
+"""Token grids and images: drawn, imported, kept in shards, packed for training."""

@@ -1,0 +1,178 @@
+"""Make a split's shards of labels and token grids that others made."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cortex.core.device import choose_device
+from cortex.core.errors import InputError
+from cortex.core.files import whole_file
+from cortex.core.progress import progress
+from cortex.data.pixels import ENCODERS, EncodedImage, ImageFormat, encode_image
+from cortex.data.shard_reader import MAX_LABEL, Sample
+from cortex.data.shard_writer import write_members
+from cortex.data.sources import Rows, read_embedding, read_rows
+from cortex.generators.codebook import read_codebook
+from cortex.generators.nearest import nearest_codes
+from cortex.generators.spec import GeneratorSpec, generator_spec
+from cortex.generators.taming.generator import load_generator
+
+log = logging.getLogger(__name__)
+
+DECODED = 25  # grids at once
+DISTANCES = 1 << 25  # between positions and codes at once: 128 MB, and as much again for two steps on the way
+
+
+def import_split(
+    output: Path,
+    split: Literal["train", "validation", "test"],
+    source: Path,
+    *,
+    classes: list[int],
+    per_class: int,
+    shard_size: int = 10_000,
+    labels: Path | None = None,
+    embeddings: Path | None = None,
+    generator: Path | None = None,
+    images: ImageFormat | Literal["none"] = "none",
+    quality: int = 95,
+    device: str = "auto",
+) -> None:
+    """Make the shards of a split from labels and token grids that others made, in their order.
+
+    The first rows of every class are taken; what is beyond them, and other classes, is left. Every row is checked,
+    and a malformed one is an error that names its line or row: then no shard is made.
+
+    Args:
+        output: folder for the shards, 000000.tar and on, which appear once all are made.
+        split: train, validation or test.
+        source: .csv with the columns filename, label and indices (a list such as [17, 4, ...]); .parquet with label
+            and grid, tokens or indices (lists); or .npy of grids [N, h, w], with --labels.
+        classes: class indices to take, ascending.
+        per_class: rows to take of each; fewer are an error.
+        shard_size: samples of a shard.
+        labels: .npy of class indices [N].
+        embeddings: folder of .npy files, float32 [d, h, w], named by filename, for rows of a .csv without indices:
+            their nearest codes are taken. The folder of the .csv if not given.
+        generator: weights file of the generator whose codes these are; the embedded digits generator if not given.
+        images: decode the grids and keep images as png (lossless), jpeg or webp; or none.
+        quality: of jpeg and webp, 1 (worst) to 100.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    if per_class < 1 or shard_size < 1:
+        raise InputError(f"per_class {per_class}, shard_size {shard_size}: both are at least 1")
+    if not classes or classes != sorted(set(classes)):
+        raise InputError(f"classes {classes}: name at least one, every class once, ascending")
+    if not 1 <= quality <= 100:
+        raise InputError(f"quality {quality}: allowed: 1 to 100")
+    facts, on = generator_spec(generator), choose_device(device)
+    if classes[-1] > _last_class(facts) or classes[0] < 0:
+        raise InputError(f"classes {classes}: the generator has classes 0 to {_last_class(facts)}")
+    rows = _taken(read_rows(source, labels, embeddings, facts.grid), source, facts, classes, per_class)
+    imported = _with_images(_samples(rows, split, facts, generator, on), generator, images, quality, on)
+    firsts = range(0, len(classes) * per_class, shard_size)
+    with ExitStack() as all_or_none:
+        for first in progress(firsts, len(firsts), "importing", "shard"):
+            stretch = list(islice(imported, shard_size))
+            path = all_or_none.enter_context(whole_file(output / f"{first // shard_size:06d}.tar"))
+            write_members(path, (sample for sample, _ in stretch), (image for _, image in stretch))
+        deque(imported, maxlen=0)  # the rows that are left are checked, too
+
+
+def _taken(
+    source: Iterator[Rows], path: Path, facts: GeneratorSpec, classes: list[int], per_class: int
+) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+    """The first ``per_class`` rows of every class, some at a time, and their indices within their class."""
+    found = np.zeros(_last_class(facts) + 1, np.int64)
+    for rows in source:
+        _check(rows, facts)
+        before = np.tril(rows.labels[:, None] == rows.labels, -1).sum(1)  # rows of the same class above each
+        indices = found[rows.labels] + before
+        np.add.at(found, rows.labels, 1)
+        kept = np.isin(rows.labels, classes) & (indices < per_class)
+        yield rows.only(kept), indices[kept]
+    for label in classes:
+        if found[label] < per_class:
+            raise InputError(f"{path}: {found[label]} rows of class {label}; {per_class} are asked for")
+    if left := found.sum() - per_class * len(classes):
+        log.info("%s: %d rows beyond the first %d of %d classes are left out", path, left, per_class, len(classes))
+
+
+def _check(rows: Rows, facts: GeneratorSpec) -> None:
+    """Labels and tokens are those of the generator."""
+    last = _last_class(facts)
+    for row in np.flatnonzero((rows.labels < 0) | (rows.labels > last))[:1]:
+        raise InputError(f"{rows.where(row)}: label {rows.labels[row]}; the generator has classes 0 to {last}")
+    for row, position in np.argwhere((rows.grids < 0) | (rows.grids >= facts.codes))[:1]:
+        token = rows.grids[row, position]
+        raise InputError(f"{rows.where(row)}: token {token}; the generator has tokens 0 to {facts.codes - 1}")
+
+
+def _last_class(facts: GeneratorSpec) -> int:
+    """The largest label: a VQGAN alone decodes grids of any classes."""
+    return len(facts.class_names) - 1 if facts.class_names else MAX_LABEL
+
+
+def _samples(
+    taken: Iterator[tuple[Rows, NDArray[np.int64]]],
+    split: str,
+    facts: GeneratorSpec,
+    generator: Path | None,
+    device: torch.device,
+) -> Iterator[list[Sample]]:
+    codebook: torch.Tensor | None = None
+    infos = [{"class_name": name} for name in facts.class_names] or [{}] * (MAX_LABEL + 1)
+    for rows, indices in taken:
+        missing = [row for row, path in enumerate(rows.embeddings) if path is not None]
+        if missing:
+            codebook = read_codebook(generator).float().to(device) if codebook is None else codebook
+            _snap(rows, missing, codebook, facts)
+        grids = rows.grids.reshape(-1, *facts.grid).astype(np.uint16)
+        yield [
+            Sample(f"{split}-{label:04d}-{index:06d}", label, grid, info=infos[label])
+            for label, index, grid in zip(rows.labels.tolist(), indices.tolist(), grids, strict=True)
+        ]
+
+
+def _snap(rows: Rows, missing: list[int], codebook: torch.Tensor, facts: GeneratorSpec) -> None:
+    """Fill in the tokens that are missing: the codes nearest to the embeddings."""
+    height, width = facts.grid
+    step = max(1, DISTANCES // (height * width * facts.codes))
+    for first in range(0, len(missing), step):
+        part = missing[first : first + step]
+        shape = (facts.channels, height, width)
+        vectors = [read_embedding(path, shape, rows.where(row)) for row in part if (path := rows.embeddings[row])]
+        stacked = torch.from_numpy(np.stack(vectors)).to(codebook.device)
+        rows.grids[part] = nearest_codes(stacked.permute(0, 2, 3, 1), codebook).flatten(1).cpu().numpy()
+
+
+def _with_images(
+    batches: Iterator[list[Sample]],
+    generator: Path | None,
+    images: ImageFormat | Literal["none"],
+    quality: int,
+    device: torch.device,
+) -> Iterator[tuple[Sample, EncodedImage | None]]:
+    """Every sample with its image, decoded and encoded."""
+    if images == "none":
+        for samples in batches:
+            yield from ((sample, None) for sample in samples)
+        return
+    model = load_generator(generator, device, decode_only=True)
+    encode = partial(encode_image, name=images, quality=quality)
+    with ThreadPoolExecutor(ENCODERS) as pool:
+        for samples in batches:
+            for first in range(0, len(samples), DECODED):
+                part = samples[first : first + DECODED]
+                grids = torch.from_numpy(np.stack([sample.grid for sample in part]).astype(np.int64))
+                yield from zip(part, pool.map(encode, model.decode(grids).cpu().numpy()), strict=True)

@@ -1,0 +1,129 @@
+"""Images as the bytes of a file: PNG, JPEG or WebP. Bytes from elsewhere are decoded only if their size is sane."""
+
+import io
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from cortex.core.errors import InputError
+
+ImageFormat = Literal["png", "jpeg", "webp"]
+EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+FORMATS: dict[str, ImageFormat] = {extension: name for name, extension in EXTENSIONS.items()}
+MAX_PIXELS = 1 << 24
+MAX_BYTES = 1 << 26  # of an image's file
+ENCODERS = 4  # threads to encode images in, Pillow's work being outside the lock: PNG takes as long as a GPU's sampling
+
+_PNG_START = re.compile(rb"\x89PNG\r\n\x1a\n....IHDR(........)", re.DOTALL)
+# Of a WebP's three kinds: lossy, lossless, and with more parts (such as a colour profile).
+_WEBP_START = re.compile(
+    rb"RIFF....WEBP(?:VP8 .{4}.{3}\x9d\x01\x2a(.{4})|VP8L.{4}\x2f(.{4})|VP8X.{4}.{4}(.{6}))", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image as the bytes of a file, and the ending of the file's name."""
+
+    extension: str
+    content: bytes
+
+
+def encode_image(image: NDArray[np.uint8], name: ImageFormat = "png", quality: int = 95) -> EncodedImage:
+    """Encode an image uint8 ``[H, W, 3]``.
+
+    Args:
+        image: the image.
+        name: png (lossless), jpeg or webp (lossy).
+        quality: of jpeg and webp, 1 (worst) to 100.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format=name, **({} if name == "png" else {"quality": quality}))
+    return EncodedImage(EXTENSIONS[name], buffer.getvalue())
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """An image uint8 ``[H, W, 3]`` of a user's own: PNG, JPEG or WebP by its content, whatever its name; upright.
+
+    Raises:
+        InputError: it is missing, no such image, damaged, or larger than :data:`MAX_BYTES` or :data:`MAX_PIXELS`.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path}: more than {MAX_BYTES} bytes")
+    for extension, name in FORMATS.items():
+        if _size_in_header(content, name) is not None:
+            return decode_image(content, extension, str(path), upright=True)
+    raise InputError(f"{path}: not an image; allowed: {', '.join(FORMATS.values())}")
+
+
+def decode_image(content: bytes, extension: str, where: str, *, upright: bool = False) -> NDArray[np.uint8]:
+    """An image uint8 ``[H, W, 3]`` from the bytes of a file, black where it is transparent.
+
+    Args:
+        content: the bytes.
+        extension: png, jpg or webp.
+        where: the file or member, which is named in errors.
+        upright: turn it as its EXIF data say, as cameras mean it; a shard's images are taken as they lie.
+
+    Raises:
+        InputError: it is damaged, of another format than its extension says, has more than 8 bits a channel, or is
+            larger than :data:`MAX_PIXELS`.
+    """
+    name = FORMATS[extension]
+    size = _size_in_header(content, name)
+    if size is None:
+        raise InputError(f"{where}: not a {'WebP' if name == 'webp' else name.upper()} image")
+    _check_pixels(size, where)
+    try:
+        with Image.open(io.BytesIO(content), formats=[name]) as image:
+            _check_pixels(image.size, where)
+            if image.mode[0] in "IF":  # Pillow would cut them off at 255, which leaves a white image
+                raise InputError(f"{where}: more than 8 bits a channel; allowed: 8")
+            shown = ImageOps.exif_transpose(image) if upright else image
+            if shown.has_transparency_data:  # RGB alone would show the colours that are hidden
+                shown = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown.convert("RGBA"))
+            return np.array(shown.convert("RGB"))
+    except InputError:
+        raise
+    except Exception as error:  # damaged files raise much besides OSError: ValueError, SyntaxError, zlib.error ...
+        raise InputError(f"{where}: not a whole image: {error}") from None
+
+
+def _check_pixels(size: tuple[int, int], where: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise InputError(f"{where}: {width}×{height} pixels; at most {MAX_PIXELS} allowed")
+
+
+def _size_in_header(content: bytes, name: ImageFormat) -> tuple[int, int] | None:
+    """(width, height) as the first bytes say, None if they are not those of the format.
+
+    Pillow reserves memory for a PNG or WebP before it tells their size. A JPEG's size comes later in the file; for
+    it Pillow tells the size first, and (0, 0) stands here.
+    """
+    if name == "jpeg":
+        return (0, 0) if content[:3] == b"\xff\xd8\xff" else None
+    if name == "png":
+        start = _PNG_START.match(content)
+        return struct.unpack(">II", start[1]) if start else None
+    start = _WEBP_START.match(content)
+    if start is None:
+        return None
+    lossy, lossless, extended = start.groups()
+    if lossy:
+        width, height = struct.unpack("<HH", lossy)
+        return width & 0x3FFF, height & 0x3FFF
+    if lossless:
+        bits = int.from_bytes(lossless, "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(extended[:3], "little") + 1, int.from_bytes(extended[3:], "little") + 1

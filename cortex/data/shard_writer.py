@@ -1,0 +1,52 @@
+"""Write shards, byte for byte the same whenever the samples are the same."""
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from webdataset.writer import TarWriter
+
+from cortex.core.files import whole_file
+from cortex.data.pixels import EncodedImage, encode_image
+from cortex.data.shard_reader import CHECKSUMS, Sample, checksums
+
+
+def write_shard(path: Path, samples: Iterable[Sample], images: Iterable[EncodedImage | None] | None = None) -> None:
+    """Write samples as WebDataset members ``<key>.cls``, ``.json``, ``.tokens.npy`` and ``.png`` (``.jpg``, ``.webp``).
+
+    Member times, owners and modes are constants. The JSON holds the checksums of all members, itself included. The tar
+    appears under ``path`` whole or not at all.
+
+    Args:
+        path: the tar.
+        samples: without their images if ``images`` are given.
+        images: of every sample, encoded, None where it has none; if not given, the samples' own, as PNG.
+    """
+    with whole_file(path) as temporary:
+        write_members(temporary, samples, images)
+
+
+def write_members(path: Path, samples: Iterable[Sample], images: Iterable[EncodedImage | None] | None = None) -> None:
+    """Write samples as :func:`write_shard` does, for a caller that sees to it that the tar appears whole."""
+    own = ((sample, encode_image(sample.image) if sample.image is not None else None) for sample in samples)
+    with (
+        open(path, "wb") as file,
+        TarWriter(file, encoder=False, user="cortex", group="cortex", mtime=0) as tar,
+    ):
+        for sample, image in own if images is None else zip(samples, images, strict=True):
+            members = {"cls": str(sample.label).encode(), "tokens.npy": npy_bytes(sample.grid.astype(np.uint16))}
+            if image is not None:
+                members[image.extension] = image.content
+            info = sample.info | {CHECKSUMS: checksums(members, sample.info)}
+            tar.write({"__key__": sample.key, "json": json.dumps(info, sort_keys=True).encode(), **members})
+
+
+def npy_bytes(array: NDArray[Any]) -> bytes:
+    """The array as a ``.npy`` file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()

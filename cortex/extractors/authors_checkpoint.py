@@ -1,0 +1,109 @@
+"""The authors' own extractors: ``checkpoints/ClassificationNet{1..4}/best_model.pth`` (METHOD.md, section 3)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cortex.core.checkpoint import read_state
+from cortex.core.errors import InputError, shown
+from cortex.extractors.network import NetworkName, build_extractor, save_extractor
+
+# Setting of a network → the weight, and which of its dimensions, that it is the size of.
+CONVOLUTIONAL = {
+    "channels": ("conv1_1.weight", 1),
+    "width": ("conv1_1.weight", 0),
+    "hidden": ("fc1.weight", 0),
+    "classes": ("fc3.weight", 0),
+}
+SIZES = {
+    "cnn": CONVOLUTIONAL,
+    "cnn_deep": CONVOLUTIONAL,
+    "resnet": {
+        "channels": ("layer1.0.conv1.weight", 1),
+        "width": ("layer1.0.conv1.weight", 0),
+        "hidden": ("fc1.weight", 0),
+        "classes": ("fc2.weight", 0),
+    },
+    "transformer": {
+        "channels": ("proj.0.weight", 1),
+        "width": ("proj.0.weight", 0),
+        "mlp": ("encoder.0.mlp.0.weight", 0),
+        "hidden": ("pre_classifier.0.weight", 0),
+        "classes": ("fc.weight", 0),
+    },
+}
+
+
+def import_extractor(
+    output: Path,
+    network: NetworkName,
+    checkpoint: Path,
+    *,
+    grid_height: int = 16,
+    grid_width: int = 16,
+    heads: int = 8,
+) -> None:
+    """Convert an extractor's state dict, as its authors saved it with torch.save, to our weights file.
+
+    Nothing in the checkpoint is executed. Widths, layers and classes are read off the weights' shapes.
+
+    Args:
+        output: weights to write (safetensors).
+        network: which the checkpoint is of: cnn (ClassificationNet1), cnn_deep (2), resnet (3) or transformer (4).
+        checkpoint: the file, best_model.pth.
+        grid_height: rows of the token grids that it was trained on.
+        grid_width: their columns.
+        heads: (transformer) attention heads, which no shape tells.
+    """
+    state = read_state(checkpoint)
+    settings: dict[str, Any] = {"grid": (grid_height, grid_width)}
+    if network == "transformer":
+        settings |= {"heads": heads, "layers": sum(name.endswith(".norm1.weight") for name in state)}
+    _check(checkpoint, network, state, _built(checkpoint, network, settings), shapes=False)
+    for setting, (name, dimension) in SIZES[network].items():
+        settings[setting] = state[name].shape[dimension]
+    asked = f"; for grids of {grid_height}×{grid_width} tokens (--grid-height, --grid-width)"
+    _check(checkpoint, network, state, _built(checkpoint, network, settings), shapes=True, asked=asked)
+    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise InputError(f"{checkpoint}: weight {broken[0]}: not all of its numbers are finite")
+    tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    save_extractor(output, network, settings, tensors)
+
+
+def _built(checkpoint: Path, network: str, settings: dict[str, Any]) -> nn.Module:
+    """The network of these settings, without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return build_extractor(network, **settings)
+    except (AssertionError, ArithmeticError, ValueError, RuntimeError) as error:
+        raise InputError(f"{checkpoint}: no {network} has the sizes {settings}: {error}") from None
+
+
+def _check(
+    path: Path, network: str, state: dict[str, Tensor], expected: nn.Module, *, shapes: bool, asked: str = ""
+) -> None:
+    """Raise an InputError that lists the weights that are missing, unexpected, or of another kind or shape."""
+    weights = expected.state_dict()
+    both = sorted(weights.keys() & state.keys())
+    differ = [name for name in both if state[name].ndim != weights[name].ndim]
+    if shapes:
+        differ = [name for name in both if state[name].shape != weights[name].shape]
+    problems = {
+        "missing weights": sorted(weights.keys() - state.keys()),
+        "unexpected weights": [shown(name)[1:-1] for name in sorted(state.keys() - weights.keys())],
+        "weights of another shape": [
+            f"{name} {tuple(state[name].shape)}" + (f" for {tuple(weights[name].shape)}" if shapes else "")
+            for name in differ
+        ],
+        "weights of another type": [
+            f"{name} {state[name].dtype}"
+            for name in both
+            if state[name].is_floating_point() != weights[name].is_floating_point()
+        ],
+    }
+    told = [f"{len(names)} {what}: {', '.join(names[:10])}" for what, names in problems.items() if names]
+    if told:
+        raise InputError(f"{path}: no weights of a {network}: {'; '.join(told)}{asked}")

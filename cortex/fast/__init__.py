@@ -1,0 +1,1 @@
+"""CPU kernels of the hot paths, each with a plain formulation to fall back on."""

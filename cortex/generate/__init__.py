@@ -1,1 +1,0 @@
-"""Draw class-balanced synthetic images and their token grids from a VQGAN-type generator."""

@@ -1,0 +1,54 @@
+"""The image half of a generator: images to token grids and back (Esser et al., CVPR 2021)."""
+
+import contextlib
+import io
+from typing import Any
+
+from taming.modules.diffusionmodules.model import Decoder, Encoder
+from taming.modules.vqvae.quantize import VectorQuantizer
+from torch import Tensor, nn
+
+from cortex.generators.nearest import nearest_codes
+
+
+class VQGAN(nn.Module):
+    """taming-transformers' ``VQModel`` without its training framework: same modules, same weight names.
+
+    Args:
+        ddconfig: taming's encoder and decoder settings (``ch``, ``ch_mult``, ``resolution``, ``z_channels`` ...).
+        n_embed: codes in the codebook, K.
+        embed_dim: channels of a code, d.
+        beta: commitment weight, used in training only.
+    """
+
+    def __init__(self, ddconfig: dict[str, Any], n_embed: int, embed_dim: int, beta: float = 0.25):
+        super().__init__()
+        with contextlib.redirect_stdout(io.StringIO()):  # taming's constructors print
+            self.encoder = Encoder(**ddconfig)
+            self.decoder = Decoder(**ddconfig)
+        self.quantize = VectorQuantizer(n_embed, embed_dim, beta)
+        self.quant_conv = nn.Conv2d(ddconfig["z_channels"], embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(embed_dim, ddconfig["z_channels"], 1)
+        side = ddconfig["resolution"] // 2 ** (len(ddconfig["ch_mult"]) - 1)
+        self.grid_shape = (side, side)
+
+    @property
+    def codebook(self) -> Tensor:
+        """``[K, d]`` float: the embedding of every code."""
+        return self.quantize.embedding.weight
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Continuous embeddings ``[B, d, h, w]`` of images ``[B, 3, H, W]`` in -1..1, before quantization."""
+        return self.quant_conv(self.encoder(images))
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Token grids ``[B, h, w]`` int64: the nearest code of every position of images ``[B, 3, H, W]``."""
+        return nearest_codes(self.embed_images(images).permute(0, 2, 3, 1), self.codebook)
+
+    def decode(self, grids: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` float, nominally in -1..1, of token grids ``[B, h, w]`` int64."""
+        return self.decode_embeddings(self.codebook[grids].permute(0, 3, 1, 2))
+
+    def decode_embeddings(self, embeddings: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` of embeddings ``[B, d, h, w]``."""
+        return self.decoder(self.post_quant_conv(embeddings.contiguous()))

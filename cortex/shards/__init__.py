@@ -1,1 +1,0 @@
-"""Shards: WebDataset tars of images with their token grids, which any tar tool can list."""

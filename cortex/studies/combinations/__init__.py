@@ -1,0 +1,1 @@
+"""Effect of removing tokens one by one and together, beside Shapley values."""

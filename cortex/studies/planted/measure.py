@@ -1,0 +1,193 @@
+"""What the explanations found of what was planted: precision and recall of positions and of codes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table, write_table
+from cortex.evaluate.intervals import mean_intervals
+from cortex.explain.attributions import IMPORTANCE
+from cortex.explain.explained import ranks
+from cortex.studies.planted.truth import PLANTED, Truth, read_truth
+
+SCHEMA = pa.schema(
+    [
+        ("variant", pa.string()),
+        ("extractor", pa.string()),
+        ("method", pa.string()),
+        ("what", pa.string()),
+        ("split", pa.string()),
+        ("truth", pa.string()),
+        ("n", pa.int32()),
+        ("measure", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("chance", pa.float64()),
+        ("units", pa.int32()),
+    ]
+)
+EXPLAINED = ("validation", "test")
+# A measure: what it is of, as columns; its value for every image or class [units]; and what guessing gives.
+Measure = tuple[dict[str, Any], NDArray[np.floating], float]
+
+
+def measure_planted(
+    output: Path,
+    data: list[Path],
+    explained: list[Path],
+    *,
+    variants: list[str],
+    extractors: list[str],
+    codes: int,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> None:
+    """Hold the explanations of the planted benchmark against the truth.
+
+    Positions: of an image's n highest, how many hold a planted code (precision), and how many of those that do are
+    among them (recall); n is 1, their number, and twice that. Codes: the same for the first n of a class's
+    concept-level tokens, or of its most frequent ones; and for what the codebook search puts into its region, where n
+    is the region's size. Planted are all codes that mark the class; where there are several kinds, or a shortcut, or
+    decoys, each has rows of its own. The extractors' accuracy stands beside. 95 % intervals are bootstrapped over
+    images; for lists of codes over classes.
+
+    Args:
+        output: Parquet to write: variant, extractor, method (importance or another attribution; frequency;
+            token_selection, embedding; null: the extractor itself), what (positions, codes or labels), split, truth
+            (planted, own, shared, shortcut, decoy; null: labels), n, measure (precision, recall, accuracy), value,
+            low, high, chance (what guessing gives), units (how many images or classes).
+        data: the variant's folder for each of those explained, as the command plant wrote it.
+        explained: folders that the command explain-planted wrote.
+        variants: the variant of each.
+        extractors: the extractor of each.
+        codes: codes in the codebook.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    if not len(data) == len(explained) == len(variants) == len(extractors):
+        raise InputError(
+            f"{len(data)} folders of data, {len(explained)} explained, {len(variants)} variants, {len(extractors)} "
+            "extractors: one of each is needed"
+        )
+    rows = []
+    for planted, found, variant, extractor in zip(data, explained, variants, extractors, strict=True):
+        truth = read_truth(planted)
+        lists = {"importance": found / "tokens.parquet", "frequency": planted / "frequency.parquet"}
+        measures = [
+            *of_labels(found, len(truth.codes[PLANTED])),
+            *of_positions(truth, found),
+            *of_lists(truth, lists, codes),
+            *of_search(truth, found / "search.parquet", codes),
+        ]
+        of = {"variant": variant, "extractor": extractor}
+        rows += [{**of, **row} for row in estimates(measures, resamples, seed)]
+    write_table(output, pa.Table.from_pylist(rows, SCHEMA))
+
+
+def estimates(measures: list[Measure], resamples: int, seed: int) -> list[dict[str, Any]]:
+    """The measures' columns, means and intervals; those over as many images or classes are resampled together."""
+    bounds = np.empty((len(measures), 2))
+    lengths = np.array([len(values) for _, values, _ in measures])
+    for length in np.unique(lengths):
+        places = np.flatnonzero(lengths == length)
+        values = np.stack([measures[place][1] for place in places])
+        bounds[places] = np.stack(mean_intervals(values, resamples, seed), axis=1)
+    return [
+        {**columns, "value": float(values.mean()), "low": low, "high": high, "chance": chance, "units": len(values)}
+        for (columns, values, chance), (low, high) in zip(measures, bounds.tolist(), strict=True)
+    ]
+
+
+def of_labels(found: Path, classes: int) -> Iterator[Measure]:
+    """Does the extractor read the class at all?"""
+    for split in EXPLAINED:
+        table = read_table(found / f"{split}.parquet", ["label", "predicted"])
+        right = table["label"].to_numpy() == table["predicted"].to_numpy()
+        yield {"what": "labels", "split": split, "measure": "accuracy"}, right, 1 / classes
+
+
+def of_positions(truth: Truth, found: Path) -> Iterator[Measure]:
+    """Do the positions of highest score hold what was planted?
+
+    Raises:
+        InputError: scores are of other images than the truth.
+    """
+    for split in EXPLAINED:
+        path = found / f"{split}.parquet"
+        table = read_table(path, ["key", "importance"])
+        if table["key"].to_pylist() != truth.keys[split]:
+            raise InputError(f"{path}: not of the same images, in the same order, as the truth")
+        scores = table["importance"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        for name, mask in truth.positions[split].items():
+            of = {"method": "importance", "what": "positions", "split": split, "truth": name}
+            yield from precision_and_recall(of, scores, mask)
+    yield from of_attributions(truth, found / "attributions.parquet")
+
+
+def of_attributions(truth: Truth, path: Path) -> Iterator[Measure]:
+    """The same of other attributions, which a part of the test images have.
+
+    Raises:
+        InputError: an image is none of those of the truth.
+    """
+    table = read_table(path, ["key", "method", "scores"])
+    table = table.filter(pc.not_equal(table["method"], IMPORTANCE))
+    number = {key: place for place, key in enumerate(truth.keys["test"])}
+    if missing := set(table["key"].to_pylist()) - number.keys():
+        raise InputError(f"{path}: image {min(missing)!r} is not in the truth")
+    for method in pc.unique(table["method"]).to_pylist():
+        part = table.filter(pc.equal(table["method"], method))
+        scores = part["scores"].combine_chunks().flatten().to_numpy().reshape(len(part), -1)
+        rows = [number[key] for key in part["key"].to_pylist()]
+        for name, mask in truth.positions["test"].items():
+            of = {"method": method, "what": "positions", "split": "test", "truth": name}
+            yield from precision_and_recall(of, scores, mask[rows])
+
+
+def of_lists(truth: Truth, lists: dict[str, Path], codes: int) -> Iterator[Measure]:
+    """Do the first codes of every class's list mark it?"""
+    for method, path in lists.items():
+        table = read_table(path, ["label", "rank", "token"])
+        label, token = table["label"].to_numpy(), table["token"].to_numpy()
+        # As with positions: one score a code, the higher the further up, and least for codes that are not in the list.
+        scores = np.full((int(label.max()) + 1, codes), -codes, np.int64)
+        scores[label, token] = -table["rank"].to_numpy().astype(np.int64)
+        for name, marking in truth.codes.items():
+            mask = np.zeros(scores.shape, bool)
+            np.put_along_axis(mask, marking, True, axis=1)
+            of = {"method": method, "what": "codes", "split": "validation", "truth": name}
+            yield from precision_and_recall(of, scores, mask)
+
+
+def precision_and_recall(of: dict[str, Any], scores: NDArray[Any], mask: NDArray[np.bool_]) -> Iterator[Measure]:
+    """Of the n highest of scores ``[N, P]``, how many lie in the mask ``[N, P]``; how many of the mask are among them.
+
+    n is 1, the size of the mask, and twice that. Rows without any of what is sought count for neither.
+    """
+    there = mask.any(1)
+    rank, mask = ranks(scores[there]), mask[there]
+    size = mask.sum(1)
+    for n in sorted({1, int(size.max()), min(2 * int(size.max()), mask.shape[1])}):
+        hits = ((rank < n) & mask).sum(1)
+        yield {**of, "n": n, "measure": "precision"}, hits / n, float(mask.mean())
+        yield {**of, "n": n, "measure": "recall"}, hits / size, n / mask.shape[1]
+
+
+def of_search(truth: Truth, path: Path, codes: int) -> Iterator[Measure]:
+    """Do the codes that the search puts into its region mark the class that it is to make of the image?"""
+    table = read_table(path, ["method", "target", "tokens"])
+    for method in pc.unique(table["method"]).to_pylist():
+        part = table.filter(pc.equal(table["method"], method))
+        region = np.array(part["tokens"].to_pylist())
+        for name, marking in truth.codes.items():
+            same = region[:, :, None] == marking[part["target"].to_numpy()][:, None, :]
+            of = {"method": method, "what": "codes", "split": "test", "truth": name, "n": region.shape[1]}
+            yield {**of, "measure": "precision"}, same.any(2).mean(1), marking.shape[1] / codes
+            yield {**of, "measure": "recall"}, same.any(1).mean(1), 1 - (1 - 1 / codes) ** region.shape[1]

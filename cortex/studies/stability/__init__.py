@@ -1,0 +1,1 @@
+"""Stability of token importance over noise seeds and sample counts."""

@@ -1,0 +1,46 @@
+"""Means over images, with their uncertainty, of what controls measured image by image."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table, write_table
+from cortex.evaluate.intervals import mean_intervals
+
+
+def summarise(
+    output: Path, tables: list[Path], *, extractors: list[str], by: list[str], resamples: int = 2000, seed: int = 0
+) -> None:
+    """Average a control's values over images, with a 95 % interval from bootstrapping the images (percentiles).
+
+    Args:
+        output: Parquet to write: extractor, the columns of ``by``, images, value, low, high.
+        tables: files of rows with the columns key, value and those of ``by``, images in one order throughout.
+        extractors: the extractor of every file.
+        by: columns that are kept apart.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    if len(tables) != len(extractors):
+        raise InputError(f"{len(tables)} files, {len(extractors)} extractors: one for each is needed")
+    parts = []
+    for path, extractor in zip(tables, extractors, strict=True):
+        rows = read_table(path, ["key", *by, "value"])
+        grouped = rows.group_by(by, use_threads=False).aggregate([("key", "list"), ("value", "list")])
+        keys = grouped["key_list"].to_pylist()
+        if any(of_group != keys[0] for of_group in keys):
+            raise InputError(f"{path}: not the same images, in the same order, for every {', '.join(by)}")
+        values = np.array(grouped["value_list"].to_pylist())
+        low, high = mean_intervals(values, resamples, seed)
+        columns = {
+            "extractor": [extractor] * len(values),
+            **{name: grouped[name] for name in by},
+            "images": pa.array([values.shape[1]] * len(values), pa.int32()),
+            "value": values.mean(1),
+            "low": low,
+            "high": high,
+        }
+        parts.append(pa.table(columns))
+    write_table(output, pa.concat_tables(parts))

@@ -1,0 +1,205 @@
+"""The command line: what it offers, how it explains itself, and how it fails."""
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from cortex.app.cli import COMMANDS, main
+from cortex.core.tables import write_table
+from cortex.data.draw import generate_shard
+
+TARGETS = {name: target for phase in COMMANDS.values() for name, (target, _) in phase.items()}
+
+
+def run(arguments, capsys):
+    """Exit status, standard output and standard error of a command."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    return status, *capsys.readouterr()
+
+
+# --- what it offers ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_the_overview_lists_every_command_by_phase(arguments, capsys):
+    status, output, errors = run(arguments, capsys)
+    assert (status, errors) == (0, "")
+    assert re.findall(r"^(\w+)$", output, re.MULTILINE) == list(COMMANDS)
+    assert [line.split()[0] for line in output.splitlines() if line.startswith("  ")] == list(TARGETS)
+    assert all(len(line.split()) >= 4 for line in output.splitlines() if line.startswith("  ")), (
+        "each says what it does"
+    )
+
+
+def options_of(text):
+    """Explanation of every option by its name, from the text of a help page."""
+    _, _, table = text.partition(" options ")
+    lines = [line.strip(" │─╭╮╰╯") for line in table.splitlines()]  # a box, where the terminal can print one
+    explained, name = {}, None
+    for line in lines:
+        kinds = r"\{\S+\}(?:\|\S+)?|\[.*\]|INT(?: INT)+|[A-Z]+"
+        if match := re.match(rf"--([a-z][a-z0-9-]*)(?: (?:{kinds})(?=\s|$))?(.*)", line):
+            name, line = match.groups()  # noqa: PLW2901
+        if name is not None:
+            explained[name] = (explained.get(name, "") + " " + line).strip()
+    return {name: re.sub(r"\s*\((required|default: .*)\)$", "", text) for name, text in explained.items()}
+
+
+@pytest.mark.parametrize("command", TARGETS)
+def test_help_explains_every_parameter_in_the_words_of_the_function(command, capsys):
+    module, _, name = TARGETS[command].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    status, output, _ = run([command, "--help"], capsys)
+    assert status == 0
+    first_line = inspect.getdoc(function).splitlines()[0]
+    assert first_line in output
+    options = options_of(output)
+    documented = re.sub(r"\s+", " ", inspect.getdoc(function))
+    if command == "verify":  # its one argument has no name on the command line
+        (explanation,) = re.findall(r"results: (folder of a run.*?)\.", documented)
+        assert explanation in output
+        return
+    parameters = [parameter.replace("_", "-") for parameter in inspect.signature(function).parameters]
+    assert set(options) == set(parameters)
+    for parameter in parameters:
+        assert len(options[parameter].split()) >= 2, f"--{parameter} is explained"
+        assert options[parameter].rstrip(".") in documented
+
+
+def test_the_help_of_an_option_is_read_right():
+    """The parser above, on a page as tyro prints it."""
+    page = (
+        "╭─ options ───╮\n"
+        "│ --top-k {None}|INT │\n"
+        "│        draw from the k most probable; all   │\n"
+        "│        if not given. (default: None) │\n"
+        "│ --n [INT [INT ...]]   │\n"
+        "│        how many. (required)   │\n"
+        "│ --seed INT   of the noise. (default: 0) │\n"
+        "│ --region INT INT INT INT   top and so on. (required) │\n"
+        "│ --bare INT   (required) │\n"
+        "╰─────────────╯"
+    )
+    assert options_of(page) == {
+        "top-k": "draw from the k most probable; all if not given.",
+        "n": "how many.",
+        "seed": "of the noise.",
+        "region": "top and so on.",
+        "bare": "",
+    }
+
+
+# --- what it does ------------------------------------------------------------------------------------------------
+
+
+def test_a_command_is_its_function(generator_weights, tmp_path, capsys):
+    by_hand, by_command = tmp_path / "hand.tar", tmp_path / "command.tar"
+    generate_shard(by_hand, "test", 1, 5, seed=3, classes=[0, 2], generator=generator_weights, top_p=0.9, device="cpu")
+    options = "--split test --first 1 --last 5 --seed 3 --classes 0 2 --top-p 0.9 --device cpu"
+    arguments = ["generate-shard", "--output", by_command, *options.split(), "--generator", generator_weights]
+    assert run(arguments, capsys)[0] == 0
+    assert by_command.read_bytes() == by_hand.read_bytes()
+
+
+# --- how it fails ------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_command_is_named(capsys):
+    status, output, errors = run(["explane", "--seed", "1"], capsys)
+    assert (status, output) == (2, "")
+    assert errors.splitlines()[0] == "cortex: error: no command 'explane'"
+    assert all(command in errors for command in TARGETS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["manifest"],
+        ["manifest", "--output", "a", "--shards", "b", "--colour", "red"],
+        ["pack-grids", "--output", "a", "--shards", "b", "--codes", "many"],
+        ["generate-shard", "--split", "dev"],
+    ],
+)
+def test_wrong_options_stop_with_the_status_of_wrong_usage(arguments, capsys):
+    status, output, errors = run(arguments, capsys)
+    assert (status, output) == (2, "")
+    assert f"cortex {arguments[0]} --help" in errors
+
+
+@pytest.fixture
+def broken(tmp_path, generator_weights):
+    """A folder of files that end too early."""
+    (tmp_path / "cut.safetensors").write_bytes(generator_weights.read_bytes()[:9000])
+    generate_shard(
+        tmp_path / "000000.tar", "test", 0, 2, seed=0, classes=[0, 1], generator=generator_weights, device="cpu"
+    )
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "000000.tar").read_bytes()[:2000])
+    write_table(tmp_path / "whole.parquet", pa.table({"method": ["importance"]}))
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "whole.parquet").read_bytes()[:200])
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    return tmp_path
+
+
+METRICS = "metrics --extractors cnn --judges vit --by method --measures logit --tables"
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "message"),
+    [
+        ("export-codebook --generator", "none.safetensors", "no such weights file"),
+        ("export-codebook --generator", "cut.safetensors", "not a whole safetensors file"),
+        ("pack-grids --codes 24 --shards", "none.tar", "no such shard"),
+        ("pack-grids --codes 24 --shards", "cut.tar", "member '.*': the tar ends inside it"),
+        (
+            "pack-grids --codes 1 --shards",
+            "000000.tar",
+            r"member test-0000-000000\.tokens\.npy: token \d+; allowed: 0 to 0",
+        ),
+        ("frequent-tokens --codes 24 --grids", "none.npy", "no such file of packed grids"),
+        ("frequent-tokens --codes 24 --grids", "cut.npy", "not a whole npy file"),
+        (METRICS, "none.parquet", "no such Parquet file"),
+        (METRICS, "cut.parquet", "not a whole Parquet file"),
+        (METRICS, "whole.parquet", r"no column \['logit'\]; it has \['method'\]"),
+    ],
+)
+def test_a_bad_file_is_named_in_one_line(command, file, message, broken, capsys):
+    name, *options = command.split()
+    output = broken / "output"
+    status, printed, errors = run([name, *options, broken / file, "--output", output], capsys)
+    assert (status, printed) == (1, "")
+    assert re.fullmatch(rf"cortex {name}: error: {re.escape(str(broken / file))}: {message}.*\n", errors)
+    assert not output.exists()
+
+
+def test_an_output_that_cannot_be_written_is_named(broken, capsys):
+    shard = broken / "000000.tar"
+    arguments = ["pack-grids", "--codes", "24", "--shards", shard, "--output", shard / "grids.npy"]
+    status, _, errors = run(arguments, capsys)
+    assert status == 1 and len(errors.splitlines()) == 1 and str(shard) in errors
+
+
+def test_a_process_ends_without_a_traceback(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "cortex",
+        "manifest",
+        "--output",
+        tmp_path / "m",
+        "--shards",
+        tmp_path / "none.tar",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert (
+        done.stderr
+        == f"cortex manifest: error: {tmp_path}/none.tar: a shard's name is its number, as in train/000000.tar\n"
+    )

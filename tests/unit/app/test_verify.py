@@ -1,0 +1,86 @@
+"""``cortex verify`` finds what is damaged in a run, and names it."""
+
+import shutil
+
+import pytest
+
+from cortex.app.verify import verify
+from cortex.core.errors import InputError
+from cortex.data.shard_reader import read_shard
+from cortex.data.shard_writer import write_shard
+from cortex.studies.planted.plant import plant
+
+
+@pytest.fixture
+def results(tiny_run, tmp_path):
+    return shutil.copytree(tiny_run / "results" / "tiny", tmp_path / "tiny")
+
+
+def test_a_finished_run_is_whole(results, capsys):
+    verify(results)
+    assert "files are whole" in capsys.readouterr().out
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-700])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def remove_a_sample(path):
+    write_shard(path, list(read_shard(path, images=True))[:-1])
+
+
+def lose(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("data/train/000001.tar", cut),
+        ("data/train/000000.tar", flip_a_bit),
+        ("data/test/000000.tar", remove_a_sample),
+        ("data/validation/000000.tar", lose),
+        ("importance/cnn/test/000000.parquet", cut),
+        ("importance/resnet/train/000001.parquet", flip_a_bit),
+        ("data/train/grids.npy", cut),
+        ("data/test/images/000000.npy", cut),
+        ("extractors/cnn/model.safetensors", cut),
+    ],
+)
+def test_each_damage_is_found_and_named(results, capsys, name, damage):
+    damage(results / name)
+    with pytest.raises(InputError, match=r"1 of .* files are damaged or lost"):
+        verify(results)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"{results / name}: ")
+
+
+def test_a_shard_that_nobody_listed_is_found(results, capsys):
+    shutil.copy(results / "data" / "train" / "000000.tar", results / "data" / "train" / "000009.tar")
+    with pytest.raises(InputError):
+        verify(results)
+    assert "000009.tar: not in the manifest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["validation.tar", "train.npy", "truth.parquet", "codebook.safetensors"])
+def test_damage_of_what_was_planted_is_found(results, capsys, name):
+    folder = results / "planted" / "plain"
+    sizes = {"train": 40, "validation": 20, "test": 2, "height": 4, "width": 4, "channels": 40}
+    plant(folder, variant="plain", classes=2, codes=24, codes_per_class=2, positions=4, **sizes)
+    verify(results)
+    cut(folder / name)
+    with pytest.raises(InputError, match=r"1 of .* files are damaged or lost"):
+        verify(results)
+    assert f"{folder / name}: " in capsys.readouterr().out
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(InputError, match="no such manifest"):
+        verify(tmp_path)

@@ -1,0 +1,184 @@
+"""Files appear whole or not at all; weights are named when they are missing, cut or misfit."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
+
+from cortex.core.errors import InputError
+from cortex.core.files import whole_file
+from cortex.core.tables import write_table
+from cortex.core.weights import load_into, read_weights, write_weights
+
+# --- whole files -------------------------------------------------------------------------------------------------
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "folder" / "data.bin"
+    with whole_file(path) as temporary:
+        assert temporary.parent == path.parent, "on the same file system, so that renaming is atomic"
+        temporary.write_bytes(b"first half, ")
+        assert not path.exists()
+        with open(temporary, "ab") as file:
+            file.write(b"second half")
+    assert path.read_bytes() == b"first half, second half"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_old_file_and_no_temporary(error, tmp_path):
+    def write_half(path):
+        with whole_file(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    path = tmp_path / "data.bin"
+    for before in ([], [path]):
+        with pytest.raises(error):
+            write_half(path)
+        assert list(tmp_path.iterdir()) == before
+        path.write_bytes(b"old")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_writer_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "data.bin"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_do_not_share_a_temporary(tmp_path):
+    with whole_file(tmp_path / "data.bin") as temporary:
+        temporary.write_bytes(b"")
+        assert str(os.getpid()) in temporary.name
+
+
+KILLED = """
+import os, signal, sys
+from cortex.core.files import whole_file
+with whole_file(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path):
+    path = tmp_path / "data[1].bin"
+    assert subprocess.run([sys.executable, "-c", KILLED, path], check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == b"half"
+    with whole_file(path) as temporary:
+        assert not left.exists()
+        temporary.write_bytes(b"whole")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write_numbers(path):
+    with whole_file(path) as temporary:
+        temporary.write_bytes(bytes(80_000))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_numbers,
+        lambda path: write_table(path, pa.table({"numbers": np.random.default_rng(0).random(10_000)})),
+        lambda path: write_weights(path, {"numbers": torch.zeros(20_000)}, {}),
+    ],
+)
+def test_a_disk_without_room_is_told_with_the_file(write, tmp_path):
+    """A limit to the size of files stands for the full disk: both are an error of a write, which names no file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large.*data\.bin|data\.bin.*File too large"):
+            write(tmp_path / "data.bin")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+SCRIPT = """
+import os, sys
+os.umask(int(sys.argv[2], 8))
+from cortex.core.files import whole_file
+with whole_file(sys.argv[1]) as temporary:
+    os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+"""
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("002", 0o664), ("077", 0o600)])
+def test_the_mode_of_a_file_follows_the_umask(umask, mode, tmp_path):
+    path = tmp_path / "data.bin"
+    subprocess.run([sys.executable, "-c", SCRIPT, path, umask], check=True)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+# --- weights -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_weights(path, {"weight": torch.arange(6.0).view(2, 3).T, "bias": torch.ones(3)}, {"network": "cnn"})
+    return path
+
+
+def test_weights_are_read_as_written(weights):
+    tensors, metadata = read_weights(weights)
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
+        "weight": [[0, 3], [1, 4], [2, 5]],
+        "bias": [1, 1, 1],
+    }
+    assert metadata == {"network": "cnn"}
+    assert torch.equal(load_file(weights)["weight"], tensors["weight"]), "safetensors itself reads the file"
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.safetensors: no such weights file"):
+        read_weights(tmp_path / "none.safetensors")
+
+
+def test_weights_cut_anywhere_are_named(weights):
+    whole = weights.read_bytes()
+    for length in range(len(whole)):
+        weights.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"model\.safetensors: not a whole safetensors file"):
+            read_weights(weights)
+
+
+@given(content=st.binary(max_size=60) | st.binary(max_size=40).map(b"\x20\0\0\0\0\0\0\0{".__add__))
+def test_any_bytes_in_place_of_weights_are_an_error(content, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "any.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"any\.safetensors: not a whole safetensors file"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"weight": torch.ones(3, 2)}, r"missing weights: \['bias'\]; unexpected weights: none"),
+        (
+            {"weight": torch.ones(3, 2), "bais": torch.ones(3)},
+            r"missing weights: \['bias'\]; unexpected weights: \['bais'\]",
+        ),
+        ({"weight": torch.ones(2, 3), "bias": torch.ones(3)}, r"weight weight has shape \(2, 3\), expected \(3, 2\)"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named_and_change_nothing(tensors, message, tmp_path):
+    network = nn.Linear(2, 3)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(InputError, match=r"model\.safetensors: " + message):
+        load_into(network, tensors, tmp_path / "model.safetensors")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

@@ -1,0 +1,328 @@
+"""Bias (METHOD.md, section 7): against slow formulations, and on sets whose lean is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from cortex.app.cli import main
+from cortex.core.errors import InputError
+from cortex.core.randomness import key_seeds
+from cortex.core.weights import write_weights
+from cortex.data.packed import packed_dtype
+from cortex.explain.importance import token_importance
+from cortex.extractors.codebook import load_codebook, look_up
+from cortex.extractors.network import load_extractor
+from cortex.studies.bias.effect import cliffs_delta, measure_bias, stand
+from cortex.studies.bias.page import section
+from cortex.studies.bias.tokens import SCHEMA, find_group_tokens, token_lists
+from tests.training import run_training
+
+CODES, CAT, DOG, PET = 24, 4, 2, 6  # of the classes of generator_weights
+COUNTS = st.lists(st.integers(0, 6), min_size=1, max_size=12)
+
+
+@given(COUNTS, COUNTS)
+def test_cliffs_delta_is_that_of_all_pairs_and_of_mann_whitney(x, y):
+    delta = float(cliffs_delta(np.array(x), np.array(y)))
+    assert delta == pytest.approx(sum((a > b) - (a < b) for a in x for b in y) / (len(x) * len(y)))
+    assert delta == pytest.approx(2 * stats.mannwhitneyu(x, y, method="exact").statistic / (len(x) * len(y)) - 1)
+
+
+def test_cliffs_delta_of_many_samples_is_that_of_each():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 9, (3, 5, 20)), rng.integers(0, 9, (3, 5, 30))
+    assert cliffs_delta(x, y).tolist() == [[cliffs_delta(x[i, j], y[i, j]) for j in range(5)] for i in range(3)]
+    assert (cliffs_delta(x.swapaxes(0, 2), y.swapaxes(0, 2), axis=0) == cliffs_delta(x, y).T).all()
+
+
+def test_a_mixture_stands_where_its_share_is():
+    first, second = np.array([5, 7, 9]), np.array([-1, 1])
+    assert stand(first, first, second) == 1
+    assert stand(second, first, second) == 0
+    assert stand(np.concatenate([first, second, second, second]), first, second) == pytest.approx(3 / 9)
+    assert stand(-first, -first, -second) == 1, "whichever group has the greater numbers"
+
+
+def test_token_lists_are_those_worked_by_hand():
+    counts = np.array([[6, 4, 2, 0, 0], [30, 0, 5, 0, 5]])
+    lists = token_lists(counts, np.array([2, 10]), [7, 3], tokens=2).to_pylist()
+    rows = [(row["label"], row["method"], row["rank"], row["token"], row["count"]) for row in lists]
+    assert rows == [
+        (7, "concept", 0, 0, 6),
+        (7, "concept", 1, 1, 4),
+        (3, "concept", 0, 0, 30),
+        (3, "concept", 1, 2, 5),
+        (7, "contrast", 0, 1, 4),  # 2 an image more
+        (7, "contrast", 1, 2, 2),  # 0.5 an image more
+        (3, "contrast", 0, 4, 5),  # 0.5 an image more; none other has any
+    ]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """Packed grids of background codes 0 to 5, in which cats have 3 positions of code 10 and dogs 3 of code 20.
+
+    Pets, a class of its own, are three parts dogs and one part cats.
+    """
+    folder, rng = tmp_path_factory.mktemp("planted"), np.random.default_rng(0)
+    paths = {}
+    for split, images in (("train", 120), ("validation", 60), ("test", 60)):
+        labels = np.repeat([CAT, DOG, PET, 0], images)
+        grids = rng.integers(0, 6, (len(labels), 16))
+        planted = np.where(labels == CAT, 10, 20)
+        planted[labels == PET] = np.where(np.arange(images) % 4 == 0, 10, 20)
+        planted[labels == 0] = 3
+        places = rng.permuted(np.tile(np.arange(16), (len(labels), 1)), axis=1)[:, :3]
+        np.put_along_axis(grids, places, planted[:, None], axis=1)
+        packed = np.empty(len(labels), packed_dtype((4, 4)))
+        order = rng.permutation(len(labels))
+        packed["label"], packed["grid"] = labels[order], grids[order].reshape(-1, 4, 4)
+        paths[split] = folder / f"{split}.npy"
+        np.save(paths[split], packed)
+    paths["codebook"] = folder / "codebook.safetensors"
+    codebook = torch.randn(CODES, 6, generator=torch.Generator().manual_seed(0))
+    write_weights(paths["codebook"], {"codebook": codebook}, {})
+    return folder, paths
+
+
+@pytest.fixture(scope="module")
+def found(planted):
+    """The extractor that tells cats from dogs, and the tokens that it finds."""
+    folder, paths = planted
+    files = {name: paths[name] for name in ("train", "validation", "codebook")}
+    pair = {"classes": 2, "labels": (CAT, DOG)}
+    model, _ = run_training(folder, files, "cnn", **pair, epochs=6, batch=16, width=16, hidden=32, learning_rate=3e-3)
+    tokens = folder / "tokens.parquet"
+    settings = {"labels": [CAT, DOG], "top_n": 3, "tokens": 2, "samples": 4, "noise": 0.05, "device": "cpu"}
+    find_group_tokens(tokens, paths["train"], model, paths["codebook"], **settings)
+    return model, tokens
+
+
+def measured(folder, paths, tokens, generator, **changes):
+    output, counts = folder / "bias.parquet", folder / "counts.parquet"
+    splits = [paths[split] for split in ("train", "validation", "test")]
+    settings = {"first": [CAT], "second": [DOG], "mixtures": [0.5, 0.7, 0.9], "generator": generator, "resamples": 500}
+    measure_bias(output, counts, [tokens], *splits, **(settings | changes))
+    return pd.read_parquet(output), pd.read_parquet(counts)
+
+
+def test_training_on_two_classes_is_training_on_their_grids_alone(planted, tmp_path):
+    _, paths = planted
+    alone = {"codebook": paths["codebook"]}
+    for split in ("train", "validation"):
+        packed = np.load(paths[split])
+        packed = packed[(packed["label"] == CAT) | (packed["label"] == DOG)]
+        packed["label"] = packed["label"] == DOG
+        alone[split] = tmp_path / f"{split}.npy"
+        np.save(alone[split], packed)
+    files = {name: paths[name] for name in alone}
+    chosen, _ = run_training(tmp_path, files, "cnn", classes=2, labels=(CAT, DOG), epochs=1)
+    weights = chosen.read_bytes()
+    again, _ = run_training(tmp_path, alone, "cnn", classes=2, epochs=1)
+    assert weights == again.read_bytes()
+    with pytest.raises(InputError, match=r"labels \[4, 4\]: expected as many different ones as classes, 2"):
+        run_training(tmp_path, files, "cnn", classes=2, labels=(CAT, CAT))
+
+
+def test_tokens_are_those_of_scores_taken_one_by_one(planted, found):
+    _, paths = planted
+    cpu = torch.device("cpu")
+    network, codebook = load_extractor(found[0], cpu), load_codebook(paths["codebook"], cpu)
+    counts = np.zeros((2, CODES), int)
+    for row, image in enumerate(np.load(paths["train"])):
+        if image["label"] in (CAT, DOG):
+            group = int(image["label"] == DOG)
+            embedding = look_up(codebook, torch.from_numpy(image["grid"].astype(np.int64))[None])
+            seeds = key_seeds(0, "bias", [f"{image['label']}/{row}"]).tolist()
+            scores = token_importance(network, embedding, torch.tensor([group]), seeds, samples=4, noise=0.05)
+            for position in scores.flatten().argsort(descending=True, stable=True)[:3]:
+                counts[group, image["grid"].ravel()[position]] += 1
+    rows = pd.read_parquet(found[1])
+    assert rows.columns.tolist() == SCHEMA.names
+    for (label, method), of in rows.groupby(["label", "method"]):
+        group = int(label == DOG)
+        values = counts[group] - (counts[1 - group] if method == "contrast" else 0)
+        best = sorted(range(CODES), key=lambda code: (-values[code], code))[:2]
+        assert of["token"].tolist() == best
+        assert of["count"].tolist() == counts[group][best].tolist()
+
+
+@pytest.mark.parametrize("method", ["concept", "contrast"])
+def test_the_lean_follows_the_true_one_and_is_none_where_that_is_none(planted, found, generator_weights, method):
+    folder, paths = planted
+    tokens = pd.read_parquet(found[1]).groupby(["label", "method"])["token"].apply(list)
+    assert 10 in tokens[CAT, method] and 20 in tokens[DOG, method]
+    rows, _ = measured(folder, paths, found[1], generator_weights, mixtures=[0.1, 0.3, 0.5, 0.7, 0.9], neutral=PET)
+    rows = rows[rows["method"] == method]
+    known = rows[rows["true_share"].notna()].sort_values("true_share")
+    assert known["true_share"].tolist() == [0, 0.1, 0.3, 0.5, 0.7, 0.9, 1]
+    for figure in ("share", "delta"):
+        assert (known[figure].diff().dropna() > 0).all(), figure
+    assert ((known["share_low"] <= known["true_share"]) & (known["true_share"] <= known["share_high"])).all()
+    even = known[known["true_share"] == 0.5].iloc[0]
+    assert even["low"] <= 0 <= even["high"] and even["p"] > 0.05
+    strong = known[known["true_share"] == 0.9].iloc[0]
+    assert strong["low"] > 0 and strong["share_low"] > 0.5 and strong["p"] < 1e-6
+    (pets,) = rows[rows["neutral"] == "gnu"].to_dict("records")  # the seventh class of generator_weights
+    assert pets["images"] == 240 and np.isnan(pets["true_share"])
+    assert pets["high"] < 0 and pets["share_low"] < 0.25 < pets["share_high"] < 0.5
+
+
+def test_counts_are_positions_that_hold_the_tokens(planted, found, generator_weights):
+    folder, paths = planted
+    rows, counts = measured(folder, paths, found[1], generator_weights, neutral=PET)
+    assert len(counts) == 2 * (2 * 60 + 2 * 60 + 120 + 60 + 60)  # methods × (validation, test; pets of all splits)
+    lists = pd.read_parquet(found[1])
+    packed = {split: np.load(paths[split]) for split in ("train", "validation", "test")}
+    for row in counts.sample(40, random_state=0).itertuples():
+        image = packed[row.split][row.row]
+        assert image["label"] == row.label
+        for label, count in ((CAT, row.first_count), (DOG, row.second_count)):
+            of = lists[(lists["label"] == label) & (lists["method"] == row.method)]
+            assert count == sum(token in set(of["token"]) for token in image["grid"].ravel().tolist())
+    even = rows[(rows["true_share"] == 0.5) & (rows["method"] == "concept")].iloc[0]
+    drawn = counts[(counts["method"] == "concept") & (counts["split"] == "test") & (counts["label"] != PET)]
+    drawn = drawn.groupby("label").head(30)  # half of 60 images
+    assert (even["images"], even["first_mean"]) == (60, drawn["first_count"].mean())
+    pairs = [(x > y) - (x < y) for x in drawn["first_count"] for y in drawn["second_count"]]
+    assert even["delta"] == pytest.approx(np.mean(pairs))
+    assert even["low"] <= even["delta"] <= even["high"]
+
+
+def token_file(folder, first, second):
+    rows = [
+        {"label": label, "method": method, "rank": rank, "token": token, "count": 1}
+        for method in ("concept", "contrast")
+        for label, tokens in ((CAT, first), (DOG, second))
+        for rank, token in enumerate(tokens)
+    ]
+    pd.DataFrame(rows).to_parquet(folder / "lists.parquet")
+    return folder / "lists.parquet"
+
+
+def test_tokens_that_are_frequent_everywhere_move_delta_but_not_the_share(planted, generator_weights, tmp_path):
+    tokens = token_file(tmp_path, [10, 0, 1, 2], [20])  # the cats' list has half of the background
+    rows, _ = measured(tmp_path, planted[1], tokens, generator_weights)
+    even = rows[rows["true_share"] == 0.5].iloc[0]
+    assert even["low"] > 0.5, "delta says that an even mixture leans to cats"
+    assert even["share_low"] < 0.5 < even["share_high"]
+    assert (rows["share_low"] <= rows["true_share"]).all() and (rows["true_share"] <= rows["share_high"]).all()
+
+
+def test_tokens_that_do_not_tell_the_groups_apart_give_no_share(planted, generator_weights, tmp_path):
+    rows, _ = measured(tmp_path, planted[1], token_file(tmp_path, [10, 20, 0], [0, 20, 10]), generator_weights)
+    assert rows[["share", "share_low", "share_high"]].isna().all(axis=None)
+    assert rows["common_tokens"].tolist() == [3] * 10
+    rows, _ = measured(tmp_path, planted[1], token_file(tmp_path, [23], [23]), generator_weights)
+    assert (rows[["delta", "low", "high"]] == 0).all(axis=None) and (rows["p"] == 1).all()
+    assert rows["common_tokens"].tolist() == [1] * 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"first": [CAT, DOG]}, "1 files, 2 first, 1 second: one of each a pair"),
+        ({"mixtures": [0.5, 1.5]}, r"mixtures \[1.5\]: allowed: 0 to 1"),
+        ({"neutral": 5}, r"train\.npy: no grids of class 5"),
+        ({"first": [1]}, r"tokens\.parquet: no tokens of class 1"),
+    ],
+)
+def test_what_does_not_fit_is_told(planted, found, generator_weights, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        measured(tmp_path, planted[1], found[1], generator_weights, **changes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line_finds_tokens(planted, found, tmp_path, capsys):
+    _, paths = planted
+    files = {"train": paths["train"], "extractor": found[0], "codebook": paths["codebook"]}
+    words = [f"--{name}={path}" for name, path in files.items()] + ["--labels", str(CAT), str(DOG)]
+    output = tmp_path / "tokens.parquet"
+    sizes = ["--top-n=3", "--tokens=2", "--samples=4", "--noise=0.05", "--batch=7", "--device=cpu"]
+    assert main(["bias-tokens", f"--output={output}", *words, *sizes]) == 0
+    assert pd.read_parquet(output)["token"].tolist() == pd.read_parquet(found[1])["token"].tolist(), "in other batches"
+    assert main(["bias-tokens", f"--output={output}", *words[:-1], str(CAT)]) == 1
+    assert "two different classes are needed" in capsys.readouterr().err
+
+
+# --- what the report says of it --------------------------------------------------------------------------------------
+
+
+def row(neutral, true_share, share, delta, method="contrast", common=0):
+    """A row of the metrics: share and delta are (figure, low, high), or None."""
+    of = {"first_name": "cat", "second_name": "dog", "method": method, "neutral": neutral, "first": 0, "second": 1}
+    of |= {"true_share": true_share, "images": 1200, "common_tokens": common, "first_mean": 2.0, "second_mean": 1.0}
+    of |= dict(zip(("delta", "low", "high"), delta, strict=True)) | {"p": 0.01}
+    return of | dict(zip(("share", "share_low", "share_high"), share or (None, None, None), strict=True))
+
+
+def test_the_report_counts_leans_that_are_right_wrong_and_none():
+    rows = [
+        row("held-out first", 1.0, (1, 0.9, 1.1), (1, 1, 1)),
+        row("mixture", 0.9, (0.8, 0.6, 0.95), (0.5, 0.2, 0.8)),
+        row("mixture", 0.7, (0.6, 0.4, 0.8), (-0.5, -0.8, -0.2)),
+        row("mixture", 0.5, (0.4, 0.3, 0.6), (0.5, 0.2, 0.8)),
+        row("held-out second", 0.0, (0, -0.1, 0.1), (-1, -1, -1)),
+    ]
+    topic = section(rows)
+    said = [" ".join([finding.headline, *finding.details]) for finding in topic.findings]
+    published, share = said
+    assert share.startswith(
+        "Mixtures lean, as the share of contrast tokens says: of 2 mixtures that lean, 1 to the right group and 1 to "
+        "none; of 1 even ones, 1 to none. Its interval holds the true share in 3 of 3; on average, it is off by 0.10."
+    )
+    assert (
+        "of 2 mixtures that lean, 1 to the right group and 1 to the wrong one; of 1 even ones, 0 to none" in published
+    )
+    assert "A lean that is not there, or to the wrong group: cat and dog." in published
+    assert [heading.partition(":")[0] for heading, _, _ in topic.tables] == ["Published", "Calibrated"]
+    for _, _, table in topic.tables:
+        assert table.columns == ["groups", "tokens", "0", "0.5", "0.7", "0.9", "1"]
+    assert [cell.text for cell in topic.tables[1][2].rows[0]][2:5] == [
+        "0.00 [−0.10, 0.10]",
+        "0.40 [0.30, 0.60]",
+        "0.60 [0.40, 0.80]",
+    ]
+
+
+def test_the_report_says_what_neutral_images_lean_to_and_where_nothing_can_be_said():
+    rows = [
+        row("pet", None, (0.7, 0.6, 0.8), (-0.1, -0.3, 0.1)),
+        row("mixture", 0.5, None, (0.1, -0.1, 0.2), method="concept", common=3),
+        row("pet", None, None, (-0.5, -0.6, -0.4), method="concept", common=3),
+    ]
+    topic = section(rows)
+    first, *others = topic.findings
+    assert first.headline == (
+        "cat or dog, 1,200 images of pet: by the share of contrast tokens, leans to cat, 0.70 [0.60, 0.80]."
+    )
+    assert first.details == [
+        "By their published delta, no lean found, −0.10 [−0.30, 0.10]; by the share of concept tokens, nothing can be "
+        "said; by their published delta, leans to dog, −0.50 [−0.60, −0.40]."
+    ]
+    said = " ".join(part for finding in others for part in (finding.headline, *finding.details))
+    assert "The share of concept tokens says nothing of any mixture." in said
+    assert "Nothing can be said of cat and dog: the tokens do not tell their held-out images apart." in said
+    assert "On average, 3.0 tokens are in both groups' lists" in said
+    assert topic.tables[0][0] == "Neutral images" and len(topic.tables[0][2].rows) == 2
+
+
+# --- in a run --------------------------------------------------------------------------------------------------------
+
+
+def test_the_run_measures_its_pairs_and_the_page_has_them(controlled_run):
+    results = controlled_run / "results" / "tiny"
+    rows = pd.read_parquet(results / "metrics" / "bias.parquet")
+    sets = ["held-out first", "mixture", "mixture", "held-out second", "two"]
+    assert rows["neutral"].tolist() == 2 * sets
+    assert rows["images"].tolist() == 2 * [6, 4, 4, 6, 12 + 6 + 4]
+    assert rows["true_share"].tolist()[:4] == [1, 0.75, 0.5, 0]
+    assert ((rows["low"] <= rows["delta"]) & (rows["delta"] <= rows["high"])).all()
+    counts = pd.read_parquet(results / "evaluation" / "bias.parquet")
+    assert len(counts) == 2 * (2 * 6 + 2 * 4 + 22)
+    page = (results / "report.html").read_text()
+    assert "Bias: do neutral images lean to one of two groups?" in page

@@ -1,0 +1,446 @@
+"""The planted benchmark: that it plants what it says, that it measures what it says, and what it finds."""
+
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table, write_table
+from cortex.core.weights import read_weights
+from cortex.data.packed import read_packed
+from cortex.data.shard_reader import read_shard
+from cortex.explain.importance import schema
+from cortex.extractors.train import train_extractor
+from cortex.studies.planted.explain import explain_planted
+from cortex.studies.planted.grids import BACKGROUND, DECOY, OWN, SHORTCUT, choose_codes, draw_grids
+from cortex.studies.planted.measure import measure_planted, precision_and_recall
+from cortex.studies.planted.page import section
+from cortex.studies.planted.plant import plant
+from cortex.studies.planted.truth import read_truth
+from tests.pipeline import jobs_in, snakemake
+
+VARIANTS = ["plain", "shortcut", "shared", "combination"]
+SMALL = {"classes": 4, "codes": 64, "codes_per_class": 3, "positions": 4}
+
+
+# --- what is planted ---------------------------------------------------------------------------------------------
+
+
+def drawn(variant, count=200, seed=0, **how):
+    rng = np.random.default_rng(seed)
+    planted = choose_codes(variant, SMALL["classes"], SMALL["codes"], SMALL["codes_per_class"], rng)
+    labels = np.arange(count) % SMALL["classes"]
+    tokens, roles = draw_grids(variant, planted, labels, (6, 5), SMALL["positions"], rng, **how)
+    assert tokens.shape == roles.shape == (count, 6, 5)
+    return planted, labels, tokens.reshape(count, -1), roles.reshape(count, -1)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_code_is_of_one_class_or_of_the_background(variant):
+    planted, *_ = drawn(variant)
+    background = planted.background.tolist()
+    counts = Counter(code for codes in planted.codes.tolist() for code in codes)
+    assert sorted([*counts, *background]) == list(range(SMALL["codes"]))
+    size = {"plain": 3, "shortcut": 4, "shared": 3, "combination": 2}[variant]
+    assert planted.codes.shape == (4, size)
+    if variant == "shared":  # half of three, rounded down, is the neighbour's too
+        assert sorted(counts.values()) == [1] * 8 + [2] * 2
+        for one, other in ((0, 1), (2, 3)):
+            assert set(planted.codes[one]) & set(planted.codes[other]) == {planted.codes[one, -1]}
+    else:
+        assert set(counts.values()) == {1}
+
+
+@pytest.mark.parametrize("variant", ["plain", "shared"])
+def test_an_image_holds_its_classs_codes_and_no_other_classs(variant):
+    planted, labels, tokens, roles = drawn(variant)
+    for label, image, role in zip(labels, tokens, roles, strict=True):
+        of_class = dict(zip(planted.codes[label].tolist(), planted.roles.tolist(), strict=True))
+        held = image[role != BACKGROUND].tolist()
+        assert sorted(Counter(held).values()) == [1, 1, 2]  # four positions, three codes in turn
+        assert set(held) == set(of_class)
+        assert all(of_class[token] == of for token, of in zip(held, role[role != BACKGROUND].tolist(), strict=True))
+        assert set(image[role == BACKGROUND].tolist()) <= set(planted.background.tolist())
+
+
+@pytest.mark.parametrize("as_trained", [True, False])
+def test_the_shortcut_goes_with_the_class_in_training_only(as_trained):
+    planted, labels, tokens, roles = drawn("shortcut", count=800, as_trained=as_trained)
+    assert ((roles == OWN).sum(1) == 4).all()
+    assert ((roles == SHORTCUT).sum(1) == 2).all()
+    shortcuts = planted.codes[:, -1].tolist()
+    of = np.array([shortcuts.index(image[role == SHORTCUT][0]) for image, role in zip(tokens, roles, strict=True)])
+    if as_trained:
+        assert (of == labels).all()
+    else:  # independent: a quarter each, of any class
+        table = np.array([[((labels == label) & (of == other)).mean() for other in range(4)] for label in range(4)])
+        assert np.abs(table - 1 / 16).max() < 0.03
+
+
+def test_in_a_combination_only_the_class_has_both_codes():
+    planted, labels, tokens, roles = drawn("combination", count=4000)
+    for label, image, role in zip(labels[:200], tokens, roles, strict=False):
+        for other, pair in enumerate(planted.codes.tolist()):
+            counts = sorted((image == code).sum() for code in pair)
+            assert counts == ([2, 2] if other == label else [0, 4])
+        assert np.isin(image[role == OWN], planted.codes[label]).all() and (role == OWN).sum() == 4
+        assert (role == DECOY).sum() == 3 * 4
+    # By itself no code says anything: it is as frequent in all classes.
+    for code in planted.codes.ravel():
+        means = [(tokens[labels == label] == code).sum(1).mean() for label in range(4)]
+        assert means == pytest.approx([2] * 4, abs=0.25)
+
+
+def test_the_background_is_zipf_and_positions_are_any():
+    planted, labels, tokens, roles = drawn("plain", count=6000)
+    background = tokens[roles == BACKGROUND]
+    shares = np.array([(background == code).mean() for code in planted.background])
+    weights = 1 / np.arange(1, len(shares) + 1)
+    assert np.abs(shares - weights / weights.sum()).max() < 0.01
+    for label in range(4):
+        assert (roles[labels == label] == OWN).mean(0) == pytest.approx(np.full(30, 4 / 30), abs=0.05)
+
+
+@pytest.fixture(scope="module")
+def planted_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("planted")
+    plant(folder, variant="shared", height=6, width=5, channels=7, train=5, validation=3, test=2, seed=4, **SMALL)
+    return folder
+
+
+def test_the_truth_is_that_of_the_grids(planted_folder):
+    truth = read_truth(planted_folder)
+    assert {name: codes.shape for name, codes in truth.codes.items()} == {
+        "planted": (4, 3),
+        "own": (4, 2),
+        "shared": (4, 1),
+    }
+    for split, count in (("train", 5), ("validation", 3), ("test", 2)):
+        samples = list(read_shard(planted_folder / f"{split}.tar", codes=64))
+        assert [sample.key for sample in samples] == truth.keys[split]
+        assert Counter(sample.label for sample in samples) == dict.fromkeys(range(4), count)
+        for place, sample in enumerate(samples):
+            for name, codes in truth.codes.items():
+                holds = np.isin(sample.grid.ravel(), codes[sample.label])
+                assert (truth.positions[split][name][place] == holds).all()
+
+
+def test_what_is_trained_on_is_what_the_shards_hold(planted_folder):
+    for split in ("train", "validation"):
+        samples = list(read_shard(planted_folder / f"{split}.tar"))
+        packed = read_packed(planted_folder / f"{split}.npy")
+        assert (packed["grid"] == np.stack([sample.grid for sample in samples])).all()
+        assert packed["label"].tolist() == [sample.label for sample in samples]
+    codebook = read_weights(planted_folder / "codebook.safetensors")[0]["codebook"]
+    assert codebook.shape == (64, 7)
+    assert codebook.norm(dim=1).tolist() == pytest.approx([1] * 64, abs=1e-6)
+
+
+def test_the_same_seed_plants_the_same_and_another_seed_or_variant_another(planted_folder, tmp_path):
+    sizes = {"height": 6, "width": 5, "channels": 7, "train": 5, "validation": 3, "test": 2}
+    files = {}
+    for name, changes in {"again": {}, "seed": {"seed": 5}, "variant": {"variant": "plain"}}.items():
+        plant(tmp_path / name, **({"variant": "shared", "seed": 4} | sizes | SMALL | changes))
+        files[name] = (tmp_path / name / "test.tar").read_bytes()
+    assert files["again"] == (planted_folder / "test.tar").read_bytes()
+    assert len(set(files.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"variant": "combination", "classes": 8}, "combination: 4 positions of each of 8 classes: a grid has 30"),
+        ({"variant": "shortcut", "positions": 21}, "shortcut: 21 positions of each of 4 classes: a grid has 30"),
+        ({"positions": 2}, "positions 2: at least the 3 codes of a class"),
+        ({"codes": 24}, "3 codes of each of 4 classes: at most 2 with 24 codes"),
+        ({"variant": "shared", "classes": 3}, "3 classes: shared codes are those of two"),
+    ],
+)
+def test_what_cannot_be_planted_is_refused(changes, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        plant(tmp_path / "none", **({"variant": "plain", "height": 6, "width": 5} | SMALL | changes))
+    assert not (tmp_path / "none").exists()
+
+
+# --- what is measured --------------------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_precision_and_recall_are_those_of_a_loop(data):
+    images, size = data.draw(st.integers(1, 4)), data.draw(st.integers(2, 9))
+    numbers = st.lists(st.permutations(range(size)), min_size=images, max_size=images)
+    scores = np.array(data.draw(numbers))
+    mask = np.array(
+        data.draw(st.lists(st.lists(st.booleans(), min_size=size, max_size=size), min_size=images, max_size=images))
+    )
+    sought = [(row, hidden) for row, hidden in zip(scores, mask, strict=True) if hidden.any()]
+    if not sought:
+        return
+    most = max(int(hidden.sum()) for _, hidden in sought)
+    expected = []
+    for n in sorted({1, most, min(2 * most, size)}):
+        hits = [
+            sum(bool(hidden[place]) for place in sorted(range(size), key=lambda at: -row[at])[:n])
+            for row, hidden in sought
+        ]
+        there = [int(hidden.sum()) for _, hidden in sought]
+        expected.append((n, "precision", [Fraction(hit, n) for hit in hits], Fraction(sum(there), size * len(there))))
+        expected.append((n, "recall", [Fraction(*pair) for pair in zip(hits, there, strict=True)], Fraction(n, size)))
+    found = list(precision_and_recall({"of": 1}, scores, mask))
+    assert [(row["n"], row["measure"], row["of"]) for row, *_ in found] == [(n, name, 1) for n, name, *_ in expected]
+    for (_, values, chance), (_, _, wanted, guess) in zip(found, expected, strict=True):
+        assert values.tolist() == pytest.approx([float(value) for value in wanted])
+        assert chance == pytest.approx(float(guess))
+
+
+@pytest.fixture
+def explained(planted_folder, tmp_path):
+    """What a perfect explanation of the planted folder would be, but that its search finds nothing."""
+    truth = read_truth(planted_folder)
+    for split in ("validation", "test"):
+        mask = truth.positions[split]["planted"]
+        labels = [int(key.split("-")[1]) for key in truth.keys[split]]
+        predicted = [0] * len(labels)
+        scores = [row.tolist() for row in mask.astype(np.float32)]
+        rows = {"key": truth.keys[split], "label": labels, "predicted": predicted, "importance": scores}
+        write_table(tmp_path / f"{split}.parquet", pa.table(rows, schema(mask.shape[1])))
+    # Occlusion, of every other image, is as wrong as can be.
+    wrong = [[-score for score in row] for row in scores]
+    rows = {"key": truth.keys["test"], "method": ["importance", "occlusion"] * 4}
+    lists = pa.array(wrong, pa.list_(pa.float32(), mask.shape[1]))
+    write_table(tmp_path / "attributions.parquet", pa.table({**rows, "scores": lists}))
+    tokens = [
+        {"label": label, "top_n": 4, "rank": rank, "token": int(token), "count": 1}
+        for label, codes in enumerate(truth.codes["planted"])
+        for rank, token in enumerate(codes)
+    ]
+    write_table(tmp_path / "tokens.parquet", pa.Table.from_pylist(tokens))
+    nothing = next(code for code in range(64) if code not in truth.codes["planted"])
+    one = int(truth.codes["own"][1, 0])
+    search = [
+        {"method": "token_selection", "target": 1, "tokens": [nothing, one, one, nothing]},
+        {"method": "embedding", "target": 1, "tokens": [nothing] * 4},
+    ]
+    write_table(tmp_path / "search.parquet", pa.Table.from_pylist(search))
+    return tmp_path
+
+
+def measured(planted_folder, explained):
+    output = explained / "planted.parquet"
+    measure_planted(
+        output, [planted_folder], [explained], variants=["shared"], extractors=["cnn"], codes=64, resamples=200
+    )
+    return read_table(output).to_pylist()
+
+
+def values(rows, **of):
+    return {
+        (row["n"], row["measure"]): (row["value"], row["chance"])
+        for row in rows
+        if all(row[name] == value for name, value in of.items())
+    }
+
+
+def test_a_perfect_explanation_finds_all(planted_folder, explained):
+    rows = measured(planted_folder, explained)
+    found = values(rows, what="positions", split="test", truth="planted", method="importance")
+    share = 4 / 30
+    assert found == {
+        (1, "precision"): (1, pytest.approx(share)),
+        (1, "recall"): (0.25, pytest.approx(1 / 30)),
+        (4, "precision"): (1, pytest.approx(share)),
+        (4, "recall"): (1, pytest.approx(share)),
+        (8, "precision"): (0.5, pytest.approx(share)),
+        (8, "recall"): (1, pytest.approx(8 / 30)),
+    }
+    others = [row for row in rows if row["method"] == "occlusion" and row["truth"] == "planted"]
+    assert {(row["value"], row["units"]) for row in others} == {(0, 4)}
+    lists = values(rows, what="codes", method="importance", truth="planted")
+    assert lists[3, "precision"] == lists[3, "recall"] == (1, pytest.approx(3 / 64))
+    accuracy = [row for row in rows if row["what"] == "labels"]
+    assert [(row["split"], row["value"], row["chance"], row["units"]) for row in accuracy] == [
+        ("validation", 0.25, 0.25, 12),
+        ("test", 0.25, 0.25, 8),
+    ]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+
+
+def test_the_search_is_measured_by_what_marks_its_target(planted_folder, explained):
+    rows = measured(planted_folder, explained)
+    selected = values(rows, method="token_selection", truth="planted")
+    assert selected[4, "precision"] == (0.5, 3 / 64)
+    assert selected[4, "recall"] == (pytest.approx(1 / 3), pytest.approx(1 - (63 / 64) ** 4))
+    assert values(rows, method="token_selection", truth="own")[4, "recall"][0] == 0.5
+    assert values(rows, method="embedding", truth="planted")[4, "precision"][0] == 0
+
+
+def test_frequent_tokens_are_measured_by_the_data(planted_folder, explained):
+    """Three of a class's twelve most frequent codes at hand: counted again from the grids."""
+    rows = measured(planted_folder, explained)
+    truth, packed = read_truth(planted_folder), read_packed(planted_folder / "validation.npy")
+    shares = []
+    for label, marking in enumerate(truth.codes["planted"]):
+        counts = Counter(packed["grid"][packed["label"] == label].ravel().tolist())
+        first = sorted(counts, key=lambda code: (-counts[code], code))[:3]
+        shares.append(len(set(first) & set(marking.tolist())) / 3)
+    found = values(rows, what="codes", method="frequency", truth="planted")[3, "precision"]
+    assert found[0] == pytest.approx(np.mean(shares))
+
+
+def test_scores_of_other_images_are_refused(planted_folder, explained):
+    (explained / "test.parquet").write_bytes((explained / "validation.parquet").read_bytes())
+    with pytest.raises(InputError, match=r"test\.parquet: not of the same images"):
+        measured(planted_folder, explained)
+    with pytest.raises(InputError, match="1 folders of data, 2 explained"):
+        measure_planted(explained / "no", [planted_folder], [explained] * 2, variants=["a"], extractors=["b"], codes=64)
+
+
+# --- what is found -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The plain variant, read by the transformer and explained: rows of the metrics."""
+    folder = tmp_path_factory.mktemp("found")
+    plant(folder, variant="plain", height=6, width=6, channels=32, train=150, validation=30, test=30, **SMALL)
+    model = folder / "transformer" / "model.safetensors"
+    train_extractor(
+        model,
+        model.with_name("history.parquet"),
+        "transformer",
+        folder / "train.npy",
+        folder / "validation.npy",
+        folder / "codebook.safetensors",
+        classes=4,
+        width=32,
+        layers=1,
+        heads=2,
+        mlp=32,
+        hidden=32,
+        dropout=0.0,
+        epochs=8,
+        batch=32,
+        learning_rate=3e-3,
+        device="cpu",
+    )
+    explain_planted(
+        model.parent,
+        folder,
+        model,
+        positions=4,
+        methods=["gradient_input"],
+        top=1,
+        left=1,
+        steps=100,
+        learning_rate=0.1,
+        device="cpu",
+    )
+    metrics = folder / "planted.parquet"
+    measure_planted(metrics, [folder], [model.parent], variants=["plain"], extractors=["transformer"], codes=64)
+    return read_table(metrics).to_pylist()
+
+
+def test_importance_finds_the_planted_positions(found):
+    positions = values(found, what="positions", split="test", truth="planted", method="importance")
+    assert positions[1, "precision"][0] > 4 * positions[1, "precision"][1]
+    assert positions[4, "precision"][0] > 3 * positions[4, "precision"][1]
+
+
+def test_concept_level_tokens_are_the_planted_codes(found):
+    codes = values(found, what="codes", method="importance", truth="planted")
+    assert codes[3, "precision"][0] > 6 * codes[3, "precision"][1]
+    frequent = values(found, what="codes", method="frequency", truth="planted")
+    assert codes[3, "precision"][0] > frequent[3, "precision"][0]
+
+
+def test_the_codebook_search_finds_planted_codes(found):
+    searched = values(found, what="codes", method="token_selection", truth="planted")
+    assert searched[16, "precision"][0] > 3 * searched[16, "precision"][1]
+
+
+# --- what the report says ----------------------------------------------------------------------------------------
+
+
+def row(variant, extractor, what, truth, measure, value, chance, method="importance", n=1, split="test"):
+    names = {"variant": variant, "extractor": extractor, "method": method, "what": what, "split": split}
+    estimate = {"measure": measure, "value": value, "low": value - 0.05, "high": value + 0.05, "chance": chance}
+    return names | {"truth": truth, "n": n, "units": 40} | estimate
+
+
+def rows_of(variant, extractor, right, found, unseen=None):
+    """Rows of one extractor: its accuracy, in the test another, and the precision of all that it finds."""
+    rows = [
+        row(variant, extractor, "labels", None, "accuracy", share, 0.25, method=None, n=None, split=split)
+        for split, share in (("validation", right), ("test", right if unseen is None else unseen))
+    ]
+    for truth in ("planted", "shortcut") if variant == "shortcut" else ("planted",):
+        for split in ("validation", "test"):
+            for n in (1, 4, 8):
+                of = {"n": n, "split": split}
+                rows.append(row(variant, extractor, "positions", truth, "precision", found, 0.125, **of))
+                rows.append(row(variant, extractor, "positions", truth, "recall", found, n / 64, **of))
+        for n in (1, 4, 8):
+            for measure in ("precision", "recall"):
+                rows.append(row(variant, extractor, "positions", truth, measure, 0.5, 0.125, method="occlusion", n=n))
+        for method, share in (("importance", found), ("frequency", 0.1)):
+            for n in (1, 2) if truth == "shortcut" else (1, 4, 8):  # one code, or four
+                of = {"n": n, "split": "validation", "method": method}
+                rows.append(row(variant, extractor, "codes", truth, "precision", share / n, 0.03 / n, **of))
+        for method in ("token_selection", "embedding"):
+            rows.append(row(variant, extractor, "codes", truth, "precision", found, 0.03, method=method, n=16))
+    return rows
+
+
+def test_the_report_names_where_methods_fail():
+    rows = [
+        *rows_of("plain", "cnn", right=1.0, found=0.15),
+        *rows_of("plain", "transformer", right=1.0, found=0.6),
+        *rows_of("shortcut", "cnn", right=0.98, found=0.3, unseen=0.6),
+        *rows_of("combination", "cnn", right=0.27, found=0.15),
+    ]
+    topic = section(rows)
+    said = [(finding.headline.replace("\xa0", " "), " ".join(finding.details)) for finding in topic.findings]
+    assert "15.0 % (cnn) and 60.0 % (transformer) of an image's most important positions" in said[0][0]
+    assert "Guessing finds 12.5 %." in said[0][0]
+    assert said[0][1] == "Not above chance: cnn."
+    assert said[1][0].startswith("Other attributions of the same logits find there: occlusion 50.0 % (cnn); occlusion")
+    assert said[1][0].endswith("With cnn, one finds clearly more than the importance does.")
+    said.pop(1)
+    assert "3.8 % (cnn) and 15.0 % (transformer) of the concept-level tokens mark the class" in said[1][0]
+    assert "2.5 % of its most frequent tokens" in said[1][0]
+    assert "cnn from 98.0 % to 60.0 %" in said[2][0]
+    assert "first concept-level token of 30.0 % (cnn) of the classes" in said[2][0]
+    assert said[3][0].startswith("On combination grids") and said[3][1] == "Not above chance: cnn."
+    assert said[-1][1] == "No better than guessing: cnn (combination)."
+    positions, codes = (table for _, _, table in topic.tables)
+    assert [cell.text for cell in positions.rows[0][:4]] == ["plain", "cnn", "importance", "planted"]
+    assert [row[6].best for row in positions.rows] == [False, True, True, True, True, True, True, True, False, True]
+    assert [cell.text for cell in codes.rows[1][:3]] == ["plain", "transformer", "planted"]
+    shortcut = next(cells for cells in codes.rows if cells[2].text == "shortcut")
+    assert [cell.value for cell in shortcut[3:]] == [0.3, 0.1, 0.3, 0.3, 0.03]
+    assert [cell.value for cell in codes.rows[1][3:]] == [0.15, 0.025, 0.6, 0.6, 0.03 / 4]
+
+
+# --- in the workflow ---------------------------------------------------------------------------------------------
+
+
+def test_the_run_measures_what_it_planted(controlled_run):
+    results = controlled_run / "results" / "tiny"
+    rows = read_table(results / "metrics" / "planted.parquet").to_pylist()
+    assert {row["extractor"] for row in rows} == {"transformer"}
+    methods = {"importance", "gradient_input", "occlusion", "frequency", "token_selection", "embedding"}
+    assert {row["method"] for row in rows} == {None, *methods}
+    assert {row["truth"] for row in rows} == {None, "planted", "shortcut"}
+    assert "Planted codes" in (results / "report.html").read_text()
+
+
+def test_it_is_a_target_by_itself_and_nothing_where_it_is_not_asked_for(controlled_run, tiny_run):
+    again = snakemake(controlled_run, "--dry-run", "planted", "--forceall")
+    jobs = {"plant": 1, "train_planted": 1, "explain_planted": 1, "planted_metrics": 1, "planted": 1}
+    assert jobs_in(again) == jobs
+    assert not (tiny_run / "results" / "tiny" / "planted").exists()

@@ -1,0 +1,195 @@
+"""The whole pipeline at its smallest, run for real by Snakemake."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from cortex.data.shard_reader import read_shard
+from tests.pipeline import change_config, copy_checkout, snakemake
+
+MASKING = "probability probability_change logit logit_change masked_fraction masked_brightness"
+SEARCH = (
+    "source_probability_before source_probability_after source_logit_before source_logit_after"
+    " target_probability_before target_probability_after target_logit_before target_logit_after"
+)
+
+
+def with_intervals(measures):
+    return " ".join(f"{measure} {measure}_low {measure}_high" for measure in measures.split())
+
+
+COLUMNS = {
+    "data/manifest.parquet": "split shard path samples bytes sha256",
+    "extractors/cnn/history.parquet": "epoch learning_rate train_loss val_loss val_top1 seconds",
+    "importance/resnet/train/000001.parquet": "key label predicted importance",
+    "tokens/transformer.parquet": "label top_n rank token count",
+    "tokens/frequency.parquet": "label rank token count",
+    "codebook/cnn.parquet": "key method step source target positions tokens logit_before logit_after",
+    "metrics/extractor_accuracy.parquet": "extractor split k accuracy accuracy_low accuracy_high samples",
+    "metrics/judge_accuracy.parquet": "judge split k accuracy accuracy_low accuracy_high samples",
+    "metrics/image_level.parquet": f"extractor judge method n samples {with_intervals(MASKING)}",
+    "metrics/concept_level.parquet": f"extractor judge method top_n tokens samples {with_intervals(MASKING)}",
+    "metrics/codebook_level.parquet": f"extractor judge method samples {with_intervals(SEARCH)}",
+    "metrics/comparisons.parquet": "level extractor judge method baseline setting label pairs difference low high"
+    " effect_size p p_corrected verdict",
+}
+
+
+def test_every_output_is_there_with_its_columns(tiny_run):
+    results = tiny_run / "results" / "tiny"
+    for name, columns in COLUMNS.items():
+        assert pq.read_schema(results / name).names == columns.split(), name
+    assert (results / "report.html").stat().st_size > 10_000
+    assert not [path for path in results.rglob("*") if path.name.endswith(".part")]
+
+
+def test_every_table_opens_elsewhere_and_says_where_it_came_from(tiny_run):
+    for path in (tiny_run / "results" / "tiny").rglob("*.parquet"):
+        rows = pq.read_metadata(path).num_rows
+        assert rows > 0, path
+        assert len(pd.read_parquet(path)) == len(pl.read_parquet(path)) == rows
+        assert duckdb.sql(f"select count(*) from '{path}'").fetchall() == [(rows,)]
+        metadata = pq.read_schema(path).metadata
+        assert metadata[b"cortex.run"] == b"tiny"
+        assert metadata[b"cortex.seed"] == b"1"
+        assert len(metadata[b"cortex.config_sha256"]) == 64
+        assert json.loads(metadata[b"cortex.packages"])["torch"]
+
+
+def test_classes_are_balanced_in_every_split(tiny_run):
+    results = tiny_run / "results" / "tiny"
+    manifest = pd.read_parquet(results / "data" / "manifest.parquet")
+    assert manifest.groupby("split")["samples"].sum().to_dict() == {"train": 36, "validation": 18, "test": 12}
+    for row in manifest.itertuples():
+        names = subprocess.check_output(["tar", "tf", results / "data" / row.path], text=True).split()
+        labels = [name.split("-")[1] for name in names if name.endswith(".cls")]
+        assert {labels.count(label) for label in ("0001", "0002", "0007")} == {row.samples // 3}
+
+
+def test_metrics_are_the_means_of_the_rows(tiny_run):
+    results = tiny_run / "results" / "tiny"
+    metrics = pd.read_parquet(results / "metrics" / "image_level.parquet")
+    assert len(metrics) == 3 * 2 * 4 * 2  # extractors × judges × methods × n
+    for row in metrics.itertuples():
+        files = (results / "evaluation" / "image_level" / row.extractor / row.judge).glob("*.parquet")
+        rows = pd.concat(pd.read_parquet(file) for file in files)
+        rows = rows[(rows["method"] == row.method) & (rows["n"] == row.n)]
+        assert len(rows) == row.samples == 12
+        assert rows["probability_change"].mean() == pytest.approx(row.probability_change, abs=1e-6)
+        assert rows["masked_fraction"].mean() == pytest.approx(row.masked_fraction, abs=1e-6)
+        assert rows["masked_brightness"].mean() == pytest.approx(row.masked_brightness, abs=1e-6)
+        for measure in MASKING.split():
+            assert getattr(row, f"{measure}_low") <= getattr(row, measure) <= getattr(row, f"{measure}_high")
+
+
+def test_comparisons_are_differences_of_the_metrics(tiny_run):
+    folder = tiny_run / "results" / "tiny" / "metrics"
+    comparisons = pd.read_parquet(folder / "comparisons.parquet")
+    overall = comparisons[comparisons["label"].isna()]
+    # image level: extractors × judges × baselines × n; concept level: × top_n; codebook level
+    assert len(overall) == 3 * 2 * 3 * 2 + 3 * 2 * 1 + 3 * 2
+    assert len(comparisons) == len(overall) + 3 * (36 + 6) + 2 * 6  # three classes, two of them sources of the search
+    metrics = pd.read_parquet(folder / "image_level.parquet").set_index(["extractor", "judge", "method", "n"])
+    for row in overall[overall["level"] == "image_level"].itertuples():
+        mine, theirs = (
+            metrics.loc[(row.extractor, row.judge, method, row.setting), "probability_change"]
+            for method in ("importance", row.baseline)
+        )
+        assert row.difference == pytest.approx(mine - theirs, abs=1e-6)
+        assert row.low <= row.difference <= row.high
+        assert row.pairs == 12
+
+
+def test_a_second_run_has_nothing_to_do(tiny_run):
+    again = snakemake(tiny_run)
+    assert again.returncode == 0, again.stderr
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_lost_shard_comes_back_byte_for_byte(tiny_run, tmp_path):
+    shutil.copytree(tiny_run, tmp_path / "copy", symlinks=True)
+    shard = tmp_path / "copy" / "results" / "tiny" / "data" / "train" / "000001.tar"
+    before = shard.read_bytes()
+    shard.unlink()
+    done = snakemake(tmp_path / "copy", "results/tiny/data/train/000001.tar")
+    assert done.returncode == 0, done.stderr
+    assert shard.read_bytes() == before
+
+
+def test_images_are_kept_as_configured(tmp_path):
+    config = copy_checkout(tmp_path) / "tests" / "tiny.yaml"
+    change_config(config, {"data": {"images": {"train": "none", "validation": "webp", "test": "jpeg"}}})
+    planned = snakemake(tmp_path, "--dry-run", "--printshellcmds", "results/tiny/figures/tokens.png")
+    assert planned.returncode == 0, planned.stderr
+    kept = dict(re.findall(r"--split (\S+) .* --images (.*?) &>", planned.stdout))
+    assert kept == {"train": "none", "validation": "webp --quality 95"}
+    assert "--shards results/tiny/data/validation/000000.tar" in planned.stdout, "tokens are drawn from images kept"
+
+
+def test_the_run_on_its_own_grids_exported_and_imported(tiny_run, tmp_path):
+    """Each split in another form; what trainings and evaluations read of it is the same, to the last byte."""
+    folder, drawn = copy_checkout(tmp_path), tiny_run / "results" / "tiny" / "data"
+    packed = {split: np.load(drawn / split / "grids.npy") for split in ("train", "validation")}
+    shards = sorted((drawn / "test").glob("*.tar"))
+    test = [sample for shard in shards for sample in read_shard(shard, images=True)]
+    train = packed["train"]
+    lists = [str(grid.ravel().tolist()) for grid in train["grid"]]
+    names = [f"{row}.npy" for row in range(len(train))]
+    pd.DataFrame({"filename": names, "label": train["label"], "indices": lists}).to_csv(
+        folder / "train_embeddings.csv", index=False
+    )
+    validation = {"label": packed["validation"]["label"], "grid": packed["validation"]["grid"].tolist()}
+    pd.DataFrame(validation).to_parquet(folder / "validation.parquet")
+    np.save(folder / "grids.npy", np.stack([sample.grid for sample in test]))
+    np.save(folder / "labels.npy", [sample.label for sample in test])
+    sources = {
+        "train": {"source": "train_embeddings.csv"},
+        "validation": {"source": "validation.parquet"},
+        "test": {"source": "grids.npy", "labels": "labels.npy"},
+    }
+    images = {"train": "none", "validation": "none"}
+    change_config(folder / "tests" / "tiny.yaml", {"data": {"imports": sources, "images": images}})
+
+    data = folder / "results" / "tiny" / "data"
+    done = snakemake(folder, *(f"results/tiny/data/{name}" for name in ("manifest.parquet", "train/grids.npy")))
+    assert done.returncode == 0, done.stderr
+    assert (data / "train" / "grids.npy").read_bytes() == (drawn / "train" / "grids.npy").read_bytes()
+    listed = [pq.read_table(of / "manifest.parquet").select(["split", "shard", "samples"]) for of in (data, drawn)]
+    assert listed[0] == listed[1]
+    again = [sample for shard in shards for sample in read_shard(data / "test" / shard.name, images=True)]
+    for one, other in zip(again, test, strict=True):
+        assert (one.key, one.label, one.grid.tolist()) == (other.key, other.label, other.grid.tolist())
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+    everything = snakemake(folder, "--dry-run")
+    assert everything.returncode == 0, everything.stderr
+    assert "generate_shard" not in everything.stdout
+    np.save(folder / "labels.npy", [sample.label for sample in test[::-1]])
+    planned = snakemake(folder, "--dry-run", "results/tiny/data/manifest.parquet").stdout
+    assert "import_test" in planned and "import_train" not in planned, "a source that changed is imported again"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": {"per_class": {"test": 0}}}, "data.per_class.test = 0"),
+        ({"evaluatoin": {"batch": 1}}, "evaluatoin: unknown key; allowed here: run, seed"),
+        ({"codebook_search": {"region": {"top": 6}}}, "codebook_search.region = rows 6 to 9"),
+        ({"data": {"images": {"test": "none"}}}, "data.images.test = 'none': should be 'png', 'jpeg' or 'webp'"),
+        ({"data": {"classes": [1, 12]}}, "data.classes = 12: the generator has classes 0 to 9"),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job_is_planned(tmp_path, settings, message):
+    change_config(copy_checkout(tmp_path) / "tests" / "tiny.yaml", settings)
+    done = snakemake(tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Job stats" not in done.stdout + done.stderr
+    assert not (tmp_path / "results").exists()

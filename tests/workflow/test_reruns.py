@@ -1,0 +1,225 @@
+"""Plain ``snakemake`` runs again exactly what a change invalidates: dry runs for every change, some for real."""
+
+import json
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from tests.pipeline import change_config, data_of, jobs_in, snakemake
+
+# What follows from one extractor's training, how many jobs each (3 importance shards: 2 train, 1 test; 2 judges).
+OF_ONE_EXTRACTOR = {
+    "train_extractor": 1,
+    "importance": 3,
+    "concept_tokens": 1,
+    "codebook_search": 1,
+    "extractor_accuracy": 1,
+    "image_level": 2,
+    "concept_level": 2,
+    "codebook_level": 2,
+    "accuracy_metrics": 1,
+    "judged_metrics": 3,
+    "comparisons": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run, tmp_path_factory):
+    """A checkout of its own, with the finished tiny run in it."""
+    folder = tmp_path_factory.mktemp("reruns") / "checkout"
+    shutil.copytree(tiny_run, folder, symlinks=True)
+    return folder
+
+
+@pytest.fixture
+def change(run):
+    """Change config values or code for one test; everything is put back after it."""
+    kept = {}
+
+    def keep(path):
+        kept.setdefault(path, path.read_bytes())
+
+    def config(**sections):
+        path = run / "tests" / "tiny.yaml"
+        keep(path)
+        change_config(path, sections)
+
+    def code(module, before, after):
+        path = run / module
+        keep(path)
+        assert before in path.read_text()
+        path.write_text(path.read_text().replace(before, after))
+
+    def file(name, alter):
+        keep(run / name)
+        (run / name).write_bytes(alter((run / name).read_bytes()))
+
+    def undo():
+        for path, content in kept.items():
+            path.write_bytes(content)
+
+    yield SimpleNamespace(config=config, code=code, file=file, undo=undo)
+    undo()
+
+
+def planned(run, *arguments):
+    """Jobs that a dry run would do, by rule, reports apart; and all that it says."""
+    done = snakemake(run, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stderr
+    jobs = {rule: count for rule, count in jobs_in(done).items() if not rule.startswith("draw_")}
+    return jobs, done.stdout + done.stderr
+
+
+LEVELS = {"image_level": 6, "concept_level": 6}
+
+
+def test_nothing_changed(run):
+    jobs, said = planned(run)
+    assert jobs == {}, said
+
+
+def test_no_two_parameters_can_change_places(run):
+    """Snakemake compares the parameters of a job as a set: a bare number could be hidden by another one."""
+    records = [json.loads(path.read_text()) for path in (run / ".snakemake" / "metadata").rglob("*") if path.is_file()]
+    assert len(records) > 60
+    for record in records:
+        bare = [value for value in record["params"] if re.fullmatch(r"-?[0-9.e-]+", value)]
+        assert len(bare) < 2, f"{record['rule']}: {bare}"
+
+
+def test_the_weights_of_the_embedded_generator(run, change):
+    change.file("cortex/generators/taming/digits.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1]))
+    jobs, said = planned(run)
+    assert jobs["generate_shard"] == 4, said
+    assert "before: 'digits.safetensors: " in said
+
+
+def test_comments_docstrings_formatting_cores_and_the_readme_do_not_count(run, change):
+    change.code("cortex/core/randomness.py", "def philox(", "# a comment\ndef philox(\n    ")
+    change.code("cortex/explain/importance.py", '"""Compute the token importance', '"""Another docstring: compute the')
+    (run / "README.md").write_text("anew")
+    jobs, said = planned(run, "--cores", "1")
+    assert jobs == {}, said
+
+
+def test_a_hyperparameter_of_one_extractor(run, change):
+    change.config(extractors={"cnn": {"learning_rate": 2e-3}})
+    jobs, said = planned(run)
+    assert jobs == OF_ONE_EXTRACTOR | {"report": 1}
+    assert "Training extractor cnn" in said
+    assert "Training extractor resnet" not in said
+    assert re.search("Params have changed.* now: '.*--learning-rate 0.002 ", said)
+
+
+def test_the_code_of_one_extractor(run, change):
+    change.code("cortex/extractors/resnet.py", "inputs != width", "width != inputs")
+    jobs, said = planned(run)
+    assert jobs == OF_ONE_EXTRACTOR | {"report": 1}
+    assert "Training extractor resnet" in said
+    assert "before: 'code of cortex.extractors.resnet and cortex.extractors.train with what it imports: " in said
+
+
+@pytest.mark.parametrize("what", ["settings", "code"])
+def test_the_importance_method(run, change, what):
+    if what == "settings":
+        change.config(importance={"noise": 0.1})
+    else:
+        change.code("cortex/explain/importance.py", "mean.amax(1)", "mean.amax(dim=1)")
+    jobs, said = planned(run)
+    assert jobs == {
+        "importance": 9,
+        "concept_tokens": 3,
+        **LEVELS,
+        "judged_metrics": 2,
+        "comparisons": 1,
+        "report": 1,
+    }, said
+
+
+@pytest.mark.parametrize("what", ["settings", "code"])
+def test_the_codebook_search(run, change, what):
+    if what == "settings":
+        change.config(codebook_search={"learning_rate": 0.02})
+    else:
+        change.code("cortex/explain/codebook_search.py", "fused=True", "fused=False")
+    jobs, said = planned(run)
+    assert jobs == {"codebook_search": 3, "codebook_level": 6, "judged_metrics": 1, "comparisons": 1, "report": 1}, said
+
+
+def test_a_judge_added(run, change):
+    change.config(judges={"another": {"network": "resnet", "epochs": 1, "batch": 256}})
+    jobs, said = planned(run)
+    evaluated = {"judge_accuracy": 1, "image_level": 3, "concept_level": 3, "codebook_level": 3}
+    assert jobs == {
+        "train_judge": 1,
+        **evaluated,
+        "accuracy_metrics": 1,
+        "judged_metrics": 3,
+        "comparisons": 1,
+        "report": 1,
+    }, said
+
+
+def test_one_more_masking_size(run, change):
+    change.config(evaluation={"image_level": {"n": [1, 4, 9]}})
+    jobs, said = planned(run)
+    assert jobs == {"image_level": 6, "judged_metrics": 1, "comparisons": 1, "report": 1}, said
+
+
+def test_more_test_images(run, change):
+    change.config(data={"per_class": {"test": 8}})
+    jobs, said = planned(run)
+    # Of 24 images instead of 12, in shards of 18: the first shard grows, a second one is new.
+    assert jobs == {
+        "generate_shard": 2,
+        "decode_images": 2,
+        "manifest": 1,
+        "importance": 6,
+        "codebook_search": 3,
+        "extractor_accuracy": 3,
+        "judge_accuracy": 2,
+        "image_level": 12,
+        "concept_level": 12,
+        "codebook_level": 6,
+        "accuracy_metrics": 2,
+        "judged_metrics": 3,
+        "comparisons": 1,
+        "report": 1,
+    }, said
+    assert "of the train split" not in said
+
+
+def test_the_seed_of_the_data(run, change):
+    change.config(seed=2)
+    jobs, said = planned(run)
+    everything, _ = planned(run, "--forceall")
+    not_of_the_data = {"train_judge", "export_codebook"}
+    assert jobs == {rule: count for rule, count in everything.items() if rule not in not_of_the_data}, said
+
+
+def test_a_plot(run, change):
+    change.code("cortex/report/figures.py", "dpi=130", "dpi=131")
+    jobs, said = planned(run)
+    assert jobs == {"report": 1}, said
+
+
+@pytest.mark.slow
+def test_for_real(run, change):
+    """Three changes made, run, and taken back: the results are those of the first run, to the last bit."""
+    before = data_of(run / "results" / "tiny")
+    for sections in (
+        {"evaluation": {"image_level": {"n": [1, 4, 9]}}},
+        {"codebook_search": {"learning_rate": 0.02}},
+        {"extractors": {"cnn": {"learning_rate": 2e-3}}},
+    ):
+        change.config(**sections)
+        done = snakemake(run)
+        assert done.returncode == 0, done.stderr
+        assert planned(run)[0] == {}
+        changed = {path for path, data in data_of(run / "results" / "tiny").items() if data != before.get(path)}
+        assert changed, f"{sections} changed nothing"
+        change.undo()
+    assert snakemake(run).returncode == 0
+    assert data_of(run / "results" / "tiny") == before
