@@ -1,6 +1,6 @@
 """Parquet tables: written whole, with their provenance; read with errors that name the file and the column."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +11,15 @@ from cortex.core.files import whole_file
 from cortex.core.provenance import provenance
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write ``table`` to ``path`` with :func:`~cortex.core.provenance.provenance` in its schema metadata."""
-    metadata = {f"cortex.{name}": value for name, value in provenance().items()}
+def write_table(path: Path, table: pa.Table, stated: Mapping[str, str] | None = None) -> None:
+    """Write ``table`` to ``path`` with :func:`~cortex.core.provenance.provenance` in its schema metadata.
+
+    Args:
+        path: Parquet to write.
+        table: its rows.
+        stated: further schema metadata.
+    """
+    metadata = {f"cortex.{name}": value for name, value in provenance().items()} | dict(stated or {})
     with whole_file(path) as temporary:
         pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd", write_page_checksum=True)
 

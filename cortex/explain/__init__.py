@@ -1,6 +1,21 @@
-"""Which tokens carry a concept: in an image, over a concept's images, over the whole codebook."""
+"""Which tokens carry a concept: in an image, over a concept's images, over the whole codebook (METHOD.md, 4 and 5)."""
 
 from typing import Literal
 
-# Attributions beside the importance, by name: here, where the config finds them without importing what computes them.
+from cortex.core.registry import Registry
+
+# Attributions: functions of an extractor, embeddings, labels and an AttributionContext that give a score a position.
+ATTRIBUTIONS = Registry(
+    "attribution",
+    {
+        "gradient": "cortex.explain.attributions:gradient",
+        "gradient_input": "cortex.explain.attributions:gradient_input",
+        "integrated_gradients": "cortex.explain.attributions:integrated_gradients",
+        "smoothgrad_mean": "cortex.explain.attributions:smoothgrad_mean",
+        "occlusion": "cortex.explain.attributions:occlusion",
+        "random": "cortex.explain.attributions:random",
+    },
+)
+
+# Goes away with its last user.
 Attribution = Literal["gradient", "gradient_input", "integrated_gradients", "smoothgrad_mean", "occlusion", "random"]

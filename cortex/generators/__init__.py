@@ -1,1 +1,5 @@
-"""Vector-quantized image generators: what a class looks like, as a token grid and as an image."""
+"""Vector-quantized image generators: a class as a token grid and as an image (METHOD.md, section 1)."""
+
+from cortex.core.registry import Registry
+
+GENERATORS = Registry("generator", {"taming": "cortex.generators.taming:FAMILY"})

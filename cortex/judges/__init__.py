@@ -1,1 +1,37 @@
-"""Judges: image classifiers that never saw a token, asked what a masked or changed image still shows."""
+"""Judges: classifiers of images that never saw a token (METHOD.md, section 6).
+
+A judge's network is an ``nn.Module`` of images float ``[B, 3, H, W]`` in -1..1 that gives logits ``[B, classes]``. Its
+class attribute ``Settings`` says whether the run trains it (``TrainedJudge``: the constructor takes ``classes``) or
+it comes with weights (``PretrainedJudge``: the class method ``pretrained(weights)`` builds it).
+"""
+
+from cortex.core.registry import Registry
+from cortex.judges import settings as own
+
+JUDGES = Registry(
+    "judge",
+    {
+        "vit": "cortex.judges.networks:ViT",
+        "resnet": "cortex.judges.networks:ResNet",
+        "vit_b_16": "cortex.judges.imagenet:ViTB16",
+        "vit_b_32": "cortex.judges.imagenet:ViTB32",
+        "resnet18": "cortex.judges.imagenet:ResNet18",
+        "resnet50": "cortex.judges.imagenet:ResNet50",
+        "efficientnet_lite0": "cortex.judges.imagenet:EfficientNetLite0",
+    },
+)
+# Settings of this package's networks, found without importing torch. The networks have them as ``Settings``, too.
+_SETTINGS: dict[str, type[own.JudgeSettings]] = {"vit": own.TrainedJudge, "resnet": own.TrainedJudge}
+_SETTINGS |= dict.fromkeys(("vit_b_16", "vit_b_32", "resnet18", "resnet50", "efficientnet_lite0"), own.ImageNetJudge)
+
+
+def judge_settings(network: str) -> type[own.JudgeSettings]:
+    """The class of a network's settings.
+
+    Raises:
+        InputError: there is no such network, or it cannot be imported.
+    """
+    if network in _SETTINGS:
+        return _SETTINGS[network]
+    found: type[own.JudgeSettings] = getattr(JUDGES.load(network), "Settings", own.PretrainedJudge)
+    return found

@@ -1,0 +1,71 @@
+"""Registries: names of a kind of thing, each a lazy reference, open to other packages.
+
+An entry is a name and a reference ``package.module:Attribute``, which is imported when the entry is asked for.
+Other packages add entries by entry points of a group: ``cortex.extractors``, ``cortex.studies``. A reference is a
+name of its own, too: a config may say ``network: my_module:MLP`` of a module that Python can import.
+"""
+
+import importlib
+import re
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from cortex.core.errors import InputError, shown
+
+REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+class Registry:
+    """Names of one kind.
+
+    Args:
+        kind: singular, as error messages and the entry points' group name it.
+        entries: name → reference of those that this package has.
+    """
+
+    def __init__(self, kind: str, entries: Mapping[str, str]):
+        self.kind, self._entries = kind, dict(entries)
+        self._plug_ins: dict[str, str] | None = None
+
+    def names(self) -> list[str]:
+        """All names: this package's in their order, then those of other packages."""
+        return [*self._entries, *(name for name in self._found() if name not in self._entries)]
+
+    def reference(self, name: str) -> str:
+        """The reference ``module:Attribute`` of a name; a reference is its own.
+
+        Raises:
+            InputError: there is no such name.
+        """
+        if name in self._entries:
+            return self._entries[name]
+        if name in self._found():
+            return self._found()[name]
+        if REFERENCE.fullmatch(name):
+            return name
+        known = ", ".join(self.names())
+        raise InputError(f"{self.kind} {shown(name)}: allowed: {known}, or module:Attribute of a module of your own")
+
+    def load(self, name: str) -> Any:
+        """What a name refers to.
+
+        Raises:
+            InputError: there is no such name, or what it refers to cannot be imported.
+        """
+        reference = self.reference(name)
+        module, _, attribute = reference.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"{self.kind} {shown(name)}: {reference} cannot be imported: {error}") from None
+
+    def _found(self) -> dict[str, str]:
+        if self._plug_ins is None:
+            points = metadata.entry_points(group=f"cortex.{_plural(self.kind)}")
+            self._plug_ins = {point.name: point.value for point in points}
+        return self._plug_ins
+
+
+def _plural(kind: str) -> str:
+    return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"

@@ -1,0 +1,81 @@
+"""Settings of the explanations (METHOD.md, sections 4 and 5)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cortex.core.settings import Class, Count, Counts, Rate, Section, WrongValueError
+
+
+class Importance(Section):
+    """The token importance score: SmoothGrad of the label's logit, reduced over channels."""
+
+    samples: Count = Field(20, description="noisy copies of an image")
+    noise: Annotated[float, Field(ge=0)] = Field(
+        0.2, description="standard deviation of the noise, in units of max − min of the image's embedding"
+    )
+    reduction: Literal["max", "mean"] = Field(
+        "max", description="reduction of the gradient over the channels of a position; max is published"
+    )
+    batch: Count = Field(25, description="images of one backward pass")
+
+
+class ConceptTokens(Section):
+    """Concept-level tokens: the codes that most often stand among an image's most important positions."""
+
+    top_n: Counts = Field(
+        [1, 5, 10, 20], description="positions of an image that count as important; a result for each"
+    )
+    tokens: Count = Field(100, description="tokens to keep for a class")
+
+
+class Region(Section):
+    """A rectangle of the grid; rows and columns count from 0."""
+
+    top: Annotated[int, Field(ge=0)] = Field(7, description="first row")
+    left: Annotated[int, Field(ge=0)] = Field(7, description="first column")
+    height: Count = Field(4, description="rows")
+    width: Count = Field(4, description="columns")
+
+    def positions(self, grid_width: int) -> list[int]:
+        """Its positions in the flattened, row-major grid."""
+        rows, columns = range(self.top, self.top + self.height), range(self.left, self.left + self.width)
+        return [row * grid_width + column for row in rows for column in columns]
+
+
+class SearchOptimisation(Section):
+    """The optimisation of a codebook search."""
+
+    steps: Count = Field(5000, description="optimisation steps")
+    record_every: Count = Field(500, description="steps between two records of the tokens found")
+    learning_rate: Rate = Field(0.01, description="learning rate of Adam")
+    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="temperature of the Gumbel-softmax")
+
+    @model_validator(mode="after")
+    def _records_something(self) -> "SearchOptimisation":
+        if self.record_every > self.steps:
+            raise WrongValueError("record_every", self.record_every, f"should be at most steps = {self.steps}")
+        return self
+
+
+class CodebookSearch(SearchOptimisation):
+    """Codebook search: tokens of a region that make an image of one class read as another."""
+
+    region: Region = Field(Region(), description="the region whose tokens are searched for")
+    pairs: Annotated[dict[Class, Class], Field(min_length=1)] = Field(
+        {source: 30 - source for source in range(10, 21) if source != 15},
+        description="class of the image → class that the region is to show",
+    )
+    images_per_class: Count = Field(50, description="images of every source class, the first of the test split")
+    batch: Count = Field(8, description="images searched at once")
+
+    @model_validator(mode="after")
+    def _other_classes(self) -> "CodebookSearch":
+        for source, target in self.pairs.items():
+            if source == target:
+                raise WrongValueError(f"pairs.{source}", target, "should be another class")
+        return self
+
+    def optimisation(self) -> SearchOptimisation:
+        """The options of the optimisation alone."""
+        return SearchOptimisation(**{name: getattr(self, name) for name in SearchOptimisation.model_fields})

@@ -1,0 +1,87 @@
+"""Settings of the information extractors: the network's shape and the recipe that trains it (METHOD.md, section 3)."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from cortex.core.settings import Count, Fraction, Rate, Section, WrongValueError
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class ExtractorSettings(Section):
+    """Settings of every extractor; those of a network add its shape.
+
+    A network's own settings derive from :class:`StepTraining` or :class:`WarmUpTraining`, which choose the optimizer,
+    and name the fields that the network's constructor takes in ``shape``.
+    """
+
+    shape: ClassVar[frozenset[str]] = frozenset()
+
+    network: str = Field(description="network: a registered name, or module:Class")
+    seeds: Count = Field(1, description="trainings, each with a seed of its own")
+    epochs: Count = Field(80, description="passes over the training data")
+    batch: Annotated[int, Field(ge=2)] = Field(256, description="images a step")
+    learning_rate: Rate = Field(1e-3, description="highest learning rate")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="of Adam (L2) or AdamW (decoupled)")
+    precision: Precision | None = Field(
+        None, description="of the arithmetic; null: as published, on a GPU float16 for the transformer, else float32"
+    )
+    compile: bool = Field(False, description="compile the network with torch.compile first")
+    gpus: Count = Field(1, description="processes that share every batch, each on a GPU of its own")
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The settings that the network's constructor takes."""
+        return {name: getattr(self, name) for name in sorted(self.shape)}
+
+
+class StepTraining(ExtractorSettings):
+    """Adam; the learning rate steps down."""
+
+    step_epochs: Count = Field(20, description="epochs between steps of the learning rate")
+    step_factor: Rate = Field(0.1, description="factor of a step")
+
+
+class WarmUpTraining(ExtractorSettings):
+    """AdamW; the learning rate warms up linearly, then falls to 0 along a cosine."""
+
+    warm_up: Fraction = Field(0.1, description="share of all iterations that warm the learning rate up")
+
+
+class CnnSettings(StepTraining):
+    """CE, the convolutional extractor, and its deeper variant."""
+
+    shape: ClassVar[frozenset[str]] = frozenset({"width", "hidden", "dropout"})
+
+    width: Count = Field(512, description="channels of every convolution")
+    hidden: Count = Field(4096, description="units of the fully connected layers")
+    dropout: Fraction = Field(0.5, description="dropout between the fully connected layers")
+
+
+class ResnetSettings(StepTraining):
+    """RE, the residual extractor."""
+
+    shape: ClassVar[frozenset[str]] = frozenset({"width", "hidden", "dropout"})
+
+    width: Annotated[int, Field(ge=16)] = Field(512, description="channels of every block")
+    hidden: Count = Field(2048, description="units of the first fully connected layer")
+    dropout: Fraction = Field(0.4, description="dropout after that layer")
+
+
+class TransformerSettings(WarmUpTraining):
+    """TE, the transformer extractor."""
+
+    shape: ClassVar[frozenset[str]] = frozenset({"width", "layers", "heads", "mlp", "hidden", "dropout"})
+
+    width: Count = Field(512, description="channels of the transformer")
+    layers: Count = Field(12, description="layers of the transformer")
+    heads: Count = Field(8, description="attention heads; they divide the width")
+    mlp: Count = Field(2048, description="units of the transformer's MLPs")
+    hidden: Count = Field(1024, description="units of the classifier's hidden layer")
+    dropout: Fraction = Field(0.2, description="dropout")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "TransformerSettings":
+        if self.width % self.heads:
+            raise WrongValueError("width", self.width, f"should be a multiple of heads = {self.heads}")
+        return self
