@@ -1,8 +1,7 @@
-"""The tensors of a checkpoint written by ``torch.save``, without unpickling it.
+"""The tensors of a checkpoint written by ``torch.save``, without executing anything in it.
 
 A checkpoint of PyTorch Lightning keeps its tensors beside pickled objects of whatever was installed where it was
-trained, and unpickling executes what a pickle names. Here a pickle is interpreted by a machine that knows data and
-tensors only: anything else becomes an inert name, and nothing is imported or called.
+trained. :mod:`cortex.core.pickled` reads data and tensors of the pickles, and nothing else.
 
 Two formats: a zip of one uncompressed member a storage (PyTorch from 1.6 on; taming-transformers' environment of
 2021 has 1.7), and the older one, five pickles and then the storages one after another (which Lightning also wrote
@@ -10,14 +9,11 @@ with PyTorch 1.6).
 """
 
 import io
-import math
-import pickletools
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,264 +21,12 @@ import torch
 from torch import Tensor
 
 from cortex.core.errors import InputError, shown
+from cortex.core.pickled import Storage, StoredTensor, load_pickle
 
-# What a hostile file may cost; the ImageNet transformer of 1.4 B parameters needs 1 % and 10 % of them.
-MAX_BYTES = 32 << 20  # of the pickles, and of the zip's directory
-MAX_STEPS = 1_000_000  # opcodes of a pickle; each holds on to some hundred bytes at most
-
+# Of the pickles, and of the zip's directory; the ImageNet transformer of 1.4 B parameters needs 1 % of it.
+MAX_BYTES = 32 << 20
 CHUNK = 8 << 20  # bytes of a tensor held at a time
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-
-DTYPES = {
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "DoubleStorage": torch.float64,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-    "UntypedStorage": torch.uint8,
-}
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A one-dimensional array in the file: its key there, type and number of elements."""
-
-    key: str
-    dtype: torch.dtype
-    elements: int
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A view of a storage: element (i, j, …) is at ``offset + i · stride[0] + j · stride[1] + …``.
-
-    It lies within its storage.
-    """
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        """PackedLinear of the shape."""
-        return math.prod(self.shape)
-
-    @property
-    def reach(self) -> int:
-        """Elements of the storage from the tensor's first to its last."""
-        if not self.elements:
-            return 0
-        return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
-
-    @property
-    def row_major(self) -> bool:
-        """Whether the elements lie one after another, the last index fastest."""
-        if not self.elements:
-            return True
-        expected = 1
-        for size, stride in zip(reversed(self.shape), reversed(self.stride), strict=True):
-            if size != 1 and stride != expected:
-                return False
-            expected *= size
-        return True
-
-
-@dataclass(frozen=True)
-class Inert:
-    """Stands for all that is neither data nor a tensor: what a pickle names, or what calling that would make."""
-
-    module: str
-    name: str
-
-
-class PickleMachine:
-    """Interprets a pickle's opcodes (protocols 2 to 5): data and tensors are built, all else stays a name.
-
-    Dictionaries keep what has a string for a key: keys of other kinds could be made expensive to hash.
-    """
-
-    def __init__(self) -> None:
-        self.storages: dict[str, Storage] = {}  # all that the pickles so far have named, by key
-        self._restart()
-
-    def load(self, file: io.BytesIO) -> Any:
-        """The object that the pickle at the file's position describes; the file is left behind it.
-
-        Raises:
-            ValueError: it is damaged, truncated, or more than any model's weights would take.
-        """
-        self._restart()
-        try:
-            for _ in range(MAX_STEPS):
-                opcode = OPCODES.get(code := file.read(1))
-                if opcode is None:
-                    raise ValueError(f"byte {code!r} is no instruction" if code else "it ends too early")
-                argument = opcode.arg.reader(file) if opcode.arg else None
-                if opcode.name == "STOP":
-                    return self._stack.pop()
-                OPERATIONS[opcode.name](self, argument)
-            raise ValueError(f"it has more than {MAX_STEPS:,} instructions")
-        except (IndexError, KeyError):
-            raise ValueError(f"its pickle is damaged before byte {file.tell()}") from None
-        except ValueError as error:
-            raise ValueError(f"its pickle is damaged before byte {file.tell()}: {error}") from None
-
-    def _restart(self) -> None:
-        self._stack: list[Any] = []
-        self._marked: list[list[Any]] = []  # the stacks below each mark
-        self._memo: dict[int, Any] = {}
-
-    def push(self, value: Any) -> None:
-        self._stack.append(value)
-
-    def mark(self) -> None:
-        self._marked.append(self._stack)
-        self._stack = []
-
-    def pop_mark(self) -> list[Any]:
-        """The values above the last mark."""
-        values, self._stack = self._stack, self._marked.pop()
-        return values
-
-    def pop(self, count: int) -> list[Any]:
-        """The last values, in the order in which they were pushed."""
-        if len(self._stack) < count:
-            raise IndexError
-        values = self._stack[-count:]
-        del self._stack[-count:]
-        return values
-
-    def memoize(self, index: int | None) -> None:
-        self._memo[len(self._memo) if index is None else index] = self._stack[-1]
-
-    def recall(self, index: int) -> None:
-        self.push(self._memo[index])
-
-    def append(self, values: list[Any]) -> None:
-        if isinstance(self._stack[-1], list):
-            self._stack[-1].extend(values)
-
-    def set_items(self, values: list[Any]) -> None:
-        target = self._stack[-1]
-        if isinstance(target, dict):
-            pairs = zip(values[::2], values[1::2], strict=True)
-            target.update((key, value) for key, value in pairs if isinstance(key, str))
-
-    def name(self, module: Any, attribute: Any) -> None:
-        if not isinstance(module, str) or not isinstance(attribute, str):
-            raise ValueError("a name is no text")
-        self.push(Inert(module, attribute))
-
-    def call(self, function: Any, arguments: Any) -> None:
-        """Where unpickling would call ``function``: rebuild a tensor or an empty dictionary, or do nothing."""
-        match function, arguments:
-            case Inert("torch._utils", "_rebuild_tensor_v2"), _:
-                self.push(_tensor(arguments))
-            case Inert("torch._utils", "_rebuild_parameter"), (tensor, *_):
-                self.push(tensor)
-            case Inert("collections", "OrderedDict"), _:
-                self.push({})
-            case Inert(), _:
-                self.push(function)
-            case _:
-                raise ValueError("what is called has no name")
-
-    def persistent(self, values: list[Any]) -> None:
-        """What torch.save keeps out of the pickle: storages; and, long ago, the source code of modules."""
-        match values:
-            case [("storage", Inert("torch" | "torch.cuda", name), str(key), _, int(elements))] | [
-                ("storage", Inert("torch" | "torch.cuda", name), str(key), _, int(elements), None)
-            ]:
-                if name not in DTYPES or not 0 <= elements < 1 << 63:
-                    raise ValueError(f"storage {shown(key)} of {elements} elements of {shown(name)} is not supported")
-                described = Storage(key, DTYPES[name], elements)
-                if self.storages.setdefault(key, described) != described:
-                    raise ValueError(f"storage {shown(key)} is declared twice, differently")
-                self.push(described)
-            case [("module", module, *_)]:
-                self.push(module)
-            case _:
-                raise ValueError("an object that is no storage is kept outside the pickle")
-
-
-def _tensor(arguments: Any) -> StoredTensor:
-    """The tensor that ``torch._utils._rebuild_tensor_v2`` would make; its storage is not read."""
-    match arguments:
-        case (Storage() as storage, offset, tuple(shape), tuple(stride), *_) if len(shape) == len(stride) <= 64:
-            pass
-        case _:
-            raise ValueError("a tensor is not described as torch.save does it")
-    if not all(type(number) is int and 0 <= number < 1 << 63 for number in (offset, *shape, *stride)):
-        raise ValueError("a tensor has an impossible offset, shape or stride")
-    tensor = StoredTensor(storage, offset, shape, stride)
-    if offset + tensor.reach > storage.elements:
-        raise ValueError(f"a tensor of shape {shape} does not fit its storage of {storage.elements} elements")
-    return tensor
-
-
-# Opcode → what it does to the machine, given the opcode's argument. Those of protocols 0 and 1 that write numbers and
-# names as text are left out, as are extension codes and out-of-band buffers: torch.save uses none of them.
-OPERATIONS: dict[str, Callable[[PickleMachine, Any], Any]] = {
-    "PROTO": lambda machine, _: None,
-    "FRAME": lambda machine, _: None,
-    "NONE": lambda machine, _: machine.push(None),
-    "NEWTRUE": lambda machine, _: machine.push(True),
-    "NEWFALSE": lambda machine, _: machine.push(False),
-    "MARK": lambda machine, _: machine.mark(),
-    "POP": lambda machine, _: machine.pop(1),
-    "POP_MARK": lambda machine, _: machine.pop_mark(),
-    "BINPUT": PickleMachine.memoize,
-    "LONG_BINPUT": PickleMachine.memoize,
-    "MEMOIZE": PickleMachine.memoize,
-    "BINGET": PickleMachine.recall,
-    "LONG_BINGET": PickleMachine.recall,
-    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
-    "TUPLE1": lambda machine, _: machine.push(tuple(machine.pop(1))),
-    "TUPLE2": lambda machine, _: machine.push(tuple(machine.pop(2))),
-    "TUPLE3": lambda machine, _: machine.push(tuple(machine.pop(3))),
-    "TUPLE": lambda machine, _: machine.push(tuple(machine.pop_mark())),
-    "EMPTY_LIST": lambda machine, _: machine.push([]),
-    "APPEND": lambda machine, _: machine.append(machine.pop(1)),
-    "APPENDS": lambda machine, _: machine.append(machine.pop_mark()),
-    "EMPTY_DICT": lambda machine, _: machine.push({}),
-    "SETITEM": lambda machine, _: machine.set_items(machine.pop(2)),
-    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_mark()),
-    "EMPTY_SET": lambda machine, _: machine.push([]),
-    "ADDITEMS": lambda machine, _: machine.append(machine.pop_mark()),
-    "FROZENSET": lambda machine, _: machine.push(tuple(machine.pop_mark())),  # no need to hash its values
-    "GLOBAL": lambda machine, name: machine.name(*name.split(" ", 1)),
-    "STACK_GLOBAL": lambda machine, _: machine.name(*machine.pop(2)),
-    "REDUCE": lambda machine, _: machine.call(*machine.pop(2)),
-    "NEWOBJ": lambda machine, _: machine.call(*machine.pop(2)),
-    "NEWOBJ_EX": lambda machine, _: machine.call(*machine.pop(3)[:2]),
-    "BUILD": lambda machine, _: machine.pop(1),
-    "BINPERSID": lambda machine, _: machine.persistent(machine.pop(1)),
-    "BININT": PickleMachine.push,
-    "BININT1": PickleMachine.push,
-    "BININT2": PickleMachine.push,
-    "LONG1": PickleMachine.push,
-    "LONG4": PickleMachine.push,
-    "BINFLOAT": PickleMachine.push,
-    "SHORT_BINUNICODE": PickleMachine.push,
-    "BINUNICODE": PickleMachine.push,
-    "BINUNICODE8": PickleMachine.push,
-    "SHORT_BINBYTES": PickleMachine.push,
-    "BINBYTES": PickleMachine.push,
-    "BINBYTES8": PickleMachine.push,
-    "BYTEARRAY8": PickleMachine.push,
-}
-OPCODES = {
-    opcode.code.encode("latin-1"): opcode
-    for opcode in pickletools.opcodes
-    if opcode.name in OPERATIONS or opcode.name == "STOP"
-}
 
 
 class Checkpoint:
@@ -290,7 +34,7 @@ class Checkpoint:
 
     def __init__(self, path: Path, file: "_File"):
         self.path, self._file = path, file
-        with _telling(path):
+        with _named_errors(path):
             start = file.at(0, 4)
             if start == b"PK\x03\x04":
                 content, self._place = _read_zip(file)
@@ -312,7 +56,7 @@ class Checkpoint:
             InputError: the file is truncated, the storage's checksum is wrong (the legacy format has none), or the
                 tensor repeats or leaves out elements between its first and its last.
         """
-        with _telling(self.path):
+        with _named_errors(self.path):
             start, checksum = self._place(tensor.storage)
             size = tensor.storage.dtype.itemsize
             if checksum is not None and tensor.storage.key not in self._whole:
@@ -368,8 +112,8 @@ def _in_memory(tensor: StoredTensor, opened: Checkpoint) -> Tensor:
 
 
 @contextmanager
-def _telling(path: Path) -> Iterator[None]:
-    """Tell of what is wrong with a file in one line that names it."""
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turn errors into an :class:`InputError`, one line that names the file."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -428,7 +172,7 @@ def _read_zip(file: _File) -> tuple[Any, Place]:
             raise ValueError(f"storage {shown(storage.key)} is missing or not {storage.elements:,} elements long")
         return _member_start(file, member), member.CRC
 
-    return PickleMachine().load(io.BytesIO(_small_member(file, members[pickles[0]]))), place
+    return load_pickle(io.BytesIO(_small_member(file, members[pickles[0]])), {}), place
 
 
 def _member_start(file: _File, member: zipfile.ZipInfo) -> int:
@@ -455,18 +199,18 @@ def _read_legacy(file: _File) -> tuple[Any, Place]:
 
     Each storage is its number of elements (int64) and the elements.
     """
-    machine = PickleMachine()
+    storages: dict[str, Storage] = {}
     head = io.BytesIO(file.at(0, min(file.bytes, MAX_BYTES)))
-    if machine.load(head) != LEGACY_MAGIC or machine.load(head) != 1001:
+    if load_pickle(head, storages) != LEGACY_MAGIC or load_pickle(head, storages) != 1001:
         raise ValueError("it does not begin like a file of torch.save")
-    system = machine.load(head)
+    system = load_pickle(head, storages)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError("its numbers are big-endian")
-    content, keys = machine.load(head), machine.load(head)
+    content, keys = load_pickle(head, storages), load_pickle(head, storages)
     starts: dict[Storage, int] = {}
     position = head.tell()
     for key in keys if isinstance(keys, list) else [None]:
-        storage = machine.storages.get(key) if isinstance(key, str) else None
+        storage = storages.get(key) if isinstance(key, str) else None
         if storage is None or int.from_bytes(file.at(position, 8), "little") != storage.elements:
             raise ValueError(f"byte {position:,} does not begin a storage as its pickle describes it")
         starts[storage] = position + 8
