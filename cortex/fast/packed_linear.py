@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Operators that torch's compiler uses for frozen weights; they are not part of its public interface.
-AVAILABLE = torch.backends.mkldnn.is_available() and all(
-    hasattr(torch.ops.mkldnn, name)
-    for name in ("_reorder_convolution_weight", "_convolution_pointwise", "_reorder_linear_weight", "_linear_pointwise")
-)
+from cortex.fast import private_ops
+
 LARGE = 1 << 17  # numbers of a matrix from which on the order pays
 
 
@@ -26,7 +23,7 @@ class PackedLinear:
 
     def __init__(self, matrix: Tensor, bias: Tensor | None = None):
         self.matrix, self.bias = matrix, bias
-        self.packs = AVAILABLE and packable(matrix) and matrix.numel() >= LARGE
+        self.packs = matrix.numel() >= LARGE and private_ops.usable(matrix)
         self._packed, self._packed_for = matrix, 0
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -34,12 +31,6 @@ class PackedLinear:
         if not self.packs or torch.compiler.is_compiling():
             return F.linear(x, self.matrix, self.bias)
         if self._packed_for != len(x):  # the order depends on it
-            self._packed = torch.ops.mkldnn._reorder_linear_weight(self.matrix.contiguous(), len(x))
+            self._packed = private_ops.reorder_matrix(self.matrix.contiguous(), len(x))
             self._packed_for = len(x)
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
-        return product
-
-
-def packable(weights: Tensor) -> bool:
-    """Whether oneDNN has an order of its own for them."""
-    return weights.device.type == "cpu" and weights.dtype == torch.float32
+        return private_ops.multiply(x, self._packed, self.bias)

@@ -5,51 +5,82 @@ window is computed, forward and backward; what flows into it from elsewhere is c
 what leads to the logits that are asked for is.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from cortex.fast import packed_linear as products
+from cortex.fast import private_ops
 from cortex.fast.packed_linear import PackedLinear
-from cortex.fast.winograd import Filter, Span, Window
+from cortex.fast.winograd import Span, Window, WinogradConvolution
 
 # Channels from which on minimal filtering is faster on a CPU; the libraries of GPUs choose by themselves.
 FILTERED = 256
 Step = Callable[[Tensor], Tensor]
 
 
-@runtime_checkable
-class Convolutional(Protocol):
-    """3×3 convolutions of stride 1, each with its norm and a ReLU, 2×2 max-pools after some; then connected layers."""
+# Layers as letters: convolution, norm and ReLU, with a pool after some of them and at least after one; then connected
+# layers, with norm and ReLU each, and the layer that gives the logits. Dropout (d) does nothing in eval mode.
+CONVOLUTIONAL = re.compile(r"(cnr)+p(cnrp?)*f(lmrd?)+l")
 
-    def convolutions(self) -> Iterator[tuple[nn.Conv2d, nn.BatchNorm2d, bool]]:
-        """Every convolution, its norm, and whether a pool follows; at least one does."""
 
-    def connected(self) -> Iterator[tuple[nn.Linear, nn.BatchNorm1d]]:
-        """Every fully connected layer but the last, with its norm, after which comes a ReLU."""
+def is_convolutional(network: nn.Module) -> bool:
+    """Whether a network is what :class:`RegionForward` takes: an ``nn.Sequential`` of 3×3 convolutions of stride 1,
+    each with its norm and a ReLU, 2×2 max-pools after some, then fully connected layers."""
+    plain = type(network).forward is nn.Sequential.forward
+    return plain and CONVOLUTIONAL.fullmatch("".join(map(_letter, network.children()))) is not None
 
-    def last(self) -> nn.Linear:
-        """The layer that gives the logits."""
+
+def _letter(layer: nn.Module) -> str:
+    """The kind of a layer, as :data:`CONVOLUTIONAL` writes it; ``?`` of one that is in no such network."""
+    letter = "?"
+    match layer:
+        case nn.Conv2d(
+            kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1), groups=1, padding_mode="zeros"
+        ):
+            letter = "c"
+        case nn.BatchNorm2d(track_running_stats=True):
+            letter = "n"
+        case nn.BatchNorm1d(track_running_stats=True):
+            letter = "m"
+        case nn.ReLU():
+            letter = "r"
+        case nn.MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False):
+            letter = "p"
+        case nn.Flatten(start_dim=1, end_dim=-1):
+            letter = "f"
+        case nn.Linear(bias=Tensor()):
+            letter = "l"
+        case nn.Dropout():
+            letter = "d"
+    return letter
 
 
 class RegionForward:
-    """A convolutional network, prepared for :meth:`around`.
+    """A convolutional network, prepared for :meth:`target_logits`.
 
     Args:
-        network: in eval mode, its weights without gradients; they are not to change any more.
+        network: one that :func:`is_convolutional`, in eval mode, its weights without gradients; they are not to change
+            any more.
     """
 
-    def __init__(self, network: Convolutional):
-        self.layers = [(Convolution(convolution, norm), pooled) for convolution, norm, pooled in network.convolutions()]
-        self.hidden = [Connected(linear, norm) for linear, norm in network.connected()]
-        self.last = network.last()
+    def __init__(self, network: nn.Module):
+        layers: list[Any] = [layer for layer in network.children() if not isinstance(layer, nn.ReLU | nn.Dropout)]
+        self.layers = [
+            (FusedConvolution(layer, norm), isinstance(after, nn.MaxPool2d))
+            for layer, norm, after in zip(layers, layers[1:], layers[2:], strict=False)
+            if isinstance(layer, nn.Conv2d)
+        ]
+        self.hidden = [FusedLinear(layer, norm) for layer, norm in pairwise(layers) if isinstance(layer, nn.Linear)]
+        self.last = layers[-1]
 
     @torch.no_grad()
-    def around(self, embeddings: Tensor, region: Window, targets: Tensor) -> Step:
+    def target_logits(self, embeddings: Tensor, region: Window, targets: Tensor) -> Step:
         """The logits ``[B]`` of the targets as a function of the region's embeddings ``[B, rows, columns, d]``.
 
         Args:
@@ -60,7 +91,7 @@ class RegionForward:
         steps: list[Step] = []
         x, window = embeddings, region
         for convolution, pooled in self.layers:
-            reached = _grown(window[0], x.shape[2]), _grown(window[1], x.shape[3])
+            reached = _grow(window[0], x.shape[2]), _grow(window[1], x.shape[3])
             steps.append(convolution.within(x, window, reached))
             x, window = F.relu(convolution(x)), reached
             if pooled:
@@ -80,16 +111,16 @@ class RegionForward:
         return logits
 
 
-class Convolution:
+class FusedConvolution:
     """A frozen 3×3 convolution with its norm folded in."""
 
     def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d):
         fused = fuse_conv_bn_eval(convolution, norm)
         self.kernel, self.bias = fused.weight, fused.bias
         self.filters = None
-        if products.AVAILABLE and products.packable(self.kernel) and min(self.kernel.shape[:2]) >= FILTERED:
+        if min(self.kernel.shape[:2]) >= FILTERED and private_ops.usable(self.kernel):
             # The gradient of a convolution is the convolution with the kernel turned about, from outputs to inputs.
-            self.filters = Filter(self.kernel), Filter(self.kernel.flip(2, 3).transpose(0, 1))
+            self.filters = WinogradConvolution(self.kernel), WinogradConvolution(self.kernel.flip(2, 3).transpose(0, 1))
 
     def __call__(self, x: Tensor) -> Tensor:
         """``[B, o, h, w]`` of ``[B, i, h, w]``."""
@@ -107,13 +138,13 @@ class Convolution:
             A function of ``[B, rows, columns, i]`` with values ``[B, rows, columns, o]``.
         """
         elsewhere = x.clone()
-        _part(elsewhere, source).zero_()
-        fixed = _part(self(elsewhere), target).permute(0, 2, 3, 1).contiguous()
+        _inside(elsewhere, source).zero_()
+        fixed = _inside(self(elsewhere), target).permute(0, 2, 3, 1).contiguous()
 
         def step(inside: Tensor) -> Tensor:
             if self.filters is None:
                 return (self._plain(inside, source, target) + fixed).relu_()
-            return (_Filtered.apply(inside, *self.filters, source, target) + fixed).relu_()
+            return (_Winograd.apply(inside, *self.filters, source, target) + fixed).relu_()
 
         return step
 
@@ -126,43 +157,50 @@ class Convolution:
         return F.conv2d(padded, self.kernel).permute(0, 2, 3, 1)
 
 
-class Connected:
+class FusedLinear:
     """A frozen fully connected layer with its norm folded in, and a ReLU."""
 
     def __init__(self, linear: nn.Linear, norm: nn.BatchNorm1d):
         fused = fuse_linear_bn_eval(linear, norm)
         self.bias = fused.bias
-        self.forth, self.back = PackedLinear(fused.weight), PackedLinear(fused.weight.T)
+        self.product, self.transposed = PackedLinear(fused.weight), PackedLinear(fused.weight.T)
 
     def __call__(self, x: Tensor) -> Tensor:
         """``[B, o]`` of ``[B, i]``."""
-        return (_Multiplied.apply(x, self.forth, self.back) + self.bias).relu_()
+        return (_Product.apply(x, self.product, self.transposed) + self.bias).relu_()
 
 
-class _Multiplied(torch.autograd.Function):
+class _Product(torch.autograd.Function):
     """A product with one matrix, whose gradient is that with it transposed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, forth: PackedLinear, back: PackedLinear) -> Tensor:
-        ctx.back = back
-        return forth(x)
+    def forward(ctx: Any, x: Tensor, product: PackedLinear, transposed: PackedLinear) -> Tensor:
+        ctx.transposed = transposed
+        return product(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.back(gradient), None, None
+        return ctx.transposed(gradient), None, None
 
 
-class _Filtered(torch.autograd.Function):
+class _Winograd(torch.autograd.Function):
     """A convolution by one filter, whose gradient is that by the turned one, back from the target to the source."""
 
     @staticmethod
-    def forward(ctx: Any, inside: Tensor, forth: Filter, back: Filter, source: Window, target: Window) -> Tensor:
-        ctx.back, ctx.source, ctx.target = back, source, target
-        return forth(inside, source, target)
+    def forward(
+        ctx: Any,
+        inside: Tensor,
+        product: WinogradConvolution,
+        transposed: WinogradConvolution,
+        source: Window,
+        target: Window,
+    ) -> Tensor:
+        ctx.transposed, ctx.source, ctx.target = transposed, source, target
+        return product(inside, source, target)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return ctx.back(gradient, ctx.target, ctx.source), None, None, None, None
+        return ctx.transposed(gradient, ctx.target, ctx.source), None, None, None, None
 
 
 def _pool_with(x: Tensor, window: Window) -> Step:
@@ -178,11 +216,11 @@ def _pool_with(x: Tensor, window: Window) -> Step:
     return step
 
 
-def _part(x: Tensor, window: Window) -> Tensor:
+def _inside(x: Tensor, window: Window) -> Tensor:
     """What stands in a window of ``[B, c, h, w]``."""
     return x[:, :, slice(*window[0]), slice(*window[1])]
 
 
-def _grown(span: Span, size: int) -> Span:
+def _grow(span: Span, size: int) -> Span:
     """One position further to both sides, as far as there are any."""
     return max(span[0] - 1, 0), min(span[1] + 1, size)

@@ -11,6 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from cortex.fast import private_ops
+
 Span = tuple[int, int]  # from the first row (or column) to before the last
 Window = tuple[Span, Span]  # rows and columns
 
@@ -40,8 +42,8 @@ MATRICES = {
 READING = 6.5  # to read a component's matrix takes as long as to multiply so many tiles by it
 
 
-class Filter:
-    """The convolution with one kernel, zeros around what it is given. On a CPU, in float32.
+class WinogradConvolution:
+    """The convolution with one kernel, zeros around what it is given. It needs :mod:`cortex.fast.private_ops`.
 
     Args:
         kernel: ``[o, i, 3, 3]``.
@@ -74,15 +76,13 @@ class Filter:
         it takes longer than to multiply a few tiles. The order depends on their number.
         """
         image = x.view(1, len(x), 1, -1).permute(0, 3, 1, 2)
-        none, one, components = [0, 0], [1, 1], (size + 2) ** 2
+        components = (size + 2) ** 2
         if self._packed_for != (size, len(x)):
             _, matrix, _ = MATRICES[size]
             weights = torch.einsum("ar,bs,oirs->aboi", matrix, matrix, self.kernel).reshape(-1, self.inputs, 1, 1)
-            pack = torch.ops.mkldnn._reorder_convolution_weight
-            self._packed = pack(weights, none, one, one, components, image.shape)
+            self._packed = private_ops.reorder_kernel(weights, components, image.shape)
             self._packed_for = size, len(x)
-        convolve = torch.ops.mkldnn._convolution_pointwise
-        y = convolve(image, self._packed, None, none, one, one, components, "none", [], "")
+        y = private_ops.convolve(image, self._packed, components)
         return y.permute(0, 2, 3, 1).reshape(len(x), -1)
 
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
 
 from cortex.extractors.network import build_extractor
-from cortex.fast import packed_linear as products
-from cortex.fast import region_forward as windows
+from cortex.fast import packed_linear, region_forward
 from cortex.fast.packed_linear import PackedLinear
-from cortex.fast.region_forward import Convolutional, RegionForward
-from cortex.fast.winograd import Filter
+from cortex.fast.region_forward import RegionForward, is_convolutional
+from cortex.fast.winograd import WinogradConvolution
 
 
 @st.composite
@@ -20,6 +20,7 @@ def spans(draw, size):
     return start, draw(st.integers(start + 1, size))
 
 
+PAPER = {"channels": 256, "classes": 1000, "grid": (16, 16)}
 WINDOWS = st.tuples(spans(9), spans(7))
 
 
@@ -28,7 +29,7 @@ WINDOWS = st.tuples(spans(9), spans(7))
 def test_minimal_filtering_is_the_convolution_between_any_windows(calls):
     random = torch.Generator().manual_seed(0)
     kernel = torch.randn(6, 5, 3, 3, generator=random)
-    filtered = Filter(kernel)
+    filtered = WinogradConvolution(kernel)
     for batch, source, target in calls:  # of one filter: it holds its weights as the last number of tiles wants them
         (rows, columns), (high, wide) = ((slice(*span) for span in window) for window in (source, target))
         whole = torch.zeros(batch, 5, 9, 7)
@@ -43,7 +44,7 @@ def test_a_packed_product_is_the_product_of_any_number_of_rows(rows, dtype):
     matrix = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
     bias = torch.arange(7, dtype=dtype)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(products, "LARGE", 1)
+        patched.setattr(packed_linear, "LARGE", 1)
         forth, back = PackedLinear(matrix, bias), PackedLinear(matrix.T)
     assert forth.packs == back.packs == (dtype == torch.float32)
     for count in rows:  # of one object: it holds its matrix as the last number of rows wants it
@@ -85,16 +86,16 @@ def trained(name, grid, dtype):
 # Float32 is done by minimal filtering, which is for networks of any width here, float64 by plain convolutions.
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=str)
 def test_a_region_of_the_network_is_the_network(monkeypatch, name, grid, rows, columns, dtype, close):
-    monkeypatch.setattr(windows, "FILTERED", 1)
-    monkeypatch.setattr(products, "LARGE", 1)
+    monkeypatch.setattr(region_forward, "FILTERED", 1)
+    monkeypatch.setattr(packed_linear, "LARGE", 1)
     network = trained(name, grid, dtype)
     random = torch.Generator().manual_seed(1)
     embeddings = torch.randn(6, 6, *grid, generator=random).to(dtype)
     prepared = RegionForward(network)
     assert all((layer.filters is not None) == (dtype == torch.float32) for layer, _ in prepared.layers)
-    assert all(layer.forth.packs == layer.back.packs == (dtype == torch.float32) for layer in prepared.hidden)
+    assert all(layer.product.packs == layer.transposed.packs == (dtype == torch.float32) for layer in prepared.hidden)
     targets = torch.tensor([2, 0, 1, 3, 2, 0])
-    logits = prepared.around(embeddings, (rows, columns), targets)
+    logits = prepared.target_logits(embeddings, (rows, columns), targets)
     for _ in range(2):
         inside = torch.randn(6, rows[1] - rows[0], columns[1] - columns[0], 6, generator=random).to(dtype)
         whole = embeddings.clone()
@@ -113,5 +114,40 @@ def test_a_region_of_the_network_is_the_network(monkeypatch, name, grid, rows, c
 
 def test_networks_without_convolutions_alone_are_left_whole():
     with torch.device("meta"):
-        able = {name: isinstance(build_extractor(name), Convolutional) for name in ("cnn", "cnn_deep", "resnet")}
+        networks = {name: build_extractor(name, **PAPER) for name in ("cnn", "cnn_deep", "resnet")}
+    able = {name: is_convolutional(network) for name, network in networks.items()}
     assert able == {"cnn": True, "cnn_deep": True, "resnet": False}
+
+
+def sequence(*changes):
+    """A network of the kind that has a region's forward, but with some of its layers replaced."""
+    layers = [nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [nn.Flatten(), nn.Linear(8 * 4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)]
+    for place, layer in changes:
+        layers[place] = layer
+    return nn.Sequential(*layers)
+
+
+class Scaled(nn.Sequential):
+    """A sequence that does more than its layers do."""
+
+    def forward(self, x):
+        return super().forward(x) * 2
+
+
+def test_a_network_is_convolutional_by_its_layers_and_their_options():
+    assert is_convolutional(sequence())
+    others = [
+        (0, nn.Conv2d(6, 8, 3, 2, padding=1)),
+        (0, nn.Conv2d(6, 8, 3, padding=1, padding_mode="reflect")),
+        (0, nn.Conv2d(6, 8, 5, padding=2)),
+        (1, nn.BatchNorm2d(8, track_running_stats=False)),
+        (2, nn.GELU()),
+        (3, nn.MaxPool2d(3)),
+        (3, nn.ReLU()),
+        (8, nn.Linear(16, 4, bias=False)),
+        (8, nn.ReLU()),
+    ]
+    for change in others:
+        assert not is_convolutional(sequence(change)), change
+    assert not is_convolutional(Scaled(*sequence()))
