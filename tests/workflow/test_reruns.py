@@ -3,10 +3,13 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
+from cortex.core.kept import kept_decisions
 from tests.pipeline import change_config, data_of, jobs_in, snakemake
 
 # What follows from one extractor's training, how many jobs each (3 importance shards: 2 train, 1 test; 2 judges).
@@ -19,9 +22,7 @@ OF_ONE_EXTRACTOR = {
     "image_level": 2,
     "concept_level": 2,
     "codebook_level": 2,
-    "accuracy_metrics": 1,
-    "judged_metrics": 3,
-    "comparisons": 1,
+    "metrics_table": 5,
 }
 
 
@@ -36,7 +37,7 @@ def run(tiny_run, tmp_path_factory):
 @pytest.fixture
 def change(run):
     """Change config values or code for one test; everything is put back after it."""
-    kept = {}
+    kept, added = {}, []
 
     def keep(path):
         kept.setdefault(path, path.read_bytes())
@@ -56,11 +57,24 @@ def change(run):
         keep(run / name)
         (run / name).write_bytes(alter((run / name).read_bytes()))
 
+    def rename(before, after):
+        """Rename a module, in every module that imports it, too."""
+        (run / after).write_bytes((run / before).read_bytes())
+        added.append(run / after)
+        keep(run / before)
+        (run / before).unlink()
+        names = [name.removesuffix(".py").replace("/", ".") for name in (before, after)]
+        for path in (run / "cortex").rglob("*.py"):
+            if names[0] in path.read_text():
+                code(path.relative_to(run), *names)
+
     def undo():
         for path, content in kept.items():
             path.write_bytes(content)
+        for path in added:
+            path.unlink()
 
-    yield SimpleNamespace(config=config, code=code, file=file, undo=undo)
+    yield SimpleNamespace(config=config, code=code, file=file, rename=rename, undo=undo)
     undo()
 
 
@@ -96,20 +110,67 @@ def test_the_weights_of_the_embedded_generator(run, change):
     assert "before: 'digits.safetensors: " in said
 
 
-def test_comments_docstrings_formatting_cores_and_the_readme_do_not_count(run, change):
-    change.code("cortex/core/randomness.py", "def philox(", "# a comment\ndef philox(\n    ")
-    change.code("cortex/explain/importance.py", '"""Compute the token importance', '"""Another docstring: compute the')
+def test_cores_and_the_readme_do_not_count(run):
     (run / "README.md").write_text("anew")
     jobs, said = planned(run, "--cores", "1")
     assert jobs == {}, said
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after"),
+    [
+        pytest.param("__init__", '__version__ = "', '__version__ = "1.', id="version"),
+        pytest.param("core/tables", "no such Parquet file", "nobody has written this table", id="message"),
+        pytest.param(
+            "core/errors", "allowed: {allowed}, and finite", "must be finite and {allowed}", id="shared message"
+        ),
+        pytest.param("core/progress", "%.1f a second", "%.1f per second", id="log"),
+        pytest.param("explain/importance", '"""Compute the token', '"""Anew: compute the token', id="docstring"),
+        pytest.param("core/randomness", "def philox(", "# a comment\ndef philox(\n    ", id="comment and formatting"),
+        pytest.param("explain/settings", "Field(20, ", "Field(21, ", id="default that the config sets"),
+        pytest.param(
+            "extractors/__init__", '"cnn": "cortex', '"mlp": "my.mlp:MLP", "cnn": "cortex', id="registry entry"
+        ),
+    ],
+)
+def test_changes_that_change_no_result(run, change, module, before, after):
+    change.code(f"cortex/{module}.py", before, after)
+    jobs, said = planned(run)
+    assert jobs == {}, said
+
+
+def test_a_renamed_module(run, change):
+    change.rename("cortex/evaluate/intervals.py", "cortex/evaluate/confidence.py")
+    jobs, said = planned(run)
+    assert jobs == {}, said
+
+
+def test_results_that_a_user_keeps(run, change):
+    """The decision is on record, and holds for the code that it was made for."""
+    record = run / "results" / "tiny" / "code.json"
+    change.file(record.relative_to(run), lambda content: content)
+    change.code("cortex/explain/importance.py", "gradient.amax(1)", "gradient.amax(dim=1)")
+    assert planned(run)[0]["importance"] == 9
+    command = ["keep-results", "--config", "tests/tiny.yaml", "--reason", "the same axis, by its name"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cortex", *command], cwd=run, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [f"kept: importance with {name}" for name in ("CNN", "ResNet", "Transformer")]
+    jobs, said = planned(run)
+    assert jobs == {}, said
+    (decision,) = kept_decisions(record.parent)
+    assert decision["reason"] == "the same axis, by its name"
+    assert {kept["stage"] for kept in decision["kept"]} == {"importance"}
+    change.code("cortex/explain/importance.py", "gradient.amax(dim=1)", "gradient.amax(axis=1)")
+    assert planned(run)[0]["importance"] == 9
 
 
 def test_a_hyperparameter_of_one_extractor(run, change):
     change.config(extractors={"cnn": {"learning_rate": 2e-3}})
     jobs, said = planned(run)
     assert jobs == OF_ONE_EXTRACTOR | {"report": 1}
-    assert "Training extractor cnn" in said
-    assert "Training extractor resnet" not in said
+    assert "Train extractor cnn/0" in said
+    assert "Train extractor resnet/0" not in said
     assert re.search("Params have changed.* now: '.*--learning-rate 0.002 ", said)
 
 
@@ -117,23 +178,24 @@ def test_the_code_of_one_extractor(run, change):
     change.code("cortex/extractors/resnet.py", "inputs != width", "width != inputs")
     jobs, said = planned(run)
     assert jobs == OF_ONE_EXTRACTOR | {"report": 1}
-    assert "Training extractor resnet" in said
-    assert "before: 'code of cortex.extractors.resnet and cortex.extractors.train with what it imports: " in said
+    assert "Train extractor resnet/0" in said
+    assert "before: 'code of train-extractor with ResNet: " in said
 
 
-@pytest.mark.parametrize("what", ["settings", "code"])
+@pytest.mark.parametrize("what", ["settings", "results_version", "code"])
 def test_the_importance_method(run, change, what):
     if what == "settings":
         change.config(importance={"noise": 0.1})
+    elif what == "results_version":
+        change.code("cortex/explain/importance.py", "def explain_shard(", "RESULTS_VERSION = 2\n\n\ndef explain_shard(")
     else:
-        change.code("cortex/explain/importance.py", "mean.amax(1)", "mean.amax(dim=1)")
+        change.code("cortex/explain/importance.py", "gradient.amax(1)", "gradient.amax(dim=1)")
     jobs, said = planned(run)
     assert jobs == {
         "importance": 9,
         "concept_tokens": 3,
         **LEVELS,
-        "judged_metrics": 2,
-        "comparisons": 1,
+        "metrics_table": 3,
         "report": 1,
     }, said
 
@@ -145,7 +207,7 @@ def test_the_codebook_search(run, change, what):
     else:
         change.code("cortex/explain/codebook_search.py", "fused=True", "fused=False")
     jobs, said = planned(run)
-    assert jobs == {"codebook_search": 3, "codebook_level": 6, "judged_metrics": 1, "comparisons": 1, "report": 1}, said
+    assert jobs == {"codebook_search": 3, "codebook_level": 6, "metrics_table": 2, "report": 1}, said
 
 
 def test_a_judge_added(run, change):
@@ -155,9 +217,7 @@ def test_a_judge_added(run, change):
     assert jobs == {
         "train_judge": 1,
         **evaluated,
-        "accuracy_metrics": 1,
-        "judged_metrics": 3,
-        "comparisons": 1,
+        "metrics_table": 5,
         "report": 1,
     }, said
 
@@ -165,7 +225,7 @@ def test_a_judge_added(run, change):
 def test_one_more_masking_size(run, change):
     change.config(evaluation={"image_level": {"n": [1, 4, 9]}})
     jobs, said = planned(run)
-    assert jobs == {"image_level": 6, "judged_metrics": 1, "comparisons": 1, "report": 1}, said
+    assert jobs == {"image_level": 6, "metrics_table": 2, "report": 1}, said
 
 
 def test_more_test_images(run, change):
@@ -174,6 +234,7 @@ def test_more_test_images(run, change):
     # Of 24 images instead of 12, in shards of 18: the first shard grows, a second one is new.
     assert jobs == {
         "generate_shard": 2,
+        "read_tokens": 2,
         "decode_images": 2,
         "manifest": 1,
         "importance": 6,
@@ -183,9 +244,7 @@ def test_more_test_images(run, change):
         "image_level": 12,
         "concept_level": 12,
         "codebook_level": 6,
-        "accuracy_metrics": 2,
-        "judged_metrics": 3,
-        "comparisons": 1,
+        "metrics_table": 6,
         "report": 1,
     }, said
     assert "of the train split" not in said
@@ -200,7 +259,7 @@ def test_the_seed_of_the_data(run, change):
 
 
 def test_a_plot(run, change):
-    change.code("cortex/report/figures.py", "dpi=130", "dpi=131")
+    change.code("cortex/report/figures/style.py", "dpi=130", "dpi=131")
     jobs, said = planned(run)
     assert jobs == {"report": 1}, said
 
