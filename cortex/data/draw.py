@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,99 +13,119 @@ from cortex.core.device import choose_device, one_thread
 from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.randomness import sample_seeds
-from cortex.data.pixels import ENCODERS, EncodedImage, ImageFormat, encode_image
+from cortex.data.pixels import ENCODERS, EncodedImage, encode_image
+from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
-from cortex.generators.taming.generator import Generator, Precision, load_generator
-from cortex.generators.taming.sampler import Step
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.base import Generator
+from cortex.generators.load import generator_spec, load_generator
+from cortex.generators.settings import Precision, Sampling, Step
 
 # The splits' places in the random numbers' counter: index 7 of a class is another image in every split.
 STREAMS = {"train": 0, "validation": 1, "test": 2}
 PIXELS_DECODED = 1 << 20  # at once, of a batch's images: the decoder holds some hundred numbers for each
 
 
-def generate_shard(
-    output: Path,
-    split: Literal["train", "validation", "test"],
-    first: int,
-    last: int,
-    *,
-    seed: int,
-    classes: list[int],
-    generator: Path | None = None,
-    batch_classes: int = 10,
-    batch_indices: int = 10,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    precision: Precision = "auto",
-    step: Step | Literal["auto"] = "auto",
-    images: ImageFormat | Literal["none"] = "png",
-    quality: int = 95,
-    device: str = "auto",
-) -> None:
-    """Draw samples `first` to `last` of a split and write them as one WebDataset tar.
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive samples of a split.
 
     A split's samples are numbered across its classes (number = index within the class × classes + place of the
-    class), so every stretch of them is class-balanced. The tar is a function of these arguments and the kind of
-    processor; it is the same byte for byte however many cores compute it.
+    class), so every stretch of them is class-balanced.
 
     Args:
-        output: the tar to write.
         split: train, validation or test; the same index of another split is another image.
         first: number of the first sample, from 0.
         last: number of the sample after the last.
         seed: seed of the data set.
         classes: class indices of the data set, ascending.
-        generator: weights file of the generator; the embedded digits generator if not given.
-        batch_classes: neighbouring classes of a canonical batch (samples are always computed in the same batches).
-        batch_indices: indices of each of them.
-        temperature: divides the logits of the next token.
-        top_k: draw from the k most probable tokens only; all if not given.
-        top_p: draw from the most probable tokens that together exceed probability p; all if not given.
-        precision: of the transformer's large products: float32, bfloat16, or auto: bfloat16 on a GPU.
-        step: how a token is drawn: plain, captured (one command to the GPU), compiled (captured, its operations
-            fused; needs a C compiler) or auto: captured on a GPU.
-        images: keep images as png (lossless), jpeg or webp, or none, which need not be decoded then.
-        quality: of jpeg and webp, 1 (worst) to 100.
+    """
+
+    split: Literal["train", "validation", "test"]
+    first: int
+    last: int
+    seed: int
+    classes: list[int]
+
+    def check(self, class_count: int) -> None:
+        """Raise an InputError unless there are such samples of a generator of so many classes."""
+        if not 0 <= self.first < self.last:
+            raise InputError(f"samples {self.first} to {self.last}: a shard holds at least one sample, numbered from 0")
+        if not 0 <= self.seed < 1 << 64:
+            raise InputError(f"seed {self.seed}: allowed: 0 to 2^64 − 1")
+        if not self.classes or self.classes != sorted(set(self.classes)):
+            raise InputError(f"classes {self.classes}: name at least one, every class once, ascending")
+        for label in (self.classes[0], self.classes[-1]):
+            if not 0 <= label < class_count:
+                raise InputError(f"class {label}: the generator has classes 0 to {class_count - 1}")
+
+    def samples(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Labels and indices within their class, int64 ``[N]`` each."""
+        numbers = np.arange(self.first, self.last)
+        return np.asarray(self.classes)[numbers % len(self.classes)], numbers // len(self.classes)
+
+
+def generate_shard(
+    output: Path,
+    stretch: Stretch,
+    *,
+    sampling: Sampling,
+    keep: ImageFiles,
+    batch_classes: int = 10,
+    batch_indices: int = 10,
+    family: str = DEFAULT_FAMILY,
+    generator: Path | None = None,
+    precision: Precision = "auto",
+    step: Step = "auto",
+    device: str = "auto",
+) -> None:
+    """Draw samples `first` to `last` of a split and write them as one WebDataset tar.
+
+    The tar depends on these arguments and the kind of processor only. It is identical, byte for byte, on any number
+    of cores.
+
+    Args:
+        output: WebDataset tar to write.
+        stretch: split, indices, seed and classes of the samples.
+        sampling: options of the sampling.
+        keep: format of the images; with none, images are not decoded.
+        batch_classes: neighbouring classes of a canonical batch. A sample is always computed in the same batch.
+        batch_indices: indices of each of these classes in a batch.
+        family: generator family: a registered name, or module:Attribute.
+        generator: weights file of the generator; the family's own, such as the bundled digits, if not given.
+        precision: precision of the prior's large products; auto: bfloat16 on a GPU, float32 on a CPU.
+        step: execution of a sampling step: plain, captured (as a CUDA graph), or compiled (captured and fused; needs
+            a C compiler). auto: captured on a GPU, plain on a CPU.
         device: auto, cpu, cuda or cuda:N.
     """
-    if not 0 <= first < last:
-        raise InputError(f"samples {first} to {last}: a shard holds at least one sample, numbered from 0")
-    if not 0 <= seed < 1 << 64:
-        raise InputError(f"seed {seed}: allowed: 0 to 2^64 − 1")
-    if not classes or classes != sorted(set(classes)):
-        raise InputError(f"classes {classes}: name at least one, every class once, ascending")
-    if not 1 <= quality <= 100:
-        raise InputError(f"quality {quality}: allowed: 1 to 100")
-    model = load_generator(generator, choose_device(device), precision=precision, step=step)
-    for label in (classes[0], classes[-1]):
-        if not 0 <= label < len(model.class_names):
-            raise InputError(f"class {label}: the generator has classes 0 to {len(model.class_names) - 1}")
-    numbers = np.arange(first, last)
-    labels, indices = np.asarray(classes)[numbers % len(classes)], numbers // len(classes)
+    spec = generator_spec(generator, family)
+    if not spec.samples:
+        raise InputError(f"generator {generator}: it does not sample grids; import them instead")
+    stretch.check(len(spec.class_names))
+    if keep.images != "none" and not spec.decodes:
+        raise InputError(f"images {keep.images}: the generator does not decode; allowed: none")
+    model = load_generator(generator, choose_device(device), family=family, precision=precision, step=step)
+    labels, indices = stretch.samples()
     with one_thread():
         grids, encoded = draw_samples(
             model,
             labels,
             indices,
-            seed=seed,
-            stream=STREAMS[split],
+            seed=stretch.seed,
+            stream=STREAMS[stretch.split],
+            sampling=sampling,
             batch=(batch_classes, batch_indices),
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            images=images,
-            quality=quality,
+            keep=keep,
         )
     write_shard(
         output,
         (
             Sample(
-                key=f"{split}-{label:04d}-{index:06d}",
+                key=f"{stretch.split}-{label:04d}-{index:06d}",
                 label=int(label),
                 grid=grid,
-                info={"seed": seed, "class_name": model.class_names[label]},
+                info={"seed": stretch.seed, "class_name": spec.class_names[label]},
             )
             for label, index, grid in zip(labels, indices, grids, strict=True)
         ),
@@ -119,29 +140,26 @@ def draw_samples(
     *,
     seed: int,
     stream: int,
+    sampling: Sampling,
     batch: tuple[int, int],
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    images: ImageFormat | Literal["none"] = "png",
-    quality: int = 95,
+    keep: ImageFiles,
 ) -> tuple[NDArray[np.uint16], list[EncodedImage | None]]:
-    """Grids uint16 ``[N, h, w]`` and images, encoded, of the samples (label, index)."""
-    grids = np.empty((len(labels), *model.grid_shape), np.uint16)
+    """Grids uint16 ``[N, h, w]`` and images, encoded, of the samples (label, index), drawn in canonical batches."""
+    grids = np.empty((len(labels), *model.spec.grid), np.uint16)
     encoded: dict[int, Future[EncodedImage]] = {}
     before: list[Future[EncodedImage]] = []
-    side = model.architecture["vqgan"]["ddconfig"]["resolution"]
-    at_once = max(1, PIXELS_DECODED // side**2)
-    batches = list(canonical_batches(labels, indices, batch, len(model.class_names)))
+    height, width = model.spec.image
+    batches = list(canonical_batches(labels, indices, batch, len(model.spec.class_names)))
     with ThreadPoolExecutor(ENCODERS) as pool:
         for batch_labels, batch_indices, rows, columns in progress(batches, len(batches), "sampling", "batch"):
             seeds = sample_seeds(seed, stream, batch_labels, batch_indices)
-            drawn = model.sample(batch_labels, seeds, temperature=temperature, top_k=top_k, top_p=top_p)
+            drawn = model.sample(batch_labels, seeds, sampling)
             grids[rows] = drawn.cpu().numpy()[columns]
-            if images != "none":
-                decoded = np.concatenate([model.decode(part).cpu().numpy() for part in drawn.split(at_once)])[columns]
+            if keep.images != "none":
+                parts = drawn.split(max(1, PIXELS_DECODED // (height * width)))
+                decoded = np.concatenate([model.decode(part).cpu().numpy() for part in parts])[columns]
                 wait(before)  # two batches of images in memory at most
-                before = [pool.submit(encode_image, image, images, quality) for image in decoded]
+                before = [pool.submit(encode_image, image, keep.images, keep.quality) for image in decoded]
                 encoded |= zip(rows.tolist(), before, strict=True)
     return grids, [encoded[row].result() if row in encoded else None for row in range(len(labels))]
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -18,14 +18,16 @@ from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.core.files import whole_file
 from cortex.core.progress import progress
-from cortex.data.pixels import ENCODERS, EncodedImage, ImageFormat, encode_image
+from cortex.data.pixels import ENCODERS, EncodedImage, encode_image
+from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import MAX_LABEL, Sample
 from cortex.data.shard_writer import write_members
 from cortex.data.sources import Rows, read_embedding, read_rows
-from cortex.generators.codebook import read_codebook
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.base import Generator
+from cortex.generators.load import generator_spec, load_generator, read_codebook
 from cortex.generators.nearest import nearest_codes
-from cortex.generators.spec import GeneratorSpec, generator_spec
-from cortex.generators.taming.generator import load_generator
+from cortex.generators.spec import GeneratorSpec
 
 log = logging.getLogger(__name__)
 
@@ -40,46 +42,48 @@ def import_split(
     *,
     classes: list[int],
     per_class: int,
+    keep: ImageFiles,
     shard_size: int = 10_000,
     labels: Path | None = None,
     embeddings: Path | None = None,
+    family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
-    images: ImageFormat | Literal["none"] = "none",
-    quality: int = 95,
     device: str = "auto",
 ) -> None:
-    """Make the shards of a split from labels and token grids that others made, in their order.
+    """Import labels and token grids as the shards of a split, in their order.
 
-    The first rows of every class are taken; what is beyond them, and other classes, is left. Every row is checked,
-    and a malformed one is an error that names its line or row: then no shard is made.
+    The first rows of every class are taken; further rows and other classes are ignored. Every row is checked. The
+    error of a malformed row names its line; no shard is written then.
 
     Args:
-        output: folder for the shards, 000000.tar and on, which appear once all are made.
+        output: folder to write the shards to, 000000.tar and so on. It appears when all shards are complete.
         split: train, validation or test.
         source: .csv with the columns filename, label and indices (a list such as [17, 4, ...]); .parquet with label
             and grid, tokens or indices (lists); or .npy of grids [N, h, w], with --labels.
         classes: class indices to take, ascending.
-        per_class: rows to take of each; fewer are an error.
+        per_class: rows to take of each class. Fewer rows are an error.
+        keep: format of the images; with none, images are not decoded.
         shard_size: samples of a shard.
-        labels: .npy of class indices [N].
-        embeddings: folder of .npy files, float32 [d, h, w], named by filename, for rows of a .csv without indices:
-            their nearest codes are taken. The folder of the .csv if not given.
-        generator: weights file of the generator whose codes these are; the embedded digits generator if not given.
-        images: decode the grids and keep images as png (lossless), jpeg or webp; or none.
-        quality: of jpeg and webp, 1 (worst) to 100.
+        labels: .npy file of class indices [N], if the source is .npy.
+        embeddings: folder of the .npy files, float32 [d, h, w], that the column filename of a .csv names. Rows without
+            indices take the nearest codes of their embedding. The folder of the .csv if not given.
+        family: generator family: a registered name, or module:Attribute.
+        generator: weights file of the generator that the codes belong to; the family's own, such as the bundled digits,
+            if not given.
         device: auto, cpu, cuda or cuda:N.
     """
     if per_class < 1 or shard_size < 1:
         raise InputError(f"per_class {per_class}, shard_size {shard_size}: both are at least 1")
     if not classes or classes != sorted(set(classes)):
         raise InputError(f"classes {classes}: name at least one, every class once, ascending")
-    if not 1 <= quality <= 100:
-        raise InputError(f"quality {quality}: allowed: 1 to 100")
-    facts, on = generator_spec(generator), choose_device(device)
-    if classes[-1] > _last_class(facts) or classes[0] < 0:
-        raise InputError(f"classes {classes}: the generator has classes 0 to {_last_class(facts)}")
-    rows = _taken(read_rows(source, labels, embeddings, facts.grid), source, facts, classes, per_class)
-    imported = _with_images(_samples(rows, split, facts, generator, on), generator, images, quality, on)
+    spec, on = generator_spec(generator, family), choose_device(device)
+    if classes[-1] > _last_class(spec) or classes[0] < 0:
+        raise InputError(f"classes {classes}: the generator has classes 0 to {_last_class(spec)}")
+    if keep.images != "none" and not spec.decodes:
+        raise InputError(f"images {keep.images}: the generator does not decode; allowed: none")
+    rows = _taken(read_rows(source, labels, embeddings, spec.grid), source, spec, classes, per_class)
+    samples = _samples(rows, split, spec, lambda: read_codebook(generator, family).to(on))
+    imported = _with_images(samples, lambda: load_generator(generator, on, family=family, decode_only=True), keep)
     firsts = range(0, len(classes) * per_class, shard_size)
     with ExitStack() as all_or_none:
         for first in progress(firsts, len(firsts), "importing", "shard"):
@@ -90,12 +94,12 @@ def import_split(
 
 
 def _taken(
-    source: Iterator[Rows], path: Path, facts: GeneratorSpec, classes: list[int], per_class: int
+    source: Iterator[Rows], path: Path, spec: GeneratorSpec, classes: list[int], per_class: int
 ) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
     """The first ``per_class`` rows of every class, some at a time, and their indices within their class."""
-    found = np.zeros(_last_class(facts) + 1, np.int64)
+    found = np.zeros(_last_class(spec) + 1, np.int64)
     for rows in source:
-        _check(rows, facts)
+        _check(rows, spec)
         before = np.tril(rows.labels[:, None] == rows.labels, -1).sum(1)  # rows of the same class above each
         indices = found[rows.labels] + before
         np.add.at(found, rows.labels, 1)
@@ -108,68 +112,64 @@ def _taken(
         log.info("%s: %d rows beyond the first %d of %d classes are left out", path, left, per_class, len(classes))
 
 
-def _check(rows: Rows, facts: GeneratorSpec) -> None:
+def _check(rows: Rows, spec: GeneratorSpec) -> None:
     """Labels and tokens are those of the generator."""
-    last = _last_class(facts)
+    last = _last_class(spec)
     for row in np.flatnonzero((rows.labels < 0) | (rows.labels > last))[:1]:
         raise InputError(f"{rows.where(row)}: label {rows.labels[row]}; the generator has classes 0 to {last}")
-    for row, position in np.argwhere((rows.grids < 0) | (rows.grids >= facts.codes))[:1]:
+    for row, position in np.argwhere((rows.grids < 0) | (rows.grids >= spec.codes))[:1]:
         token = rows.grids[row, position]
-        raise InputError(f"{rows.where(row)}: token {token}; the generator has tokens 0 to {facts.codes - 1}")
+        raise InputError(f"{rows.where(row)}: token {token}; the generator has tokens 0 to {spec.codes - 1}")
 
 
-def _last_class(facts: GeneratorSpec) -> int:
-    """The largest label: a VQGAN alone decodes grids of any classes."""
-    return len(facts.class_names) - 1 if facts.class_names else MAX_LABEL
+def _last_class(spec: GeneratorSpec) -> int:
+    """The largest label: a generator without class names takes grids of any classes."""
+    return len(spec.class_names) - 1 if spec.class_names else MAX_LABEL
 
 
 def _samples(
     taken: Iterator[tuple[Rows, NDArray[np.int64]]],
     split: str,
-    facts: GeneratorSpec,
-    generator: Path | None,
-    device: torch.device,
+    spec: GeneratorSpec,
+    codebook_of: Callable[[], torch.Tensor],
 ) -> Iterator[list[Sample]]:
+    """Samples of the rows that are taken; the codebook is read once a row has an embedding in place of tokens."""
     codebook: torch.Tensor | None = None
-    infos = [{"class_name": name} for name in facts.class_names] or [{}] * (MAX_LABEL + 1)
+    infos = [{"class_name": name} for name in spec.class_names] or [{}] * (MAX_LABEL + 1)
     for rows, indices in taken:
         missing = [row for row, path in enumerate(rows.embeddings) if path is not None]
         if missing:
-            codebook = read_codebook(generator).float().to(device) if codebook is None else codebook
-            _snap(rows, missing, codebook, facts)
-        grids = rows.grids.reshape(-1, *facts.grid).astype(np.uint16)
+            codebook = codebook_of() if codebook is None else codebook
+            _snap(rows, missing, codebook, spec)
+        grids = rows.grids.reshape(-1, *spec.grid).astype(np.uint16)
         yield [
             Sample(f"{split}-{label:04d}-{index:06d}", label, grid, info=infos[label])
             for label, index, grid in zip(rows.labels.tolist(), indices.tolist(), grids, strict=True)
         ]
 
 
-def _snap(rows: Rows, missing: list[int], codebook: torch.Tensor, facts: GeneratorSpec) -> None:
+def _snap(rows: Rows, missing: list[int], codebook: torch.Tensor, spec: GeneratorSpec) -> None:
     """Fill in the tokens that are missing: the codes nearest to the embeddings."""
-    height, width = facts.grid
-    step = max(1, DISTANCES // (height * width * facts.codes))
+    height, width = spec.grid
+    step = max(1, DISTANCES // (height * width * spec.codes))
     for first in range(0, len(missing), step):
         part = missing[first : first + step]
-        shape = (facts.channels, height, width)
+        shape = (spec.channels, height, width)
         vectors = [read_embedding(path, shape, rows.where(row)) for row in part if (path := rows.embeddings[row])]
         stacked = torch.from_numpy(np.stack(vectors)).to(codebook.device)
         rows.grids[part] = nearest_codes(stacked.permute(0, 2, 3, 1), codebook).flatten(1).cpu().numpy()
 
 
 def _with_images(
-    batches: Iterator[list[Sample]],
-    generator: Path | None,
-    images: ImageFormat | Literal["none"],
-    quality: int,
-    device: torch.device,
+    batches: Iterator[list[Sample]], generator_of: Callable[[], Generator], keep: ImageFiles
 ) -> Iterator[tuple[Sample, EncodedImage | None]]:
     """Every sample with its image, decoded and encoded."""
-    if images == "none":
+    if keep.images == "none":
         for samples in batches:
             yield from ((sample, None) for sample in samples)
         return
-    model = load_generator(generator, device, decode_only=True)
-    encode = partial(encode_image, name=images, quality=quality)
+    model = generator_of()
+    encode = partial(encode_image, name=keep.images, quality=keep.quality)
     with ThreadPoolExecutor(ENCODERS) as pool:
         for samples in batches:
             for first in range(0, len(samples), DECODED):

@@ -1,5 +1,13 @@
-"""Vector-quantized image generators: a class as a token grid and as an image (METHOD.md, section 1)."""
+"""Vector-quantized image generators: a class as a token grid and as an image (METHOD.md, section 1).
+
+A *family* (:mod:`cortex.generators.base`) is one kind of generator, in a folder or module of its own. The rest of the
+package asks :mod:`cortex.generators.load` for generators and names no family's networks.
+"""
 
 from cortex.core.registry import Registry
 
-GENERATORS = Registry("generator", {"taming": "cortex.generators.taming:FAMILY"})
+DEFAULT_FAMILY = "taming"
+GENERATORS = Registry(
+    "generator",
+    {"taming": "cortex.generators.taming:FAMILY", "codebook": "cortex.generators.codebook_only:FAMILY"},
+)

@@ -2,21 +2,24 @@
 
 A *family* builds generators of one kind from a weights file; a *generator* turns classes into token grids and grids
 into images; a :class:`~cortex.generators.spec.GeneratorSpec` states its shapes. Nothing outside of a family's folder
-names its networks.
+names its networks. This module imports no torch, so that a config is read without it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
+from cortex.core.cost import GeneratorCost
 from cortex.generators.settings import Precision, Sampling, Step
-from cortex.generators.spec import GeneratorSpec
+from cortex.generators.spec import GeneratorSpec, Origin
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -68,7 +71,7 @@ class Generator(Protocol):
         """
         ...
 
-    def prior(self) -> "Prior | None":
+    def prior(self) -> Prior | None:
         """The likelihood of grids, or None where the generator has none that can be evaluated."""
         ...
 
@@ -89,33 +92,27 @@ class Prior(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class GeneratorCost:
-    """Arithmetic and memory traffic of a generator, for the plan.
+@runtime_checkable
+class Family(Protocol):
+    """One kind of generator. A module or an object with these functions is a family.
 
-    Args:
-        sample_flops: of drawing one grid.
-        sample_bytes: bytes that one grid's sampling must read from the device's memory, in a batch of the plan's size.
-        decode_flops: of decoding one grid.
-        prior_flops: of the log-probabilities at positions up to a given one, by position (index: positions passed).
-        weights_bytes: of the weights file.
+    A config names an :class:`~cortex.generators.spec.Origin`. Stages are given a weights file: that of the origin, or
+    the one that ``convert`` has made of it. None is the family's own generator, if it has one.
     """
 
-    sample_flops: float
-    sample_bytes: float
-    decode_flops: float
-    prior_flops: tuple[float, ...]
-    weights_bytes: float
-
-
-class Family(Protocol):
-    """One kind of generator. A module or an object with these attributes is a family."""
-
-    def spec(self, weights: Path | None) -> GeneratorSpec:
-        """Shapes and classes, from the metadata of a weights file, without torch where possible; None: bundled ones.
+    def spec(self, origin: Origin) -> GeneratorSpec:
+        """Shapes and capabilities, read without torch: of a weights file, or of what is still to be converted.
 
         Raises:
-            InputError: the file is missing, damaged, or of another family.
+            InputError: a file is missing, damaged, or of another family; or the origin states what it should not.
+        """
+        ...
+
+    def files(self, origin: Origin) -> list[Path]:
+        """The files that make the generator: a weights file, or those of a folder that ``convert`` reads.
+
+        Raises:
+            InputError: there are none.
         """
         ...
 
@@ -130,6 +127,13 @@ class Family(Protocol):
     ) -> Generator:
         """The generator of a weights file.
 
+        Args:
+            weights: the file.
+            device: where to compute.
+            decode_only: whether weights that only sampling needs may be left in the file.
+            precision: precision of the prior's large products.
+            step: execution of a sampling step.
+
         Raises:
             InputError: the file is missing, damaged, or of another family.
         """
@@ -139,14 +143,20 @@ class Family(Protocol):
         """The codebook float32 ``[K, d]`` as looked up, without the rest of the file."""
         ...
 
-    def cost(self, weights: Path | None, batch: int) -> GeneratorCost:
-        """Cost of sampling in batches of so many images, and of decoding."""
+    def cost(self, origin: Origin, *, batch: int, half: bool) -> GeneratorCost:
+        """Cost of the generator, known without weights.
+
+        Args:
+            origin: where it comes from.
+            batch: grids that are sampled at once.
+            half: whether sampling computes in 16 bits.
+        """
         ...
 
-    def files(self, folder: Path) -> list[Path]:
-        """Files of a folder of published checkpoints that ``convert`` reads."""
-        ...
+    def convert(self, output: Path, origin: Origin) -> None:
+        """Write the weights file of an origin that is none yet: published checkpoints, a codebook without its grid.
 
-    def convert(self, folder: Path, output: Path, class_names: Path | None) -> None:
-        """Write a folder of published checkpoints as one weights file."""
+        Raises:
+            InputError: the origin cannot be converted.
+        """
         ...

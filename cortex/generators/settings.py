@@ -1,17 +1,20 @@
 """Settings of the generator: whose weights, and how it samples (METHOD.md, section 1)."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed, WrongValueError
+from cortex.core.settings import Count, File, Section, WrongValueError
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.spec import Origin
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Step = Literal["auto", "plain", "captured", "compiled"]
 
 
 class Sampling(Section):
-    """How tokens are drawn from the prior's distributions."""
+    """Sampling of tokens from the prior's distributions."""
 
     temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="divisor of the logits of the next token")
     top_k: Count | None = Field(600, description="draw from the k most probable tokens; null: from all")
@@ -21,48 +24,53 @@ class Sampling(Section):
 
 
 class CanonicalBatch(Section):
-    """Composition of the batches in which samples are computed: a sample's batch is always the same."""
+    """Composition of the canonical batches: a sample is always computed in the same batch."""
 
     classes: Count = Field(10, description="neighbouring classes of a batch")
-    indices: Count = Field(10, description="indices of each of these classes")
+    indices: Count = Field(10, description="indices of each of these classes in a batch")
 
 
 class GeneratorSettings(Sampling):
-    """The generator: its family, its weights, and how it samples. Without weights: the digits generator."""
+    """The generator: family, weights and sampling. Without weights, it is the bundled digits generator."""
 
-    family: str = Field("taming", description="generator family: a registered name, or module:Attribute")
+    family: str = Field(DEFAULT_FAMILY, description="generator family: a registered name, or module:Attribute")
     weights: File | None = Field(None, description="weights file (safetensors); null: the bundled digits generator")
     folder: File | None = Field(None, description="folder of published checkpoints to convert, in place of weights")
-    class_names: File | None = Field(None, description="text file of class names, a line each, beside folder")
-    precision: Precision = Field(
-        "auto", description="of the prior's large products; auto: bfloat16 on a GPU, float32 on a CPU"
+    class_names: File | None = Field(
+        None, description="text file of class names, one a line; allowed beside folder, or beside grid"
     )
-    step: Step = Field("auto", description="how a token is drawn; auto: captured on a GPU, plain on a CPU")
+    grid: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = Field(
+        None, description="rows and columns of a token grid, if weights is a codebook alone that states none"
+    )
+    precision: Precision = Field(
+        "auto", description="precision of the prior's large products; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+    step: Step = Field("auto", description="execution of a sampling step; auto: captured on a GPU, plain on a CPU")
     batch: CanonicalBatch = Field(CanonicalBatch(), description="composition of a canonical batch")
 
     @model_validator(mode="after")
     def _one_origin(self) -> "GeneratorSettings":
         if self.folder is not None and self.weights is not None:
             raise WrongValueError("folder", self.folder, f"should not be set beside weights = {self.weights!r}")
-        if self.class_names is not None and self.folder is None:
-            raise WrongValueError("class_names", self.class_names, "should be set beside folder only")
+        if self.grid is not None and self.weights is None:
+            raise WrongValueError("grid", self.grid, "should be set beside weights only, those of a codebook alone")
+        if self.class_names is not None and not self.converts():
+            raise WrongValueError("class_names", self.class_names, "should be set beside folder only, or grid")
         return self
 
     def sampling(self) -> Sampling:
         """The sampling options alone."""
         return Sampling(**{name: getattr(self, name) for name in Sampling.model_fields})
 
+    def origin(self) -> Origin:
+        """Where the generator comes from."""
+        return Origin(
+            weights=None if self.weights is None else Path(self.weights),
+            folder=None if self.folder is None else Path(self.folder),
+            class_names=None if self.class_names is None else Path(self.class_names),
+            grid=None if self.grid is None else (self.grid[0], self.grid[1]),
+        )
 
-class GeneratorTraining(Section):
-    """The recipe of the bundled digits generator (``snakemake train_generator``)."""
-
-    seed: Seed = Field(0, description="seed of the initial weights, the order and the jitter of the digits")
-    batch: Annotated[int, Field(ge=2)] = Field(64, description="images a step")
-    vqgan_epochs: Count = Field(20, description="passes over the digits for the VQGAN")
-    vqgan_learning_rate: Rate = Field(1e-3, description="peak learning rate of Adam for the VQGAN")
-    rate_weight: Annotated[float, Field(ge=0)] = Field(
-        0.01, description="price of a nat of code length, in units of the mean absolute error of images in -1..1"
-    )
-    transformer_epochs: Count = Field(40, description="passes over the digits for the GPT")
-    transformer_learning_rate: Rate = Field(1e-3, description="peak learning rate of AdamW for the GPT")
-    dropout: Fraction = Field(0.1, description="dropout of the GPT")
+    def converts(self) -> bool:
+        """Whether a run first makes a weights file of what the settings name."""
+        return self.folder is not None or self.grid is not None

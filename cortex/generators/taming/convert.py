@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from cortex.core.checkpoint import Checkpoint, StoredTensor, open_checkpoint
+from cortex.core.checkpoint import Checkpoint, open_checkpoint
 from cortex.core.errors import InputError, shown
 from cortex.core.files import whole_file
+from cortex.core.pickled import StoredTensor
 from cortex.core.progress import progress
 from cortex.generators.taming.networks import CONSTANT, empty_networks
 from cortex.generators.taming.project import files_of, read_architecture

@@ -1,8 +1,9 @@
 """A VQGAN-type generator: what a class looks like, as a token grid and as an image."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +14,21 @@ from torch import Tensor, nn
 from cortex.core.errors import InputError
 from cortex.core.randomness import uniforms
 from cortex.core.weights import load_into, read_weights, write_weights
-from cortex.generators.spec import architecture_of, bundled_weights
+from cortex.generators import settings
+from cortex.generators.pixels import from_bytes, to_bytes
+from cortex.generators.settings import Precision, Sampling
+from cortex.generators.taming.architecture import architecture_of, spec_of
 from cortex.generators.taming.networks import CONSTANT, empty_networks
+from cortex.generators.taming.prior import GptPrior
 from cortex.generators.taming.sampler import Sampler, Step
 from cortex.generators.taming.vqgan import VQGAN
 
-Precision = Literal["auto", "float32", "bfloat16"]
 
-
-class Generator:
+class TamingGenerator:
     """A class-conditional GPT over the token grids of a VQGAN (Esser et al., 2021), in eval mode.
 
     Args:
-        architecture: ``{"vqgan": ..., "transformer": ..., "classes": [names]}``, the keyword arguments of
-            ``VQGAN`` and of taming-transformers' ``GPT``. With None for the latter, and
-            no classes, it is a VQGAN alone: it decodes, but cannot sample.
+        architecture: see :mod:`cortex.generators.taming.architecture`.
         networks: ``first_stage_model`` (a VQGAN) and, if it is to sample, ``transformer``, on the device.
         device: where that is.
         precision: of the transformer's large products: float32, bfloat16, or auto: bfloat16 on a GPU.
@@ -41,32 +42,28 @@ class Generator:
         device: torch.device,
         *,
         precision: Precision = "auto",
-        step: Step | Literal["auto"] = "auto",
+        step: settings.Step = "auto",
     ):
-        self.architecture, self.device = architecture, device
+        self.architecture, self.device, self.spec = architecture, device, spec_of(architecture)
         networks.eval().requires_grad_(False)
         named: dict[str, Any] = dict(networks.items())
         self.vqgan: VQGAN = named["first_stage_model"]
         self.transformer: GPT | None = named.get("transformer")
-        self.class_names: list[str] = architecture["classes"]
-        self.grid_shape: tuple[int, int] = self.vqgan.grid_shape
         self._sampler: Sampler | None = None
         if self.transformer is not None:
             self._sampler = Sampler(self.transformer, *resolve(precision, step, device))
 
     @property
     def codebook(self) -> Tensor:
-        """``[K, d]`` float: the embedding of every code."""
+        """``[K, d]`` float32: the embedding of every code."""
         return self.vqgan.codebook
 
+    def compose(self, vectors: Tensor) -> Tensor:
+        """What extractors read, ``[B, d, h, w]``, of token vectors ``[B, P, d]``."""
+        return vectors.transpose(1, 2).unflatten(2, self.spec.grid)
+
     def sample(
-        self,
-        classes: NDArray[np.integer],
-        seeds: NDArray[np.uint64],
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        self, classes: Sequence[int] | NDArray[np.integer], seeds: NDArray[np.uint64], sampling: Sampling
     ) -> Tensor:
         """Token grids int64 ``[B, h, w]`` of the classes ``[B]``; a grid is a function of its class and seed.
 
@@ -78,35 +75,44 @@ class Generator:
         """
         if self._sampler is None:
             raise InputError("this generator is a VQGAN without a transformer: it decodes grids, but cannot sample any")
-        height, width = self.grid_shape
+        height, width = self.spec.grid
         tokens = self._sampler.draw(
             torch.as_tensor(classes, dtype=torch.int64, device=self.device),
             torch.as_tensor(uniforms(seeds, height * width), device=self.device),
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
         )
         return tokens.view(-1, height, width)
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        """(H, W) of its images."""
-        side: int = self.architecture["vqgan"]["ddconfig"]["resolution"]
-        return side, side
 
     @torch.inference_mode()
     def encode(self, images: Tensor) -> Tensor:
         """Token grids int64 ``[B, h, w]`` of images uint8 ``[B, H, W, 3]``: the nearest code of every position."""
-        return self.vqgan.encode(images.to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1))
+        return self.vqgan.encode(from_bytes(images.to(self.device), self.spec.pixels))
 
     @torch.inference_mode()
     def decode(self, grids: Tensor) -> Tensor:
         """Images uint8 ``[B, H, W, 3]`` of token grids int ``[B, h, w]``."""
-        images = self.vqgan.decode(grids.to(self.device, torch.int64))
-        return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+        return to_bytes(self.vqgan.decode(grids.to(self.device, torch.int64)), self.spec.pixels)
+
+    def prior(self) -> GptPrior | None:
+        """The GPT's likelihoods, None of a VQGAN alone. Load the generator in float32 for it.
+
+        Raises:
+            InputError: the GPT does not know all codes of the codebook.
+        """
+        if self.transformer is None:
+            return None
+        known = self.transformer.config.vocab_size
+        if known < len(self.codebook):
+            raise InputError(
+                f"the generator's transformer knows {known} of the codebook's {len(self.codebook)} codes: "
+                "a grid may hold codes that it has no likelihood of"
+            )
+        return GptPrior(self.transformer)
 
 
-def resolve(precision: Precision, step: Step | Literal["auto"], device: torch.device) -> tuple[torch.dtype, Step]:
+def resolve(precision: Precision, step: settings.Step, device: torch.device) -> tuple[torch.dtype, Step]:
     """What ``auto`` stands for: float32 and plain steps on a CPU, bfloat16 and captured steps on a GPU.
 
     Not compiled ones: with hundreds of images a batch a step is bound by reading the cache, and to compile its eight
@@ -129,15 +135,10 @@ def save_generator(path: Path, vqgan: VQGAN, transformer: GPT, architecture: dic
     write_weights(path, tensors, {"architecture": json.dumps(architecture)})
 
 
-def load_generator(
-    path: Path | None = None,
-    device: str | torch.device = "cpu",
-    *,
-    decode_only: bool = False,
-    precision: Precision = "auto",
-    step: Step | Literal["auto"] = "auto",
-) -> Generator:
-    """The generator stored at ``path`` by :func:`save_generator`; None: the embedded digits generator.
+def load(
+    path: Path, device: torch.device, *, decode_only: bool, precision: Precision, step: settings.Step
+) -> TamingGenerator:
+    """The generator stored at ``path`` by :func:`save_generator`.
 
     Weights go from the file to the device, and exist once: on a CPU they are the file, mapped into memory, which all
     processes share.
@@ -146,12 +147,11 @@ def load_generator(
         path: the weights.
         device: where to compute.
         decode_only: leave the transformer in the file.
-        precision, step: of sampling; see :class:`Generator`.
+        precision, step: of sampling; see :class:`TamingGenerator`.
 
     Raises:
         InputError: the file is missing, truncated, or not a generator's; missing or unexpected weights are listed.
     """
-    path, device = path or bundled_weights(), torch.device(device)
     tensors, metadata = read_weights(path, only="first_stage_model." if decode_only else "", device=device)
     architecture = architecture_of(metadata, path)
     try:
@@ -160,7 +160,7 @@ def load_generator(
         raise InputError(f"{path}: no generator of its architecture can be built: {error!r}") from None
     tensors = {name: tensor.float() for name, tensor in tensors.items()} | _causal_masks(networks, device)
     load_into(networks, tensors, path, assign=True)
-    return Generator(architecture, networks, device, precision=precision, step=step)
+    return TamingGenerator(architecture, networks, device, precision=precision, step=step)
 
 
 def _causal_masks(networks: nn.ModuleDict, device: torch.device) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from cortex.core.errors import InputError, shown
+from cortex.generators.class_names import read_class_names
 
 # Where the YAML and the checkpoint may lie in a folder; of several that match, the first pattern counts.
 CONFIGS = ("configs/*-project.yaml", "configs/model.yaml", "*-project.yaml", "model.yaml", "config.yaml")
@@ -192,7 +193,7 @@ def files_of(folder: Path) -> tuple[Path, Path]:
 
 
 def read_architecture(config: Path, class_names: Path | None = None) -> dict[str, Any]:
-    """The architecture that a project's YAML describes, as ``Generator`` takes it.
+    """The architecture that a project's YAML describes; see :mod:`cortex.generators.taming.architecture`.
 
     Returns:
         ``{"vqgan": ..., "transformer": ..., "classes": [names]}``; of a VQGAN alone, the transformer is None, and
@@ -216,7 +217,7 @@ def read_architecture(config: Path, class_names: Path | None = None) -> dict[str
         vqgan, gpt, classes = model, None, 0
     names = [f"class {index}" for index in range(classes)]
     if class_names is not None:
-        names = _read_names(class_names)
+        names = read_class_names(class_names)
         if gpt is not None and len(names) != classes:
             raise InputError(f"{class_names}: {len(names)} names, but the generator of {config} has {classes} classes")
     return {"vqgan": vqgan.params.arguments(), "transformer": gpt, "classes": names}
@@ -254,18 +255,6 @@ def _read_model(path: Path) -> dict[str, Any]:
     if not isinstance(model, dict):
         raise InputError(f"{path}: has no section 'model'")
     return model
-
-
-def _read_names(path: Path) -> list[str]:
-    try:
-        names = [name.strip() for name in path.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: {error}") from None
-    if "" in names:
-        raise InputError(f"{path}: line {names.index('') + 1} is empty; expected a class name on every line")
-    return names
 
 
 def _one_line(error: ValidationError) -> str:

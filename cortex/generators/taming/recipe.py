@@ -1,4 +1,4 @@
-"""How the embedded digits generator is trained: a VQGAN on real digits, then a GPT on its token grids.
+"""How the bundled digits generator is trained: a VQGAN on real digits, then a GPT on its token grids.
 
 Two departures from Esser et al. (CVPR 2021). There is no adversarial term: at 4×4 pixels a token, an L1 loss gives
 sharp strokes. And there is a price on rare codes, the rate term of neural compression: without it the encoder

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cortex.fast.packed_linear import PackedLinear
+from cortex.generators.choice import choose_tokens
 
 # How a step is done: operation by operation; in shapes that never change, as a graph that a GPU runs at one command; or
 # that, with every layer's operations fused by torch.compile.
@@ -220,35 +221,3 @@ def sample_tokens(
 ) -> Tensor:
     """One batch as :meth:`Sampler.draw` draws it, in float32 and plain steps: int64 ``[B, T]``."""
     return Sampler(gpt).draw(classes, uniforms, temperature=temperature, top_k=top_k, top_p=top_p)
-
-
-def choose_tokens(
-    logits: Tensor,
-    uniforms: Tensor,
-    *,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-) -> Tensor:
-    """The token int64 ``[B]`` at which the cumulative distribution of logits ``[B, K]`` passes ``uniforms [B]``.
-
-    Args:
-        temperature: divides the logits; below 1 sharpens.
-        top_k: keep the k most probable tokens; None keeps all.
-        top_p: of those, keep the smallest set of most probable tokens whose probability exceeds p; None keeps all.
-            Tokens exactly as probable as the last one kept are kept with it, here and for ``top_k``.
-    """
-    logits = logits.double()
-    logits = (logits - logits.amax(dim=1, keepdim=True)) / temperature  # at most 0: no temperature overflows
-    if top_k is not None or top_p is not None:
-        best = logits.topk(min(top_k or logits.shape[1], logits.shape[1]), dim=1).values
-        kept = torch.ones_like(best, dtype=torch.bool)
-        if top_p is not None:
-            probabilities = best.softmax(dim=1)
-            kept = probabilities.cumsum(dim=1) - probabilities <= top_p
-        threshold = best.masked_fill(~kept, float("inf")).amin(dim=1, keepdim=True)
-        logits = logits.masked_fill(logits < threshold, float("-inf"))
-    # Tokens in codebook order: a last-bit difference in a logit then moves a boundary by its last bits only.
-    cumulative = logits.softmax(dim=1).cumsum(dim=1)
-    passed = cumulative <= (uniforms * cumulative[:, -1])[:, None]
-    return passed.sum(dim=1).clamp_(max=logits.shape[1] - 1)

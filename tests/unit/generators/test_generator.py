@@ -18,11 +18,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cortex.core.errors import InputError
-from cortex.data.draw import canonical_batches, generate_shard
+from cortex.data.draw import Stretch, canonical_batches, generate_shard
+from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
+from cortex.generators.load import generator_spec, load_generator
 from cortex.generators.nearest import nearest_codes
-from cortex.generators.spec import GeneratorSpec, generator_spec
-from cortex.generators.taming.generator import Generator, load_generator, resolve, save_generator
+from cortex.generators.settings import Sampling
+from cortex.generators.spec import GeneratorSpec
+from cortex.generators.taming.generator import TamingGenerator, resolve, save_generator
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,18 @@ def test_a_file_holds_tamings_names_and_no_constants(generator_weights):
 
 def test_the_facts_of_a_generator_are_read_without_its_weights(generator_weights):
     names = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
-    assert generator_spec(generator_weights) == GeneratorSpec(names, grid=(4, 4), codes=24, channels=6)
+    assert generator_spec(generator_weights) == GeneratorSpec(
+        names,
+        grid=(4, 4),
+        codes=24,
+        channels=6,
+        image=(8, 8),
+        pixels=(-1, 1),
+        samples=True,
+        decodes=True,
+        encodes=True,
+        prior=True,
+    )
 
 
 def test_who_only_decodes_leaves_the_transformer_in_the_file(model, generator_weights):
@@ -103,10 +117,10 @@ def test_who_only_decodes_leaves_the_transformer_in_the_file(model, generator_we
     grids = torch.randint(24, (5, 4, 4), generator=torch.Generator().manual_seed(0))
     assert torch.equal(decoder.decode(grids), model.decode(grids))
     assert torch.equal(decoder.codebook, model.codebook)
-    assert (decoder.class_names, decoder.grid_shape) == (model.class_names, model.grid_shape)
+    assert decoder.spec == model.spec
     assert decoder.transformer is None
     with pytest.raises(InputError, match="without a transformer"):
-        decoder.sample(np.array([0]), np.array([0], np.uint64))
+        decoder.sample(np.array([0]), np.array([0], np.uint64), Sampling())
 
 
 def test_a_gpu_draws_in_bfloat16_and_captured_steps_unless_told_otherwise():
@@ -202,7 +216,8 @@ def test_weights_of_something_else_are_refused(tmp_path):
 # --- shards ------------------------------------------------------------------------------------------------------
 
 CLASSES = [0, 1, 2, 4, 5]
-SETTINGS = {"seed": 4, "classes": CLASSES, "batch_classes": 3, "batch_indices": 4, "top_p": 0.92, "device": "cpu"}
+SETTINGS = {"batch_classes": 3, "batch_indices": 4, "device": "cpu"}
+SAMPLING = Sampling(top_k=None, top_p=0.92)
 
 
 @pytest.fixture(scope="module")
@@ -210,9 +225,11 @@ def make(generator_weights, tmp_path_factory):
     """Write samples ``first`` to ``last`` as a shard with :data:`SETTINGS`, but for those given; the tar's path."""
     folder = tmp_path_factory.mktemp("shards")
 
-    def make(name, first, last, split="train", **settings):
+    def make(name, first, last, split="train", seed=4, classes=CLASSES, **settings):
         path = folder / f"{name}.tar"
-        generate_shard(path, split, first, last, generator=generator_weights, **SETTINGS | settings)
+        stretch = Stretch(split, first, last, seed, classes)
+        options = {"sampling": SAMPLING, "keep": ImageFiles(), "generator": generator_weights} | SETTINGS | settings
+        generate_shard(path, stretch, **options)
         return path
 
     return make
@@ -233,13 +250,13 @@ def whole(make):
 
 
 def test_a_shard_is_the_same_byte_for_byte_however_many_threads_there_are(make, whole, monkeypatch):
-    used, original = [], Generator.sample
+    used, original = [], TamingGenerator.sample
 
     def sample(*arguments, **settings):
         used.append(torch.get_num_threads())
         return original(*arguments, **settings)
 
-    monkeypatch.setattr(Generator, "sample", sample)
+    monkeypatch.setattr(TamingGenerator, "sample", sample)
     for count in (1, 2, 3):
         with threads(count):
             assert make(f"threads-{count}", 0, 40).read_bytes() == whole.read_bytes()
@@ -248,9 +265,14 @@ def test_a_shard_is_the_same_byte_for_byte_however_many_threads_there_are(make, 
 
 
 def test_large_images_are_decoded_a_few_at_once(make, whole, monkeypatch):
-    decoded, original = [], Generator.decode
+    decoded, original = [], TamingGenerator.decode
+
+    def decode(self, grids):
+        decoded.append(len(grids))
+        return original(self, grids)
+
     monkeypatch.setattr("cortex.data.draw.PIXELS_DECODED", 5 * 8 * 8)
-    monkeypatch.setattr(Generator, "decode", lambda self, grids: decoded.append(len(grids)) or original(self, grids))
+    monkeypatch.setattr(TamingGenerator, "decode", decode)
     for few, many in zip(read_shard(make("few", 0, 40), images=True), read_shard(whole, images=True), strict=True):
         assert (few.grid == many.grid).all()
         assert np.abs(few.image.astype(int) - many.image).max() <= 1  # another batch shape: other last bits
@@ -325,7 +347,7 @@ def test_members_are_named_and_filled_as_documented(model, whole):
         assert contents[f"{key}.cls"] == str(label).encode()
         info = json.loads(contents[f"{key}.json"])
         assert set(info.pop("crc32")) == {"cls", "json", "png", "tokens.npy"}
-        assert info == {"seed": 4, "class_name": model.class_names[label]}
+        assert info == {"seed": 4, "class_name": model.spec.class_names[label]}
         grid = np.load(io.BytesIO(contents[f"{key}.tokens.npy"]))
         assert (grid.dtype, grid.shape) == (np.uint16, (4, 4))
         image = np.asarray(Image.open(io.BytesIO(contents[f"{key}.png"])))
@@ -349,7 +371,10 @@ def test_members_are_named_and_filled_as_documented(model, whole):
     ],
 )
 def test_impossible_arguments_are_told_and_leave_nothing(wrong, message, generator_weights, tmp_path):
-    arguments = {"split": "train", "first": 0, "last": 40, "generator": generator_weights} | SETTINGS | wrong
+    samples = {"split": "train", "first": 0, "last": 40, "seed": 4, "classes": CLASSES}
+    options = {"sampling": SAMPLING, "keep": ImageFiles(), "generator": generator_weights} | SETTINGS
+    for name, value in wrong.items():
+        (samples if name in samples else options)[name] = value
     with pytest.raises(InputError, match=message):
-        generate_shard(tmp_path / "out" / "shard.tar", **arguments)
+        generate_shard(tmp_path / "out" / "shard.tar", Stretch(**samples), **options)
     assert list(tmp_path.iterdir()) == []

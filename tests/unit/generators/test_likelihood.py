@@ -9,8 +9,10 @@ from taming.modules.transformer.mingpt import GPT
 
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights, write_weights
-from cortex.generators.taming.generator import load_generator
-from cortex.generators.taming.likelihood import draw_region, log_likelihoods, log_probabilities, prior_of
+from cortex.generators.load import load_generator
+from cortex.generators.prior import draw_region, log_likelihoods
+from cortex.generators.settings import Sampling
+from cortex.generators.taming.prior import GptPrior
 from tests.unit.generators.test_sampler import slow_choice, slow_distribution
 
 CODES, LENGTH = 13, 12
@@ -40,8 +42,8 @@ def slow_logits(gpt, label, before):
 
 def test_every_position_is_given_what_precedes_it(gpt, tokens):
     classes = torch.tensor([0, 1, 2, 12, 0])
-    found = log_probabilities(gpt, classes, tokens, POSITIONS)
-    likelihoods = log_likelihoods(gpt, classes, tokens, POSITIONS)
+    found = GptPrior(gpt).log_probabilities(classes, tokens, POSITIONS)
+    likelihoods = log_likelihoods(GptPrior(gpt), classes, tokens, POSITIONS)
     assert found.shape == (5, len(POSITIONS), CODES)
     for image in range(5):
         for place, position in enumerate(POSITIONS):
@@ -54,17 +56,18 @@ def test_every_position_is_given_what_precedes_it(gpt, tokens):
 
 def test_likelihoods_of_all_codes_sum_to_one_and_know_nothing_of_what_follows(gpt, tokens):
     classes = torch.zeros(5, dtype=torch.int64)
-    found = log_probabilities(gpt, classes, tokens, POSITIONS)
+    found = GptPrior(gpt).log_probabilities(classes, tokens, POSITIONS)
     torch.testing.assert_close(found.exp().sum(-1), torch.ones(5, len(POSITIONS)))
     changed = tokens.clone()
     changed[:, 9:] = (changed[:, 9:] + 1) % CODES
-    assert torch.equal(log_probabilities(gpt, classes, changed, POSITIONS), found)
+    assert torch.equal(GptPrior(gpt).log_probabilities(classes, changed, POSITIONS), found)
 
 
 @pytest.mark.parametrize("choice", [{}, {"temperature": 0.7, "top_k": 6, "top_p": 0.8}], ids=str)
 def test_a_drawn_region_is_drawn_token_by_token(gpt, tokens, choice):
     classes, numbers = [0, 1, 2, 12, 0], np.random.default_rng(1).random((5, len(POSITIONS)))
-    drawn = draw_region(gpt, torch.tensor(classes), tokens, POSITIONS, torch.from_numpy(numbers), **choice)
+    sampling = Sampling(**{"top_k": None, "top_p": None} | choice)
+    drawn = draw_region(GptPrior(gpt), torch.tensor(classes), tokens, POSITIONS, torch.from_numpy(numbers), sampling)
     for image, label in enumerate(classes):
         edited = tokens[image].tolist()
         for number, position in zip(numbers[image], POSITIONS, strict=True):
@@ -75,8 +78,8 @@ def test_a_drawn_region_is_drawn_token_by_token(gpt, tokens, choice):
 
 
 def test_a_prior_knows_all_codes_or_is_refused(generator_weights, tmp_path):
-    assert prior_of(load_generator(generator_weights)) is not None
-    assert prior_of(load_generator(bare(generator_weights, tmp_path / "bare.safetensors"))) is None
+    assert load_generator(generator_weights).prior() is not None
+    assert load_generator(bare(generator_weights, tmp_path / "bare.safetensors")).prior() is None
     tensors, metadata = read_weights(generator_weights)
     architecture = json.loads(metadata["architecture"])
     architecture["transformer"]["vocab_size"] = 20
@@ -84,7 +87,7 @@ def test_a_prior_knows_all_codes_or_is_refused(generator_weights, tmp_path):
         tensors[name] = tensors[name][:20].clone()
     write_weights(tmp_path / "small.safetensors", tensors, {"architecture": json.dumps(architecture)})
     with pytest.raises(InputError, match="transformer knows 20 of the codebook's 24 codes"):
-        prior_of(load_generator(tmp_path / "small.safetensors"))
+        load_generator(tmp_path / "small.safetensors").prior()
 
 
 def bare(weights, path):

@@ -1,11 +1,13 @@
-"""The embedded generator's recipe, run for a few steps; and the weights that it made."""
+"""The bundled generator's recipe, run for a few steps; and the weights that it made."""
 
 import pytest
 import torch
 
 from cortex.data.digits import HELD_OUT_PER_CLASS, TRAIN_PER_CLASS, jitter, real_digits
+from cortex.generators.load import generator_spec, load_generator
 from cortex.generators.taming import recipe
-from cortex.generators.taming.generator import load_generator, save_generator
+from cortex.generators.taming.architecture import bundled_weights
+from cortex.generators.taming.generator import save_generator
 from cortex.generators.taming.recipe import (
     ARCHITECTURE,
     code_length,
@@ -92,8 +94,6 @@ def test_unused_codes_are_restarted_far_from_the_used_ones():
 
 
 def test_the_shipped_weights_are_whole_and_small():
-    from cortex.generators.spec import bundled_weights, generator_spec
-
     assert bundled_weights().stat().st_size <= 8_000_000
     facts = generator_spec()
     assert (facts.grid, facts.codes, facts.channels, len(facts.class_names)) == ((8, 8), 256, 32, 10)

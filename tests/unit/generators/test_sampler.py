@@ -12,8 +12,11 @@ from taming.modules.transformer.mingpt import GPT
 
 from cortex.core.randomness import sample_seeds, uniforms
 from cortex.data.draw import draw_samples
-from cortex.generators.taming.generator import load_generator
-from cortex.generators.taming.sampler import Sampler, choose_tokens, sample_tokens, stretch
+from cortex.data.settings import ImageFiles
+from cortex.generators.choice import choose_tokens
+from cortex.generators.load import load_generator
+from cortex.generators.settings import Sampling
+from cortex.generators.taming.sampler import Sampler, sample_tokens, stretch
 
 LAST = 1 - 2**-53  # the largest number that uniforms() gives
 
@@ -144,7 +147,14 @@ def test_a_sample_of_the_data_set_is_a_function_of_seed_split_class_and_index(ge
     model = load_generator(generator_weights)
     labels, indices = np.array([5, 0, 3]), np.array([0, 11, 4])
     grids, _ = draw_samples(
-        model, labels, indices, seed=9, stream=2, batch=(2, 3), temperature=1.0, top_k=None, top_p=0.92
+        model,
+        labels,
+        indices,
+        seed=9,
+        stream=2,
+        sampling=Sampling(top_k=None, top_p=0.92),
+        batch=(2, 3),
+        keep=ImageFiles(),
     )
     for grid, label, index in zip(grids, labels, indices, strict=True):
         numbers = uniforms(sample_seeds(9, 2, [label], [index]), 16)[0]

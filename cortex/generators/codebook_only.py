@@ -1,0 +1,142 @@
+"""A codebook alone, for runs that explain imported grids: it neither draws, decodes nor encodes.
+
+Its weights file is a safetensors file of one tensor, ``codebook`` ``[K, d]``. The metadata's ``architecture`` is JSON:
+``{"grid": [h, w], "classes": [names]}``. For a file without it, the config states the grid and the class names, and a
+run converts it first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from safetensors import SafetensorError, safe_open
+
+from cortex.core.cost import GeneratorCost
+from cortex.core.errors import InputError
+from cortex.generators.base import Family
+from cortex.generators.class_names import read_class_names
+from cortex.generators.settings import Precision, Sampling, Step
+from cortex.generators.spec import GeneratorSpec, Origin
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+CODEBOOK = "codebook"  # name of the tensor
+MAX_CODES = 1 << 16  # grids are stored as uint16
+
+
+class CodebookGenerator:
+    """A codebook on a device; see :class:`cortex.generators.base.Generator`."""
+
+    def __init__(self, spec: GeneratorSpec, codebook: Tensor):
+        self.spec, self.codebook, self.device = spec, codebook, codebook.device
+
+    def compose(self, vectors: Tensor) -> Tensor:
+        """What extractors read, ``[B, d, h, w]``, of token vectors ``[B, P, d]``."""
+        return vectors.transpose(1, 2).unflatten(2, self.spec.grid)
+
+    def sample(
+        self, classes: Sequence[int] | NDArray[np.integer], seeds: NDArray[np.uint64], sampling: Sampling
+    ) -> NoReturn:
+        raise InputError("this generator is a codebook alone: it cannot sample grids")
+
+    def decode(self, grids: Tensor) -> NoReturn:
+        raise InputError("this generator is a codebook alone: it cannot decode grids")
+
+    def encode(self, images: Tensor) -> NoReturn:
+        raise InputError("this generator is a codebook alone: it cannot encode images")
+
+    def prior(self) -> None:
+        return None
+
+
+class CodebookAlone:
+    """The family; see :class:`cortex.generators.base.Family`."""
+
+    def spec(self, origin: Origin) -> GeneratorSpec:
+        path = _path(origin.weights)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                shape = file.get_slice(CODEBOOK).get_shape() if CODEBOOK in file.keys() else []  # noqa: SIM118
+                stated = (file.metadata() or {}).get("architecture")
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such weights file") from None
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+        if len(shape) != 2 or not 1 <= shape[0] <= MAX_CODES or shape[1] < 1:
+            raise InputError(f"{path}: not a codebook: expected a tensor '{CODEBOOK}' [K, d] of at most 65,536 codes")
+        grid, names = _stated(stated, path)
+        if origin.class_names is not None:
+            names = tuple(read_class_names(origin.class_names))
+        grid = origin.grid or grid
+        if grid is None:
+            raise InputError(f"{path}: states no grid: set generator.grid, such as [16, 16]")
+        return GeneratorSpec(names, grid, *shape)
+
+    def files(self, origin: Origin) -> list[Path]:
+        return [_path(origin.weights)]
+
+    def load(
+        self,
+        weights: Path | None,
+        device: torch.device,
+        *,
+        decode_only: bool = False,
+        precision: Precision = "auto",
+        step: Step = "auto",
+    ) -> CodebookGenerator:
+        return CodebookGenerator(self.spec(Origin(weights)), self.codebook(weights).to(device))
+
+    def codebook(self, weights: Path | None) -> Tensor:
+        from cortex.core.weights import read_weights
+
+        path = _path(weights)
+        tensors, _ = read_weights(path, only=CODEBOOK)
+        if CODEBOOK not in tensors:
+            raise InputError(f"{path}: not a codebook: it has no tensor '{CODEBOOK}'")
+        return tensors[CODEBOOK].float()
+
+    def cost(self, origin: Origin, *, batch: int, half: bool) -> GeneratorCost:
+        spec = self.spec(origin)
+        return GeneratorCost(0, 0, 0, (), weights_bytes=4 * spec.codes * spec.channels)
+
+    def convert(self, output: Path, origin: Origin) -> None:
+        from cortex.core.weights import write_weights
+
+        write_weights(output, {CODEBOOK: self.codebook(origin.weights)}, codebook_metadata(self.spec(origin)))
+
+
+def codebook_metadata(spec: GeneratorSpec) -> dict[str, str]:
+    """Metadata of a codebook's file that make it a generator of this family."""
+    return {"architecture": json.dumps({"grid": spec.grid, "classes": spec.class_names})}
+
+
+def _path(weights: Path | None) -> Path:
+    if weights is None:
+        raise InputError("a codebook alone has no weights of its own: name the file of a codebook")
+    return weights
+
+
+def _stated(architecture: str | None, path: Path) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
+    """Grid and class names of the metadata, where it states them."""
+    if architecture is None:
+        return None, ()
+    try:
+        stated: dict[str, Any] = json.loads(architecture)
+        (height, width), names = stated["grid"], tuple(stated["classes"])
+        if not all(type(side) is int and side > 0 for side in (height, width)):
+            raise ValueError("the sides of a grid are whole numbers from 1 on")
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("classes are names")
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise InputError(f"{path}: not a codebook's metadata: its 'architecture' is wrong: {error!r}") from None
+    return (height, width), names
+
+
+FAMILY: Family = CodebookAlone()

@@ -1,0 +1,104 @@
+"""Generators by family and weights file, as the rest of the package asks for them. No torch before one is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cortex.generators import DEFAULT_FAMILY, GENERATORS
+from cortex.generators.base import Family, Generator
+from cortex.generators.settings import GeneratorSettings, Precision, Step
+from cortex.generators.spec import GeneratorSpec, Origin
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+def load_family(family: str) -> Family:
+    """The family of a registered name, or of a reference ``module:Attribute``.
+
+    Raises:
+        InputError: there is none, or it cannot be imported.
+    """
+    found: Family = GENERATORS.load(family)
+    return found
+
+
+def load_generator(
+    weights: Path | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    family: str = DEFAULT_FAMILY,
+    decode_only: bool = False,
+    precision: Precision = "auto",
+    step: Step = "auto",
+) -> Generator:
+    """The generator of a weights file; None: the family's own, such as the bundled digits generator.
+
+    Args:
+        weights: weights file (safetensors).
+        device: where to compute.
+        family: a registered name, or ``module:Attribute``.
+        decode_only: leave weights in the file that only sampling needs.
+        precision: precision of the prior's large products; auto: bfloat16 on a GPU, float32 on a CPU.
+        step: execution of a sampling step; auto: captured on a GPU, plain on a CPU.
+
+    Raises:
+        InputError: there is no such family; or the file is missing, damaged, or of another family.
+    """
+    import torch
+
+    return load_family(family).load(
+        weights, torch.device(device), decode_only=decode_only, precision=precision, step=step
+    )
+
+
+def generator_spec(weights: Path | None = None, family: str = DEFAULT_FAMILY) -> GeneratorSpec:
+    """Shapes and capabilities of the generator of a weights file, without torch; None: of the family's own.
+
+    Raises:
+        InputError: there is no such family; or the file is missing, damaged, or of another family.
+    """
+    return load_family(family).spec(Origin(weights))
+
+
+def spec_of_settings(settings: GeneratorSettings) -> GeneratorSpec:
+    """Shapes and capabilities of the generator that a config names, whether it is converted yet or not.
+
+    Raises:
+        InputError: there is no such family, or its files are missing, damaged, or of another family.
+    """
+    return load_family(settings.family).spec(settings.origin())
+
+
+def read_codebook(weights: Path | None = None, family: str = DEFAULT_FAMILY) -> Tensor:
+    """The codebook float32 ``[K, d]``, as looked up, of the generator of a weights file; None: of the family's own.
+
+    Raises:
+        InputError: there is no such family; or the file is missing, damaged, or of another family.
+    """
+    return load_family(family).codebook(weights)
+
+
+def convert_generator(
+    output: Path,
+    *,
+    family: str = DEFAULT_FAMILY,
+    folder: Path | None = None,
+    weights: Path | None = None,
+    class_names: Path | None = None,
+    grid: tuple[int, int] | None = None,
+) -> None:
+    """Convert published checkpoints, or a codebook alone, to a weights file.
+
+    Args:
+        output: weights to write (safetensors).
+        family: generator family: a registered name, or module:Attribute.
+        folder: folder of published checkpoints, as their authors ship it. Nothing in a checkpoint is executed.
+        weights: codebook alone (safetensors), in place of folder.
+        class_names: UTF-8 text file of class names, one a line, in the order of the class indices. If not given: names
+            of the source, or "class 0", "class 1" and so on.
+        grid: rows and columns of a token grid, if weights is a codebook alone.
+    """
+    load_family(family).convert(output, Origin(weights, folder, class_names, grid))
