@@ -3,8 +3,8 @@
 import json
 import logging
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import nn
 
 from cortex.core.device import choose_device, one_thread
 from cortex.core.errors import InputError, shown
 from cortex.core.files import whole_file
 from cortex.core.progress import progress
 from cortex.core.provenance import provenance
-from cortex.core.randomness import key_seeds
 from cortex.data.packed import read_packed
 from cortex.data.pixels import encode_image, read_image
 from cortex.data.shard_reader import read_shard
 from cortex.evaluate.codebook_level import edited_grids
-from cortex.explain.codebook_search import Region, select_tokens, target_logits_with
-from cortex.extractors import NETWORKS
-from cortex.extractors.codebook import load_codebook, look_up
+from cortex.explain.codebook_search import prepare, search_part, token_selection
+from cortex.explain.settings import Region, SearchOptimisation
+from cortex.extractors.codebook import load_codebook
+from cortex.extractors.names import split_name
 from cortex.extractors.network import load_extractor
-from cortex.generators.taming.generator import Generator, load_generator
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.base import Generator
+from cortex.generators.load import load_generator
 from cortex.judges.judge import Judge, load_judge
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ def edit_image(
     region: tuple[int, int, int, int],
     key: str | None = None,
     extractor: str | None = None,
+    family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
     margin: int = 1,
     steps: int = 5000,
@@ -52,30 +55,31 @@ def edit_image(
     seed: int = 0,
     device: str = "auto",
 ) -> None:
-    """Change a region of a picture to another class: by the tokens that a run's extractor takes for it, decoded.
+    """Change a region of a picture to another class by a codebook search with a run's extractor.
 
-    The tokens are those of the codebook search, at the recorded step of the highest target logit: the judges have no
-    say in them, so what they read counts. A decoder's norms and layers give every token a say in every pixel; so what
-    it makes of the new tokens is taken in the region, fades out over the margin around it, and beyond, the picture is
-    what it was before. How much decoding alone would have changed there is part of the result.
+    The search keeps the recorded step of the highest target logit of the extractor. Judges take no part in the choice,
+    so their readings are independent of it. In the decoder, every token influences every pixel. The new pixels are
+    therefore used in the region only and fade out over the margin; beyond it, the picture stays the same. The result
+    states the change that decoding alone would have made there.
 
     Args:
         output: folder to write: picture.png (as it came in), before.png (as its tokens show it), after.png, and
-            edit.json with the tokens before and after, what every judge reads in the three, and how it was done.
-        image: a PNG, JPEG or WebP of any size, or a tar of a run, with a key.
-        run: folder of a run, such as results/digits: its extractors, judges and generator are used.
-        to: class to change to, by its index or its name.
+            edit.json with the tokens before and after, every judge's reading of the three, and the settings.
+        image: PNG, JPEG or WebP file of any size, or a tar of a run together with a key.
+        run: folder of a run, such as results/digits, whose extractors, judges and generator are used.
+        to: index or name of the target class.
         region: top, left, height and width of the region, in tokens; rows and columns count from 0.
-        key: of the image in the tar.
-        extractor: the run's extractor to search with; the first that it has if not given.
+        key: key of the image in the tar.
+        extractor: extractor of the run to search with, cnn or cnn/0; the first one if not given.
+        family: generator family: a registered name, or module:Attribute.
         generator: weights file of the run's generator; if not given, the converted one in its folder, or else the
-            embedded digits generator.
+            family's own, such as the bundled digits.
         margin: tokens around the region over which the change fades out.
         steps: optimisation steps.
-        record_every: steps between two records.
-        learning_rate: of Adam.
-        temperature: of the Gumbel-softmax.
-        seed: of the initial logits and the Gumbel noise; a picture's are a function of it and the key or file name.
+        record_every: steps between two records of the tokens found.
+        learning_rate: learning rate of Adam.
+        temperature: temperature of the Gumbel-softmax.
+        seed: seed of the initial logits and the Gumbel noise, together with the key or file name of the picture.
         device: auto, cpu, cuda or cuda:N.
     """
     if not 1 <= record_every <= steps:
@@ -88,20 +92,22 @@ def edit_image(
     if str(image).encode(errors="replace").decode() != str(image):
         raise InputError(f"{str(image)!a}: a name that is no UTF-8, which edit.json could not hold")
     on = choose_device(device)
-    extractor = extractor or _first_extractor(run)
-    network = load_extractor(run / "extractors" / extractor / "model.safetensors", on)
+    name, training = split_name(extractor) if extractor else _first_extractor(run)
+    network = load_extractor(run / "extractors" / name / str(training) / "model.safetensors", on)
     judges = {path.parent.name: load_judge(path, on) for path in sorted(run.glob("judges/*/model.safetensors"))}
     if not judges:
         raise InputError(f"{run}: no judges/*/model.safetensors, which `snakemake judges` makes")
-    model = _generator_of(run, generator, on)
+    model = _generator_of(run, family, generator, on)
     of_run = np.unique(read_packed(run / "data" / "train" / "grids.npy")["label"])
-    target = find_class(to, model.class_names, of_run.tolist())
-    where = check_region(region, model.grid_shape)
+    target = find_class(to, model.spec.class_names, of_run.tolist())
+    where = check_region(region, model.spec.grid)
     picture = take_picture(image, key, model)
     output.mkdir(parents=True, exist_ok=True)
-    optimised = {"learning_rate": learning_rate, "temperature": temperature}
+    optimisation = SearchOptimisation(
+        steps=steps, record_every=record_every, learning_rate=learning_rate, temperature=temperature
+    )
     with one_thread():
-        found = _search(network, model, picture, target, where, steps, record_every, seed, **optimised)
+        found = _search(network, model, picture, target, where, optimisation, seed)
     edit = change_region(model, picture.grid, where, found.tokens, margin)
     came_in = edit.before if picture.image is None else picture.image
     pictures = {"picture": came_in, "before": edit.before, "after": edit.after}
@@ -109,13 +115,18 @@ def edit_image(
     result = {
         "image": str(image),
         "key": picture.key,
-        "label": None if picture.label is None else _named(picture.label, model.class_names),
-        "target": _named(target, model.class_names),
-        "region": asdict(where),
+        "label": None if picture.label is None else _named(picture.label, model.spec.class_names),
+        "target": _named(target, model.spec.class_names),
+        "region": where.model_dump(),
         "tokens": {"before": picture.grid.tolist(), "after": edit.grid.tolist()},
         "readings": readings,
-        "extractor": {"name": extractor, "target_logit_before": found.before, "target_logit_after": found.after},
-        "search": {"step": found.step, "steps": steps, "record_every": record_every, "seed": seed, **optimised},
+        "extractor": {
+            "name": name,
+            "training": training,
+            "target_logit_before": found.before,
+            "target_logit_after": found.after,
+        },
+        "search": {"step": found.step, "seed": seed, **optimisation.model_dump()},
         "margin": margin,
         "undone": edit.undone,
         "written_by": provenance(),
@@ -124,7 +135,7 @@ def edit_image(
     for reading in readings:
         read, of_target = reading["reads"]["name"], reading["target_probability"]
         told = f"{reading['judge']} reads {reading['picture']}.png as {read} ({reading['probability']:.2f})"
-        print(f"{told}; {model.class_names[target]} {of_target:.2f}")
+        print(f"{told}; {model.spec.class_names[target]} {of_target:.2f}")
 
 
 @dataclass(frozen=True)
@@ -153,15 +164,15 @@ def take_picture(path: Path, key: str | None, model: Generator) -> Picture:
     if path.suffix != ".tar":
         if key is not None:
             raise InputError(f"--key = {key!r}: only with a tar, and {path} is not named as one")
-        pixels = _fitted(read_image(path), path, model.image_shape)
+        pixels = _fitted(read_image(path), path, model.spec.image)
         return Picture(path.stem, model.encode(torch.from_numpy(pixels[None]))[0].cpu().numpy(), pixels, None)
     if key is None:
         raise InputError(f"{path}: a tar has many images: --key says which")
     for sample in read_shard(path, images="any", codes=len(model.codebook)):
         if sample.key == key:
-            if sample.grid.shape != model.grid_shape:
-                raise InputError(f"{path}: grids of {sample.grid.shape}; the generator's are {model.grid_shape}")
-            image = None if sample.image is None else _fitted(sample.image, path, model.image_shape)
+            if sample.grid.shape != model.spec.grid:
+                raise InputError(f"{path}: grids of {sample.grid.shape}; the generator's are {model.spec.grid}")
+            image = None if sample.image is None else _fitted(sample.image, path, model.spec.image)
             return Picture(sample.key, sample.grid.astype(np.int64), image, sample.label)
     raise InputError(f"{path}: no image {key!r}; --key is that of one of its images")
 
@@ -174,7 +185,7 @@ def _fitted(image: NDArray[np.uint8], path: Path, shape: tuple[int, int]) -> NDA
     return np.array(ImageOps.fit(Image.fromarray(image), shape[::-1], Image.Resampling.LANCZOS))
 
 
-def find_class(text: str, names: list[str], labels: list[int]) -> int:
+def find_class(text: str, names: Sequence[str], labels: list[int]) -> int:
     """The class of an index or a name.
 
     Args:
@@ -208,7 +219,7 @@ def check_region(region: tuple[int, int, int, int], grid_shape: tuple[int, int])
             f"--region = {' '.join(map(str, region))}: top, left, height and width, within rows 0 to "
             f"{grid_shape[0] - 1} and columns 0 to {grid_shape[1] - 1}"
         )
-    return Region(*region)
+    return Region(top=top, left=left, height=height, width=width)
 
 
 @dataclass(frozen=True)
@@ -270,7 +281,7 @@ def share_of_new(
 
 @dataclass(frozen=True)
 class Found:
-    """What the search found: its step, the region's tokens int64 ``[p]``, the target's logit before and after."""
+    """The best record of a search: its step, the region's tokens int64 ``[p]``, the target's logit before and after."""
 
     step: int
     tokens: NDArray[np.int64]
@@ -284,40 +295,20 @@ def _search(
     picture: Picture,
     target: int,
     region: Region,
-    steps: int,
-    record_every: int,
+    optimisation: SearchOptimisation,
     seed: int,
-    *,
-    learning_rate: float,
-    temperature: float,
 ) -> Found:
-    """Select tokens for the region of one picture, as the codebook search does for those of a run."""
+    """Select tokens for the region of one picture, as the codebook search does for the images of a run."""
     grids = torch.from_numpy(picture.grid[None]).to(model.device)
-    positions = region.positions(model.grid_shape[1])
     goal = torch.tensor([target], device=model.device)
-    target_logits = target_logits_with(network, look_up(model.codebook, grids), goal, region)
-
-    @torch.no_grad()
-    def logit(tokens: Tensor) -> float:
-        return target_logits(model.codebook[tokens]).item()
-
-    records = select_tokens(
-        target_logits,
-        model.codebook,
-        key_seeds(seed, "codebook search", [picture.key]).tolist(),
-        len(positions),
-        steps=steps,
-        record_every=record_every,
-        learning_rate=learning_rate,
-        temperature=temperature,
-    )
-    before, best = logit(grids.flatten(1)[:, positions]), None
-    for step, tokens in progress(records, -(-steps // record_every), "codebook search", "record"):
-        after = logit(tokens)
-        if best is None or after > best.after:
-            best = Found(step, tokens[0].cpu().numpy(), before, after)
-    assert best is not None  # there is at least one step, and the last is recorded
-    return best
+    part = search_part(prepare(network), model.codebook, [picture.key], grids, goal, region)
+    records = -(-optimisation.steps // optimisation.record_every)
+    found = [
+        (part.logits_of(tokens).item(), step, tokens[0].cpu().numpy())
+        for step, tokens in progress(token_selection(part, optimisation, seed), records, "codebook search", "record")
+    ]
+    after, step, tokens = max(found, key=lambda record: record[0])
+    return Found(step, tokens, part.logits_of(part.original).item(), after)
 
 
 def _readings(
@@ -333,7 +324,7 @@ def _readings(
                 {
                     "judge": name,
                     "picture": picture,
-                    "reads": _named(read, model.class_names),
+                    "reads": _named(read, model.spec.class_names),
                     "probability": float(probability[read]),
                     "target_probability": float(probability[target]),
                     "target_logit": float(row[target]),
@@ -354,23 +345,23 @@ def _write(output: Path, pictures: Mapping[str, NDArray[np.uint8]], result: Mapp
         temporary.write_text(text, encoding="utf-8")
 
 
-def _named(label: int, names: list[str]) -> dict[str, int | str | None]:
+def _named(label: int, names: Sequence[str]) -> dict[str, int | str | None]:
     return {"index": label, "name": names[label] if label < len(names) else None}
 
 
-def _first_extractor(run: Path) -> str:
-    """The first extractor that a run has trained.
+def _first_extractor(run: Path) -> tuple[str, int]:
+    """Name and training of the first extractor that a run has trained.
 
     Raises:
         InputError: there is none.
     """
-    for name in NETWORKS:
-        if (run / "extractors" / name / "model.safetensors").is_file():
-            return name
-    raise InputError(f"{run}: no extractors/*/model.safetensors; is it the folder of a run?")
+    trained = [path.parent for path in run.glob("extractors/*/*/model.safetensors")]
+    if not trained:
+        raise InputError(f"{run}: no extractors/*/*/model.safetensors; is it the folder of a run?")
+    return min(split_name(f"{folder.parent.name}/{folder.name}") for folder in trained)
 
 
-def _generator_of(run: Path, weights: Path | None, device: torch.device) -> Generator:
+def _generator_of(run: Path, family: str, weights: Path | None, device: torch.device) -> Generator:
     """The generator whose tokens a run is about.
 
     Raises:
@@ -378,11 +369,11 @@ def _generator_of(run: Path, weights: Path | None, device: torch.device) -> Gene
     """
     converted = run / "generator" / "weights.safetensors"
     path = weights or (converted if converted.is_file() else None)
-    model = load_generator(path, device, decode_only=True)
+    model = load_generator(path, device, family=family, decode_only=True)
     exported = run / "generator" / "codebook.safetensors"
     if not torch.equal(load_codebook(exported, device), model.codebook):
         raise InputError(
-            f"{exported}: not the codebook of {path or 'the embedded digits generator'}; "
+            f"{exported}: not the codebook of {path or 'the bundled digits generator'}; "
             "--generator is the weights file that the run's config names"
         )
     return model

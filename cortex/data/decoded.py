@@ -1,5 +1,6 @@
 """The images of a shard, decoded once for all judges and all masks, as one memory-mapped array."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from cortex.core.errors import InputError
 from cortex.core.files import whole_file
 from cortex.core.progress import progress
 from cortex.data.packed import map_array
-from cortex.data.shard_reader import Sample, read_shard
+from cortex.data.shard_reader import read_shard
+from cortex.data.tokens import Tokens
 
 
 def decode_images(output: Path, shard: Path) -> None:
-    """Decode the images of a shard, one after another, into one array that the judges map into memory.
+    """Decode the images of a shard into one array that judges map into memory.
 
     Args:
         output: ``.npy`` file to write: uint8 [N, H, W, 3], in the shard's order.
@@ -35,55 +37,48 @@ def decode_images(output: Path, shard: Path) -> None:
 
 
 def read_decoded(path: Path) -> NDArray[np.uint8]:
-    """The images of :func:`decode_images`, mapped: what is written to them does not reach the file.
+    """The images of :func:`decode_images`, uint8 ``[N, H, W, 3]``, mapped; changes do not reach the file.
 
     Raises:
         InputError: the file is missing, truncated, or no decoded images.
     """
-    images: NDArray[np.uint8] = map_array(path, "decoded images", "c")  # torch warns of what cannot be written
+    images: NDArray[np.uint8] = map_array(path, "decoded images", "c")  # torch warns of arrays that are read-only
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise InputError(f"{path}: {images.dtype} {list(images.shape)}: not decoded images, uint8 [N, H, W, 3]")
     return images
 
 
-def decoded_of(shard: Path, samples: int, path: Path) -> NDArray[np.uint8]:
-    """The decoded images of a shard of so many samples.
+def decoded_of(images: Tokens, path: Path) -> NDArray[np.uint8]:
+    """The decoded images of a token table, mapped, as :func:`read_decoded` gives them.
 
     Raises:
         InputError: as :func:`read_decoded`, or they are not as many.
     """
-    images = read_decoded(path)
-    if len(images) != samples:
-        raise InputError(f"{path}: {len(images)} images; {shard} has {samples}")
-    return images
+    pictures = read_decoded(path)
+    if len(pictures) != len(images):
+        raise InputError(f"{path}: {len(pictures)} images; {images.path} has {len(images)}")
+    return pictures
 
 
-def named_images(shards: list[Path], decoded: list[Path], keys: list[str], codes: int | None = None) -> list[Sample]:
-    """The samples of some keys, with their images, in the keys' order; shards are read no further than the last.
+def decoded_rows(images: Tokens, paths: Sequence[Path], rows: NDArray[np.integer] | Sequence[int]) -> NDArray[np.uint8]:
+    """Decoded images of some rows, uint8 ``[len(rows), H, W, 3]``, in the rows' order.
 
     Args:
-        shards: tars.
-        decoded: the decoded images of each.
-        keys: those of the samples.
-        codes: codes in the codebook; a token outside is an error.
+        images: token tables that were read one after another.
+        paths: the decoded images of each, in the same order.
+        rows: of ``images``.
 
     Raises:
-        InputError: a shard or an array is damaged, or none has a key.
+        InputError: a file is missing, damaged or of images of another size, or they are not as many as ``images``.
     """
-    missing, found = set(keys), dict[str, Sample]()
-    for shard, path in zip(shards, decoded, strict=True):
-        if not missing:
-            break
-        images = read_decoded(path)
-        for row, sample in enumerate(read_shard(shard, codes=codes)):
-            if row >= len(images):
-                raise InputError(f"{path}: {len(images)} images; {shard} has more")
-            if sample.key in missing:
-                missing.remove(sample.key)
-                sample.image = images[row]
-                found[sample.key] = sample
-                if not missing:
-                    break
-    if missing:
-        raise InputError(f"{shards[0].parent}: no image {min(missing)!r}")
-    return [found[key] for key in keys]
+    parts = [read_decoded(path) for path in paths]
+    for path, part in zip(paths, parts, strict=True):
+        if part.shape[1:] != parts[0].shape[1:]:
+            one, other = (f"{shape[2]}×{shape[1]}" for shape in (part.shape, parts[0].shape))
+            raise InputError(f"{path}: images of {one} pixels; those of {paths[0]} have {other}")
+    ends = np.cumsum([len(part) for part in parts])
+    if not parts or ends[-1] != len(images):
+        found = ends[-1] if parts else 0
+        raise InputError(f"{paths[0].parent if paths else 'no files'}: {found} images; {images.path} has {len(images)}")
+    files = np.searchsorted(ends, rows, side="right")
+    return np.stack([parts[file][row - ends[file]] for file, row in zip(files, rows, strict=True)])

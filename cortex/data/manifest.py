@@ -1,4 +1,4 @@
-"""The manifest: what every shard of a data set is, and its checksum."""
+"""The manifest: a data set's shards, with their sample counts, sizes and checksums."""
 
 import hashlib
 from pathlib import Path

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
 from cortex.core.files import whole_file
-from cortex.data.shard_reader import read_shard
+from cortex.data.tokens import Tokens, iterate_tokens
 
 
 def packed_dtype(grid: tuple[int, int]) -> np.dtype[np.void]:
@@ -18,39 +18,33 @@ def packed_dtype(grid: tuple[int, int]) -> np.dtype[np.void]:
     return np.dtype([("label", "<u2"), ("grid", "<u2", grid)])
 
 
-def pack_grids(output: Path, shards: list[Path], *, codes: int) -> None:
-    """Pack the grids and labels of shards, in their order, into one array that training maps into memory.
+def pack_grids(output: Path, tokens: list[Path], *, codes: int) -> None:
+    """Pack the grids and labels of token tables, in their order, into one array that training maps into memory.
 
     Args:
         output: ``.npy`` file to write: one record (label uint16, grid uint16 [h, w]) an image.
-        shards: WebDataset tars.
+        tokens: token tables.
         codes: codes in the codebook; a token outside is an error.
     """
-    if not shards:
-        raise InputError("no shards to pack")
-    parts = [_records(shard, codes) for shard in shards]
-    for shard, part in zip(shards, parts, strict=True):
-        if part.dtype != parts[0].dtype:
-            raise InputError(f"{shard}: grids of {part.dtype['grid'].shape}, those of {shards[0]} are others")
-    write_packed(output, parts)
+    write_packed(output, [packed_records(images) for images in iterate_tokens(tokens, codes=codes)])
+
+
+def packed_records(images: Tokens) -> NDArray[np.void]:
+    """Labels and grids of images as records."""
+    records = np.empty(len(images), packed_dtype(images.shape))
+    records["label"] = images.labels
+    records["grid"] = images.tokens.reshape(-1, *images.shape)
+    return records
 
 
 def write_packed(output: Path, parts: Sequence[NDArray[np.void]]) -> None:
     """Write records of one dtype, part after part, as :func:`read_packed` reads them."""
     header = {"descr": npy.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": (sum(map(len, parts)),)}
-    # Written, not mapped: on a full disk a write is an error that can be told, a mapping a killed process.
+    # On a full disk, a write raises an error; a process that writes to a mapped file is killed.
     with whole_file(output) as temporary, open(temporary, "wb") as file:
         npy.write_array_header_1_0(file, header)
         for part in parts:
             file.write(part.data)
-
-
-def _records(shard: Path, codes: int) -> NDArray[np.void]:
-    samples = [(sample.label, sample.grid) for sample in read_shard(shard, codes=codes)]
-    records = np.empty(len(samples), packed_dtype(samples[0][1].shape))
-    records["label"] = [label for label, _ in samples]
-    records["grid"] = np.stack([grid for _, grid in samples])
-    return records
 
 
 def read_packed(path: Path) -> NDArray[np.void]:
@@ -67,24 +61,34 @@ def read_packed(path: Path) -> NDArray[np.void]:
 
 
 def map_array(path: Path, what: str, mode: Literal["r", "c"] = "r") -> NDArray[Any]:
-    """The array of an ``.npy`` file, mapped into memory; with mode c, what is written to it does not reach the file.
+    """The array of an ``.npy`` file, mapped into memory.
+
+    Args:
+        path: the file.
+        what: its contents, for error messages.
+        mode: r: the array is read-only; c: it can be changed, the file stays as it is.
 
     Raises:
-        InputError: the file is missing or truncated; ``what`` it was to hold is named.
+        InputError: the file is missing or truncated.
     """
     try:
         return npy.open_memmap(path, mode=mode)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of {what}") from None
-    except Exception as error:  # a damaged header raises whatever parsing it as Python raises
+    except Exception as error:  # NumPy parses a header as Python, so a damaged one raises any exception
         raise InputError(f"{path}: not a whole npy file: {error}") from None
 
 
 def rows_of(packed: NDArray[np.void], label: int, path: Path) -> NDArray[np.int64]:
-    """Where the records of a class are, ascending.
+    """Rows of the records of a class, ascending.
+
+    Args:
+        packed: the records.
+        label: class index.
+        path: their file, for the error message.
 
     Raises:
-        InputError: there are none; ``path`` is named.
+        InputError: there are none.
     """
     found = np.flatnonzero(packed["label"] == label)
     if not len(found):

@@ -18,21 +18,28 @@ class PerClass(Section):
 
 
 class Images(Section):
-    """How shards keep images: the judges look at those of the test split, the report alone at the others."""
+    """Image formats of the shards. Judges read the images of the test split, the report those of all splits."""
 
-    train: KeptImages = Field("png", description="png, jpeg, webp, or none: images are not decoded")
+    train: KeptImages = Field("png", description="png (lossless), jpeg, webp, or none: images are not decoded")
     validation: KeptImages = Field("png", description="png, jpeg, webp, or none")
     test: KeptImages = Field("png", description="png, jpeg, webp, or none: a run without judges")
 
 
+class ImageFiles(Section):
+    """Format of the images in a shard."""
+
+    images: KeptImages = Field("png", description="png (lossless), jpeg, webp, or none: images are not decoded")
+    quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="quality of jpeg and webp")
+
+
 class ImportedSplit(Section):
-    """Labels and grids from elsewhere: ``.csv``, ``.parquet``, or ``.npy`` with a ``.npy`` of labels."""
+    """Labels and grids from elsewhere: .csv, .parquet, or .npy with a .npy file of labels."""
 
     source: Annotated[str, Field(pattern=r"\.(csv|parquet|npy)$")] = Field(
         description="file of labels and grids: .csv, .parquet or .npy"
     )
     labels: Annotated[str, Field(pattern=r"\.npy$")] | None = Field(
-        None, description=".npy of labels, beside a source that is .npy"
+        None, description=".npy file of labels, if the source is .npy"
     )
     embeddings: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="folder of .npy embeddings, for the rows of a CSV that have no indices"
@@ -50,7 +57,7 @@ class ImportedSplit(Section):
 
 
 class Imports(Section):
-    """The splits that are imported instead of drawn."""
+    """Splits that are imported instead of drawn."""
 
     train: ImportedSplit | None = Field(None, description="source of the train split; null: drawn")
     validation: ImportedSplit | None = Field(None, description="source of the validation split; null: drawn")
@@ -69,6 +76,6 @@ class Data(Section):
     )
     per_class: PerClass = Field(PerClass(), description="images of every class, by split")
     shard_size: Count = Field(10_000, description="images of a shard")
-    images: Images = Field(Images(), description="how shards keep images, by split")
-    imports: Imports = Field(Imports(), description="splits that come from elsewhere")
+    images: Images = Field(Images(), description="image formats of the shards, by split")
+    imports: Imports = Field(Imports(), description="splits that are imported instead of drawn")
     image_quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="quality of jpeg and webp")

@@ -6,7 +6,7 @@ import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -89,27 +89,6 @@ def read_shard(path: Path, *, images: bool | Literal["any"] = False, codes: int 
         )
     if not seen:
         raise InputError(f"{path}: holds no samples")
-
-
-def first_images(shards: list[Path], labels: Iterable[int], per_class: int, codes: int | None = None) -> list[Sample]:
-    """The first ``per_class`` samples of every one of some classes, in the shards' order, without their images.
-
-    Shards are read no further than the last of them.
-
-    Raises:
-        InputError: a shard is damaged, or there are fewer of a class.
-    """
-    missing = dict.fromkeys(labels, per_class)
-    found: list[Sample] = []
-    for shard in shards:
-        for sample in read_shard(shard, codes=codes):
-            if missing.get(sample.label, 0) > 0:
-                missing[sample.label] -= 1
-                found.append(sample)
-                if len(found) == per_class * len(missing):
-                    return found
-    short = {label: per_class - count for label, count in missing.items() if count}
-    raise InputError(f"{shards[0].parent}: {short} images of these classes; {per_class} of each are needed")
 
 
 def _members_by_key(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, dict[str, bytes]]]:

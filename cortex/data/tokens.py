@@ -1,28 +1,30 @@
-"""The token table: keys, labels and tokens of images, with their scores where there are any; one format, one reader.
+"""The token table: keys, labels and tokens of images, and their scores where there are any.
 
 A table is Parquet: key (string), label (int32), tokens (fixed-size list of uint16, row-major), and maybe columns of
 scores (fixed-size lists of float32, one a position). Its schema metadata holds the shape of the grid.
-Stages read tables; shards (tars) are the exchange format, and are read once, where they enter.
+Stages read tables. Shards (tars) are the exchange format: each is read once, where it enters.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, shown
 from cortex.core.tables import read_table, write_table
-from cortex.data.shard_reader import read_shard
+from cortex.data.shard_reader import MAX_LABEL, read_shard
 
-GRID = b"cortex.grid"  # key of the schema metadata: rows and columns of a grid, as text "16x16"
+GRID = "cortex.grid"  # key of the schema metadata: rows and columns of a grid, as text "16x16"
+_SHAPE = re.compile(rb"([1-9]\d{0,5})x([1-9]\d{0,5})")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokens:
     """Images as tokens, P = h·w.
 
@@ -70,7 +72,7 @@ class Tokens:
         place = {key: row for row, key in enumerate(self.keys)}
         wanted = list(keys)
         if missing := [key for key in wanted if key not in place]:
-            raise InputError(f"{self.path}: no image {missing[0]!r}")
+            raise InputError(f"{self.path}: no image {shown(missing[0])}")
         return np.array([place[key] for key in wanted], np.int64)
 
     def first(self, per_class: int, classes: Iterable[int] | None = None) -> NDArray[np.int64]:
@@ -78,7 +80,7 @@ class Tokens:
 
         Args:
             per_class: images of a class.
-            classes: class indices; those that occur if not given.
+            classes: class indices; None: all classes that occur.
 
         Raises:
             InputError: a class has fewer images.
@@ -95,11 +97,11 @@ class Tokens:
         return np.array(rows, np.int64)
 
 
-def write_tokens(path: Path, images: Tokens, more: Mapping[str, pa.Array] | None = None) -> None:
+def write_tokens(path: str | Path, images: Tokens, more: Mapping[str, pa.Array] | None = None) -> None:
     """Write a token table, scores included.
 
     Args:
-        path: Parquet to write.
+        path: Parquet to write: key, label, tokens, the columns of ``more``, a column for each of the scores.
         images: keys, labels, tokens and scores.
         more: further columns, by name.
     """
@@ -111,46 +113,57 @@ def write_tokens(path: Path, images: Tokens, more: Mapping[str, pa.Array] | None
         **(more or {}),
         **{name: _lists(values, pa.float32(), positions) for name, values in images.scores.items()},
     }
-    write_table(path, pa.table(columns), {GRID.decode(): f"{images.shape[0]}x{images.shape[1]}"})
+    write_table(Path(path), pa.table(columns), {GRID: f"{images.shape[0]}x{images.shape[1]}"})
 
 
 def read_tokens(
-    path: Path | Sequence[Path], scores: Sequence[str] = (), *, codes: int | None = None, like: Tokens | None = None
+    path: str | Path | Sequence[Path],
+    scores: Sequence[str] = (),
+    *,
+    codes: int | None = None,
+    like: Tokens | None = None,
 ) -> Tokens:
     """The images of a token table, or of several, one after another.
 
     Args:
         path: the file or files.
         scores: columns of scores to read.
-        codes: codes in the codebook; a token outside is an error.
-        like: images that these must be, in the same order.
+        codes: codes in the codebook; a token outside is an error. None: not checked.
+        like: images that these must be, in the same order. None: any.
 
     Raises:
-        InputError: a file is missing, damaged or no token table, grids differ, a token is outside of the codebook, or
-            the images are others than ``like``.
+        InputError: a file is missing, damaged or no token table, grids differ, a key appears twice, a token is outside
+            of the codebook, or the images are others than ``like``.
     """
-    paths = [path] if isinstance(path, Path) else list(path)
-    if not paths:
-        raise InputError("no token tables")
-    parts = [_read(one, scores) for one in paths]
-    for part in parts:
-        if part.shape != parts[0].shape:
-            raise InputError(f"{part.path}: grids of {part.shape}; those of {parts[0].path} are of {parts[0].shape}")
-        if codes is not None and len(part) and int(part.tokens.max()) >= codes:
-            raise InputError(f"{part.path}: token {int(part.tokens.max())}; allowed: 0 to {codes - 1}")
-    found = parts[0]
-    if len(parts) > 1:
-        found = Tokens(
-            [key for part in parts for key in part.keys],
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.tokens for part in parts]),
-            parts[0].shape,
-            {name: np.concatenate([part.scores[name] for part in parts]) for name in scores},
-            paths[0].parent,
-        )
-    if like is not None and (found.keys != like.keys or not np.array_equal(found.tokens, like.tokens)):
+    parts = list(iterate_tokens([Path(path)] if isinstance(path, str | Path) else path, scores, codes=codes))
+    found = parts[0] if len(parts) == 1 else _joined(parts, scores)
+    if len(set(found.keys)) < len(found.keys):
+        twice, _ = Counter(found.keys).most_common(1)[0]
+        raise InputError(f"{found.path}: key {shown(twice)} appears twice; keys are unique")
+    if like is not None and not _same_images(found, like):
         raise InputError(f"{found.path}: not of the same images, in the same order, as {like.path}")
     return found
+
+
+def iterate_tokens(paths: Sequence[Path], scores: Sequence[str] = (), *, codes: int | None = None) -> Iterator[Tokens]:
+    """The images of each of several token tables, one table in memory at a time; arguments of :func:`read_tokens`.
+
+    Raises:
+        InputError: as :func:`read_tokens`, but keys are not compared; or there is no table.
+    """
+    if not paths:
+        raise InputError("no token tables")
+    shape = None
+    for path in paths:
+        part = _read(path, scores)
+        shape = shape or part.shape
+        if part.shape != shape:
+            here, there = ("×".join(map(str, each)) for each in (part.shape, shape))
+            raise InputError(f"{path}: grids of {here} tokens; those of {paths[0]} are of {there}")
+        if codes is not None and (largest := int(part.tokens.max())) >= codes:
+            key = part.keys[int(part.tokens.max(1).argmax())]
+            raise InputError(f"{path}: {shown(key)}: token {largest}; allowed: 0 to {codes - 1}")
+        yield part
 
 
 def read_shard_tokens(output: Path, shard: Path, *, codes: int) -> None:
@@ -168,32 +181,60 @@ def read_shard_tokens(output: Path, shard: Path, *, codes: int) -> None:
     write_tokens(output, Tokens([sample.key for sample in samples], labels, tokens, (height, width)))
 
 
+def _joined(parts: Sequence[Tokens], scores: Sequence[str]) -> Tokens:
+    return Tokens(
+        [key for part in parts for key in part.keys],
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.tokens for part in parts]),
+        parts[0].shape,
+        {name: np.concatenate([part.scores[name] for part in parts]) for name in scores},
+        parts[0].path.parent,
+    )
+
+
+def _same_images(one: Tokens, other: Tokens) -> bool:
+    same = one.keys == other.keys and one.shape == other.shape
+    return same and np.array_equal(one.labels, other.labels) and np.array_equal(one.tokens, other.tokens)
+
+
 def _lists(values: NDArray[np.generic], kind: pa.DataType, size: int) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind), size)
 
 
 def _read(path: Path, scores: Sequence[str]) -> Tokens:
     table = read_table(path, ["key", "label", "tokens", *scores])
-    with pq.ParquetFile(path) as file:
-        stated = (file.schema_arrow.metadata or {}).get(GRID, b"").decode(errors="replace")
-    height, _, width = stated.partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise InputError(f"{path}: not a token table: its metadata states no shape of the grid (cortex.grid)")
-    shape = int(height), int(width)
-    flat = {name: _flat(table, name, shape[0] * shape[1], path) for name in ("tokens", *scores)}
+    stated = _SHAPE.fullmatch((table.schema.metadata or {}).get(GRID.encode(), b""))
+    if stated is None:
+        raise InputError(f"{path}: not a token table: its metadata states no shape of the grid ({GRID}, as 16x16)")
+    if not len(table):
+        raise InputError(f"{path}: holds no images")
+    height, width = map(int, stated.groups())
+    for name, kind in (("key", pa.string()), ("label", pa.int32())):
+        if table[name].type != kind or table[name].null_count:
+            raise _wrong(path, table[name], name, f"{kind} without nulls")
+    labels = table["label"].to_numpy().astype(np.int64)
+    if labels.min() < 0 or labels.max() > MAX_LABEL:
+        raise InputError(f"{path}: labels {labels.min()} to {labels.max()}; allowed: 0 to {MAX_LABEL}")
     return Tokens(
         table["key"].to_pylist(),
-        table["label"].to_numpy().astype(np.int64),
-        flat.pop("tokens").astype(np.uint16, copy=False),
-        shape,
-        {name: values.astype(np.float32, copy=False) for name, values in flat.items()},
+        labels,
+        _flat(path, table["tokens"], "tokens", pa.uint16(), height * width),
+        (height, width),
+        {name: _flat(path, table[name], name, pa.float32(), height * width) for name in scores},
         path,
     )
 
 
-def _flat(table: pa.Table, name: str, positions: int, path: Path) -> NDArray[np.generic]:
+def _flat(path: Path, column: pa.ChunkedArray, name: str, kind: pa.DataType, positions: int) -> NDArray[Any]:
     """A column of fixed-size lists as ``[N, P]``."""
-    size = getattr(table[name].type, "list_size", -1)
-    if size != positions:
-        raise InputError(f"{path}: column {name} has {table[name].type} an image; the grid has {positions} positions")
-    return table[name].combine_chunks().flatten().to_numpy().reshape(len(table), positions)
+    stated = column.type
+    if pa.types.is_fixed_size_list(stated) and (stated.value_type, stated.list_size) == (kind, positions):
+        values = column.combine_chunks().flatten()
+        if not column.null_count and not values.null_count:
+            return values.to_numpy().reshape(len(column), positions)
+    raise _wrong(path, column, name, f"lists of {positions} {kind} (the grid's positions) without nulls")
+
+
+def _wrong(path: Path, column: pa.ChunkedArray, name: str, allowed: str) -> InputError:
+    nulls = " with nulls" if column.null_count else ""
+    return InputError(f"{path}: column {name} is of {column.type}{nulls}; in a token table it is of {allowed}")

@@ -1,10 +1,8 @@
-"""How well extractors read the concept off the tokens, and judges off the images (METHOD.md, sections 3 and 6)."""
+"""Accuracy: do extractors recognise the concept in the tokens, and judges in the images? (METHOD.md, 3 and 6)."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -14,7 +12,7 @@ from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.tables import write_table
 from cortex.data.decoded import decoded_of
-from cortex.data.shard_reader import read_shard
+from cortex.data.tokens import Tokens, iterate_tokens
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import check_reads, load_with_codebook
 from cortex.judges.judge import load_judge
@@ -31,86 +29,103 @@ SCHEMA = pa.schema(
 
 
 def label_ranks(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many other classes have a logit that is not below the label's, int64 ``[B]``: 0 where the label is top-1.
+    """Number of other classes with a logit not below the label's, int64 ``[B]``: 0 where the label is top-1.
 
-    A tie is no recognition: a network that gives all classes the same logit has no class at the top.
+    A tie counts against the label: a network that gives all classes the same logit recognises none.
     """
     return (logits >= logits.gather(1, labels[:, None])).sum(1) - 1
 
 
 def rank_by_extractor(
-    output: Path, shards: list[Path], extractor: Path, codebook: Path, *, batch: int = 100, device: str = "auto"
+    output: Path,
+    tokens: list[Path],
+    extractor: Path,
+    codebook: Path,
+    *,
+    split: str,
+    batch: int,
+    device: str = "auto",
 ) -> None:
     """Rank the label of every image of a split among an extractor's logits.
 
     Args:
-        output: Parquet to write: split, key, label, predicted, rank (0: the label is top-1).
-        shards: tars of one split.
+        output: Parquet to write: split, key, label, predicted (class of the highest logit), rank (of the label, from
+            0: top-1).
+        tokens: token tables of the split.
         extractor: weights of a trained extractor.
         codebook: the generator's codebook.
-        batch: images at once.
+        split: name of the split.
+        batch: images that the network sees at once.
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
     network, code_vectors = load_with_codebook(extractor, codebook, on)
 
     @torch.inference_mode()
-    def logits_of(grids: Tensor, _: Tensor) -> Tensor:
+    def logits_of(grids: Tensor) -> Tensor:
         return network(look_up(code_vectors, grids.to(on)))
 
-    _rank_shards(output, shards, logits_of, images=None, batch=batch, check=partial(check_reads, extractor))
+    tables = []
+    for images in progress(iterate_tokens(tokens, codes=len(code_vectors)), len(tokens), "ranking labels", "shard"):
+        check_reads(extractor, images.shape, int(images.labels.max()))
+        tables.append(_ranked(split, images, torch.from_numpy(images.grids), logits_of, batch))
+    write_table(output, pa.concat_tables(tables))
 
 
 def rank_by_judge(
-    output: Path, shards: list[Path], images: list[Path], judge: Path, *, batch: int = 100, device: str = "auto"
+    output: Path,
+    tokens: list[Path],
+    images: list[Path],
+    judge: Path,
+    *,
+    split: str,
+    batch: int,
+    device: str = "auto",
 ) -> None:
-    """Rank the label of every image of a split among a judge's logits: does it read what the generator was asked for?
+    """Rank the label of every image of a split, the class that was generated, among a judge's logits.
 
     Args:
-        output: Parquet to write: split, key, label, predicted, rank (0: the label is top-1).
-        shards: tars of one split.
-        images: their decoded images.
+        output: Parquet to write: split, key, label, predicted (class of the highest logit), rank (of the label, from
+            0: top-1).
+        tokens: token tables of the split.
+        images: decoded images, a file for each of the token tables, in the same order.
         judge: weights of a judge.
-        batch: images at once.
+        split: name of the split.
+        batch: images that the network sees at once.
         device: auto, cpu, cuda or cuda:N.
     """
+    if len(tokens) != len(images):
+        raise InputError(f"{len(tokens)} token tables, {len(images)} files of images: one for each is needed")
     panelist = load_judge(judge, choose_device(device))
-    _rank_shards(output, shards, lambda _, shown: panelist.logits(shown), images=images, batch=batch)
-
-
-def _rank_shards(
-    output: Path,
-    shards: list[Path],
-    logits_of: Callable[[Tensor, Tensor], Tensor],
-    *,
-    images: list[Path] | None,
-    batch: int,
-    check: Callable[[tuple[int, ...], int], None] = lambda grid, label: None,
-) -> None:
-    """Write the ranks by ``logits_of(grids int64 [B, h, w], images uint8 [B, H, W, 3] or empty)``."""
     tables = []
-    decoded = [None] * len(shards) if images is None else images
-    for shard, path in progress(zip(shards, decoded, strict=True), len(shards), "ranking labels", "shard"):
-        samples = list(read_shard(shard))
-        check(samples[0].grid.shape, max(sample.label for sample in samples))
-        labels = torch.tensor([sample.label for sample in samples])
-        grids = torch.from_numpy(np.stack([sample.grid for sample in samples]).astype(np.int64))
-        shown = (
-            torch.empty(len(samples), 0) if path is None else torch.from_numpy(decoded_of(shard, len(samples), path))
-        )
-        parts = zip(grids.split(batch), shown.split(batch), strict=True)
-        logits = torch.cat([logits_of(*part).cpu() for part in parts])
-        if not logits.isfinite().all():
-            place = int((~logits.isfinite()).any(1).nonzero()[0])
-            raise InputError(f"{shard}: {samples[place].key}: the network's logits are not finite: are its weights?")
-        table = pa.table(
-            {
-                "split": [shard.parent.name] * len(samples),
-                "key": [sample.key for sample in samples],
-                "label": labels.numpy(),
-                "predicted": logits.argmax(1).numpy(),
-                "rank": label_ranks(logits, labels).numpy(),
-            }
-        )
-        tables.append(table.cast(SCHEMA))
+    shards = zip(iterate_tokens(tokens), images, strict=True)
+    for labelled, path in progress(shards, len(tokens), "ranking labels", "shard"):
+        pictures = torch.from_numpy(decoded_of(labelled, path))
+        tables.append(_ranked(split, labelled, pictures, panelist.logits, batch))
     write_table(output, pa.concat_tables(tables))
+
+
+def _ranked(split: str, images: Tokens, shown: Tensor, logits_of: Callable[[Tensor], Tensor], batch: int) -> pa.Table:
+    """Rows of :data:`SCHEMA`.
+
+    Args:
+        split: name of the split.
+        images: keys and labels.
+        shown: grids or pictures of the images, ``[N, ...]``.
+        logits_of: logits ``[B, classes]`` of some of them.
+        batch: images that the network sees at once.
+    """
+    logits = torch.cat([logits_of(part).cpu() for part in shown.split(batch)])
+    if not logits.isfinite().all():
+        place = int((~logits.isfinite()).any(1).nonzero()[0])
+        raise InputError(f"{images.path}: {images.keys[place]}: the network's logits are not finite: are its weights?")
+    table = pa.table(
+        {
+            "split": [split] * len(images),
+            "key": images.keys,
+            "label": images.labels,
+            "predicted": logits.argmax(1).numpy(),
+            "rank": label_ranks(logits, torch.from_numpy(images.labels)).numpy(),
+        }
+    )
+    return table.cast(SCHEMA)

@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from cortex.core.device import choose_device
-from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
-from cortex.data.shard_reader import read_shard
-from cortex.generators.taming.generator import Generator, load_generator
+from cortex.data.tokens import read_tokens
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.base import Generator
+from cortex.generators.load import load_generator
 from cortex.judges.judge import Judge, load_judge
 
 MEASURES = tuple(
@@ -44,52 +45,44 @@ def edited_grids(
 def judge_search(
     output: Path,
     search: Path,
-    shards: list[Path],
+    tokens: list[Path],
     judge: Path,
     *,
+    family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
-    batch: int = 100,
+    batch: int,
     device: str = "auto",
 ) -> None:
-    """Decode what the codebook search found and ask a judge for the source and the target class, before and after.
+    """Decode the images with the tokens found, and measure a judge's response to source and target class.
 
-    Of an image's recorded steps, the judge's own best is kept: that of the highest target probability.
+    Of an image's recorded steps, the one of the judge's highest target probability is kept.
 
     Args:
-        output: Parquet to write, a row an image and method: key, method, source, target, step, and probability
-            and logit of the source and the target class before and after.
+        output: Parquet to write, a row an image and method: key, method, source (class of the image), target, step
+            (recorded step that is kept), and source_probability_before, …: probability and logit of both classes
+            before and after.
         search: result of the codebook search.
-        shards: tars of the test split.
+        tokens: token tables of the test split.
         judge: weights of a judge.
-        generator: weights file of the generator; the embedded digits generator if not given.
+        family: generator family: a registered name, or module:Attribute.
+        generator: weights file of the generator; the family's own, such as the bundled digits, if not given.
         batch: images decoded and judged at once.
         device: auto, cpu, cuda or cuda:N.
     """
     on = choose_device(device)
-    model, panelist = load_generator(generator, on, decode_only=True), load_judge(judge, on)
-    found = read_table(search)
-    keys = found["key"].to_pylist()
-    wanted = set(keys)
-    grid_of = {
-        sample.key: sample.grid
-        for shard in shards
-        for sample in read_shard(shard, codes=len(model.codebook))
-        if sample.key in wanted
-    }
-    if len(grid_of) < len(wanted):
-        raise InputError(f"{search}: image {min(wanted - grid_of.keys())!r} is not in {shards[0].parent}")
-    grids = np.stack([grid_of[key] for key in keys])
-    edited = edited_grids(
-        grids, np.array(found["positions"].to_pylist()), np.array(found["tokens"].to_pylist(), np.int64)
-    )
-    images, place = np.unique(keys, return_inverse=True)
-    before = _judge_grids(model, panelist, np.stack([grid_of[key] for key in images]).astype(np.int64), batch)[place]
-    after = _judge_grids(model, panelist, edited, batch)
+    model, panelist = load_generator(generator, on, family=family, decode_only=True), load_judge(judge, on)
+    found = read_table(search, ["key", "method", "source", "target", "step", "positions", "tokens"])
+    images = read_tokens(tokens, codes=len(model.codebook))
+    keys, place = np.unique(found["key"].to_pylist(), return_inverse=True)
+    grids = images.grids[images.rows_of(keys.tolist())]
+    positions, new = (np.array(found[name].to_pylist(), np.int64) for name in ("positions", "tokens"))
+    before = _judge_grids(model, panelist, grids, batch)[place]
+    after = _judge_grids(model, panelist, edited_grids(grids[place], positions, new), batch)
 
     columns: dict[str, NDArray[np.floating]] = {}
-    rows = np.arange(len(keys))
+    rows = torch.arange(len(found))
     for which in ("source", "target"):
-        label = np.array(found[which])
+        label = torch.tensor(found[which].to_pylist())
         for when, logits in (("before", before), ("after", after)):
             columns[f"{which}_logit_{when}"] = logits[rows, label].numpy()
             columns[f"{which}_probability_{when}"] = logits.softmax(1)[rows, label].numpy()

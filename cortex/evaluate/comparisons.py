@@ -1,4 +1,4 @@
-"""Is a method better than its baseline? Paired comparisons over images, with their uncertainty."""
+"""Is a method better than its baseline? Paired comparisons over images (METHOD.md, section 9)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +15,13 @@ from scipy import stats
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.evaluate.intervals import mean_intervals
+from cortex.extractors.names import split_name
 
 SCHEMA = pa.schema(
     [
         ("level", pa.string()),
         ("extractor", pa.string()),
+        ("training", pa.int32()),
         ("judge", pa.string()),
         ("method", pa.string()),
         ("baseline", pa.string()),
@@ -40,14 +42,16 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Level:
-    """What is compared at a level of explanation (METHOD.md, section 6).
+    """The comparison at a level of explanation (METHOD.md, section 6).
 
     Args:
-        method, baselines: values of the rows' column ``method``.
-        setting: column that tells the method's rows of an image apart, such as n; None if there is but one.
+        method: the method, a value of the rows' column ``method``.
+        baselines: its baselines, values of the same column.
+        setting: column that tells the method's rows of an image apart, such as n; None: an image has one row.
         label: column of the class that an image counts for.
-        after, before: columns of the outcome, after minus before; with None for the latter, ``after`` alone.
-        wanted: sign of a good difference: -1 if the method should lower the outcome further than the baseline.
+        after: column of the outcome.
+        before: column that is subtracted from it; None: none.
+        wanted: sign of a good difference; -1: the method should lower the outcome further than the baseline.
     """
 
     method: str
@@ -88,22 +92,23 @@ def compare_all(
 ) -> None:
     """Compare every method with its baselines, image by image, over all images and for each class.
 
-    Compared is the change of the label's probability (codebook level: of the target's). The difference is method minus
-    baseline, averaged over images that both were applied to; its 95 % interval comes from bootstrapping the images
-    (percentiles), its p-value from a paired t-test, the effect size is the mean difference in standard deviations of
-    the differences. Within a level's rows over all images, and within those of its single classes, p is corrected for
-    the number of comparisons (Holm, 1979); intervals are not. The verdict is better, worse or "no difference found"
-    (p_corrected at least 0.05).
+    The outcome is the change of the label's probability (codebook level: of the target's). The difference is method
+    minus baseline, averaged over images that both were applied to. Its 95 % interval comes from bootstrapping the
+    images (percentiles), its p-value from a paired t-test. The effect size is the mean difference in standard
+    deviations of the differences. p is corrected for the number of comparisons (Holm, 1979), the rows of a level over
+    all images apart from its rows of single classes; intervals are not corrected. The verdict is better, worse or "no
+    difference found" (p_corrected at least 0.05).
 
     Args:
-        output: Parquet to write: level, extractor, judge, method, baseline, setting (n or top_n; null at the codebook
-            level), label (null: all images), pairs, difference, low, high, effect_size, p, p_corrected, verdict.
+        output: Parquet to write: level, extractor, training, judge, method, baseline, setting (n or top_n; null at the
+            codebook level), label (null: all images), pairs (images), difference, low, high, effect_size, p,
+            p_corrected, verdict.
         tables: evaluation files; several of one level, extractor and judge (shards) count together.
-        levels: the level of every file: image_level, concept_level or codebook_level.
-        extractors: the extractor of every file.
-        judges: the judge of every file.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        levels: level of every file: image_level, concept_level or codebook_level.
+        extractors: trained extractor of every file, such as cnn/0.
+        judges: judge of every file.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
     if not len(tables) == len(levels) == len(extractors) == len(judges) or not tables:
         raise InputError(
@@ -117,9 +122,10 @@ def compare_all(
     for (level, extractor, judge), paths in files.items():
         if level not in LEVELS:
             raise InputError(f"level {level!r}: allowed: {', '.join(LEVELS)}")
+        name, training = split_name(extractor)
         for row in compare_level(LEVELS[level], paths, resamples, seed):
-            rows.append({"level": level, "extractor": extractor, "judge": judge, **row})
-    # A level is a question of its own: one more masking size does not weaken what is said of the codebook search.
+            rows.append({"level": level, "extractor": name, "training": training, "judge": judge, **row})
+    # Every level is a question of its own: one more masking size changes no verdict on the codebook search.
     for level, whole in product(LEVELS, (True, False)):
         family = [row for row in rows if row["level"] == level and (row["label"] is None) == whole]
         judge_family(family, lambda row: row["difference"] * LEVELS[row["level"]].wanted > 0)
@@ -132,7 +138,7 @@ def compare_level(level: Level, paths: list[Path], resamples: int, seed: int) ->
     settings = [setting for method, setting in outcomes if method == level.method]
     compared: list[dict[str, Any]] = []
     for baseline in level.baselines:
-        # A baseline without a setting of its own, such as frequency, serves all.
+        # A baseline without settings, such as frequency, is the baseline of every setting.
         beside = [(baseline, setting if (baseline, setting) in outcomes else None) for setting in settings]
         if not settings or not outcomes.keys() >= set(beside):
             raise InputError(f"{paths[0]}: no {baseline} beside every {level.method}")
@@ -149,10 +155,10 @@ def compare_level(level: Level, paths: list[Path], resamples: int, seed: int) ->
 def read_outcomes(
     level: Level, paths: list[Path]
 ) -> tuple[NDArray[np.integer], dict[tuple[str, int | None], NDArray[np.float64]]]:
-    """The images' labels ``[N]``, and by method and setting the outcome of every image ``[N]``, in the same order.
+    """Labels of the images ``[N]``, and their outcomes ``[N]`` by method and setting, in the same order.
 
     Raises:
-        InputError: a file is damaged, or some method saw other images than the rest.
+        InputError: a file is damaged, or the methods saw different images.
     """
     columns = ["key", "method", level.label, level.after, *(name for name in (level.setting, level.before) if name)]
     table = pa.concat_tables([read_table(path, columns) for path in paths]).sort_by("key")
@@ -176,11 +182,11 @@ def read_outcomes(
 def paired(differences: NDArray[np.float64], resamples: int, seed: int) -> list[dict[str, float | None]]:
     """Mean difference, its bootstrap interval, effect size and p-value for every row of ``[C, pairs]``.
 
-    With one pair, or pairs that all differ alike, there is no spread to test against: p is 1 and the effect size null.
+    One pair, or pairs with equal differences, have no spread to test against: p is 1 and the effect size null.
     """
     pairs = differences.shape[1]
     mean, spread = differences.mean(1), differences.std(1, ddof=1) if pairs > 1 else np.zeros(len(differences))
-    tested = spread > 1e-9 * np.abs(mean)  # of float32 outcomes: less is rounding
+    tested = spread > 1e-9 * np.abs(mean)  # outcomes are float32: a smaller spread is rounding
     p = np.ones(len(differences))
     low, high = mean.copy(), mean.copy()
     if tested.any():
@@ -204,7 +210,7 @@ def judge_family(family: list[dict[str, Any]], good: Callable[[dict[str, Any]], 
 
     Args:
         family: rows of comparisons, with ``p``.
-        good: whether a row's difference is one for the better.
+        good: whether a row's difference is an improvement.
     """
     for row, p in zip(family, holm(np.array([row["p"] for row in family])), strict=True):
         row["p_corrected"] = p
@@ -212,7 +218,7 @@ def judge_family(family: list[dict[str, Any]], good: Callable[[dict[str, Any]], 
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P-values corrected for their number: rejecting those below α errs anywhere with probability α at most."""
+    """P-values corrected for their number (Holm, 1979): at level α, the family-wise error rate is at most α."""
     order = np.argsort(p, kind="stable")
     corrected = np.empty_like(p)
     corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)

@@ -10,11 +10,13 @@ from cortex.core.device import choose_device
 from cortex.core.randomness import key_seeds, uniforms
 from cortex.core.tables import write_table
 from cortex.data.decoded import decoded_of
+from cortex.data.tokens import read_tokens
 from cortex.evaluate.masking import MEASURES, brightness, code_ranks, judge_masks
-from cortex.explain.explained import ranks, read_explained
+from cortex.explain import IMPORTANCE
+from cortex.explain.ranks import ranks
 from cortex.judges.judge import load_judge
 
-METHODS = ("importance", "random", "random_area", "random_brightness")
+METHODS = (IMPORTANCE, "random", "random_area", "random_brightness")
 SCHEMA = pa.schema(
     [("key", pa.string()), ("label", pa.int32()), ("method", pa.string()), ("n", pa.int32())]
     + [(name, pa.float32()) for name in MEASURES]
@@ -31,16 +33,17 @@ def image_masks(
 ) -> NDArray[np.bool_]:
     """The masks of all methods and n: bool ``[4, len(n), N, P]``, methods in the order of :data:`METHODS`.
 
-    ``importance`` masks every position whose code is among the codes at the top-n positions, ``random`` the same
-    for n random positions, ``random_area`` as many random positions as ``importance`` masks, whatever their codes,
-    ``random_brightness`` as many as come closest to hiding as much of the image's brightness as it does.
+    - ``importance`` masks every position whose code is among the codes at the top-n positions.
+    - ``random`` masks the same for n random positions.
+    - ``random_area`` masks as many random positions as ``importance``, whatever their codes.
+    - ``random_brightness`` masks as many random positions as come closest to the brightness that ``importance`` hides.
 
     Args:
         grids: tokens ``[N, P]``.
         importance: scores ``[N, P]``.
-        random: numbers ``[N, P]``; each image's order of them is its random order of positions.
-        bright: share of the image's brightness that every position shows ``[N, P]``.
-        n: how many positions' codes.
+        random: numbers ``[N, P]``; an image's random order of positions is the order of its numbers, highest first.
+        bright: share of the image's brightness at every position, ``[N, P]``.
+        n: numbers of positions.
         codes: codes in the codebook.
     """
     sizes = np.array(n)[:, None, None]
@@ -48,7 +51,7 @@ def image_masks(
     important = code_ranks(grids, ranks(importance), codes) < sizes
     at_random = code_ranks(grids, random_ranks, codes) < sizes
     same_area = random_ranks < important.sum(2, keepdims=True)
-    hidden = np.zeros((len(grids), grids.shape[1] + 1))  # by the first 0, 1, …, P positions in random order
+    hidden = np.zeros((len(grids), grids.shape[1] + 1))  # brightness of the first 0, 1, …, P random positions
     np.cumsum(np.take_along_axis(bright, random_ranks.argsort(1), 1), axis=1, out=hidden[:, 1:])
     by_importance = np.einsum("mnp,np->mn", important, bright)
     closest = np.stack([np.abs(hidden - wanted[:, None]).argmin(1) for wanted in by_importance])
@@ -58,47 +61,41 @@ def image_masks(
 
 def judge_images(
     output: Path,
-    shard: Path,
+    scores: Path,
     images: Path,
-    importance: Path,
     judge: Path,
     *,
     codes: int,
     n: list[int],
-    batch: int = 100,
+    batch: int,
     seed: int = 0,
     device: str = "auto",
 ) -> None:
-    """Ask a judge how much less of an image's class is left when its most important tokens are painted black.
+    """Measure how a judge's logit and probability of the label change when the most important tokens are painted black.
 
     Args:
-        output: Parquet to write, a row an image, method (importance, random, random_area, random_brightness) and n:
-            key, label, method, n, masked_fraction and masked_brightness (0..1), probability and logit of the label in
-            the masked image, and their changes against the unmasked one.
-        shard: WebDataset tar of the test split.
-        images: its decoded images.
-        importance: its importance file.
+        output: Parquet to write, a row an image, method and n: key, label, method (importance, random, random_area,
+            random_brightness), n (positions whose codes are masked), and the measures of the masked image:
+            probability, probability_change, logit, logit_change,
+            masked_fraction, masked_brightness.
+        scores: importance file of the test split.
+        images: decoded images of the same split.
         judge: weights of a judge.
         codes: codes in the codebook.
-        n: how many positions' codes to mask; one result for each.
+        n: positions whose codes are masked; a result for each.
         batch: images that the judge sees at once.
-        seed: of the random positions; an image's are a function of it and the image's key.
+        seed: seed of the random positions. The positions of an image are a function of the seed and the image's key.
         device: auto, cpu, cuda or cuda:N.
     """
-    explained = read_explained(shard, importance)
-    pictures = decoded_of(shard, len(explained.keys), images)
-    random = uniforms(key_seeds(seed, "random positions", explained.keys), explained.grids.shape[1])
-    bright = brightness(pictures, explained.grid_shape)
-    masks = image_masks(explained.grids, explained.importance, random, bright, n, codes)
-    verdict = judge_masks(
-        load_judge(judge, choose_device(device)),
-        pictures,
-        explained.labels,
-        masks.reshape(-1, *masks.shape[2:]),
-        explained.grid_shape,
-        batch,
-    )
-    count, combinations = len(explained.keys), len(METHODS) * len(n)
+    explained = read_tokens(scores, [IMPORTANCE], codes=codes)
+    pictures = decoded_of(explained, images)
+    random = uniforms(key_seeds(seed, "random positions", explained.keys), explained.tokens.shape[1])
+    bright = brightness(pictures, explained.shape)
+    masks = image_masks(explained.tokens, explained.scores[IMPORTANCE], random, bright, n, codes)
+    panelist = load_judge(judge, choose_device(device))
+    every = masks.reshape(-1, *masks.shape[2:])
+    verdict = judge_masks(panelist, pictures, explained.labels, every, explained.shape, batch)
+    count, combinations = len(explained), len(METHODS) * len(n)
     table = pa.table(
         {
             "key": explained.keys * combinations,

@@ -1,4 +1,4 @@
-"""How far a mean over images would be another with other images: bootstrap intervals, many means at a time."""
+"""Uncertainty of means over images: bootstrap intervals of many means at once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,9 @@ def mean_intervals(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """95 % bootstrap intervals (percentiles) of the means of the rows of ``[C, N]``: low and high ``[C]``.
 
-    What is resampled are the images, the N columns, once for all rows: a resample's means are one product of the values
-    with how often it drew every image, which takes a hundredth of the time of gathering the values drawn. The interval
-    of values that are all alike is their mean, and so is that of a single one, of which no spread can be known.
+    Images, the N columns, are resampled once for all rows. A resample's means are a product of the values with the
+    number of times that it drew every image, which takes a hundredth of the time of gathering the values drawn. The
+    interval of equal values is their mean, and the interval of a single value is that value.
 
     Args:
         values: a row a measure, a column an image.
@@ -25,7 +25,7 @@ def mean_intervals(
     mean = values.mean(1, dtype=np.float64)
     if count < 2:
         return mean, mean
-    deviations = values - mean[:, None]  # so that those of values that are all alike are 0, and not a rounding of it
+    deviations = values - mean[:, None]  # exactly 0 for equal values
 
     def means(drawn: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
         """Means ``[C, R]`` of the images drawn ``[R, N]``."""

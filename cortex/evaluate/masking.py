@@ -1,4 +1,4 @@
-"""Paint token positions black and ask a judge what is left (METHOD.md, section 6)."""
+"""Paint token positions black and measure how a judge's reading of the label changes (METHOD.md, section 6)."""
 
 from dataclasses import dataclass, fields
 
@@ -13,8 +13,8 @@ from cortex.judges.judge import Judge
 def code_ranks(grids: NDArray[np.integer], position_ranks: NDArray[np.integer], codes: int) -> NDArray[np.int64]:
     """Rank of every position's *code*: the best rank of any position that holds it, ``[N, P]``.
 
-    The positions whose code is among the codes at the top-n positions are those with a code rank below n, so one
-    table gives the masks of every n.
+    A position's code is among the codes at the top-n positions exactly where its code rank is below n, so one table
+    gives the masks of every n.
 
     Args:
         grids: tokens ``[N, P]``.
@@ -47,9 +47,9 @@ def paint_black(images: Tensor, masks: Tensor, grid_shape: tuple[int, int]) -> T
 
 
 def brightness(images: NDArray[np.uint8], grid_shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Share of an image's brightness that every position shows, ``[N, P]``: what painting it black takes away.
+    """Share of an image's brightness at every position, ``[N, P]``: the share that painting it black hides.
 
-    Rows sum to 1; those of an image that is all black are 0.
+    Rows sum to 1; the row of an image that is all black is 0.
 
     Args:
         images: uint8 ``[N, H, W, 3]``.
@@ -63,13 +63,15 @@ def brightness(images: NDArray[np.uint8], grid_shape: tuple[int, int]) -> NDArra
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says of the label of every image, before and after each of M masks.
+    """A judge's reading of the label of every image under each of M masks; every field is float32 ``[M, N]``.
 
     Args:
-        probability, logit: of the label in the masked image, float32 ``[M, N]``.
-        probability_change, logit_change: masked minus unmasked; negative where the mask hid the concept.
-        masked_fraction: share of the positions that the mask covers, float32 ``[M, N]``.
-        masked_brightness: share of the image's brightness that the mask hides: black on black hides nothing.
+        probability: of the label in the masked image, 0..1.
+        probability_change: masked minus unmasked; negative where the mask hid the concept.
+        logit: of the label in the masked image.
+        logit_change: masked minus unmasked.
+        masked_fraction: share of the positions that the mask covers, 0..1.
+        masked_brightness: share of the image's brightness that the mask hides, 0..1.
     """
 
     probability: NDArray[np.float32]
@@ -91,7 +93,7 @@ def judge_masks(
     grid_shape: tuple[int, int],
     batch: int,
 ) -> Verdict:
-    """Ask a judge about images under masks.
+    """Measure a judge's reading of images under masks.
 
     Args:
         judge: the judge.

@@ -1,4 +1,4 @@
-"""The metrics: means over images of the rows that the evaluations keep, with their intervals."""
+"""The metrics: means over images of the rows of the evaluations, with their intervals."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -6,10 +6,12 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.evaluate.intervals import mean_intervals
+from cortex.extractors.names import split_name
 
 
 def mean_by(
@@ -23,20 +25,20 @@ def mean_by(
     resamples: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Average measures over images: one row for every extractor, judge and combination of the columns in ``by``.
+    """Average measures over images, a row for every extractor, judge and combination of the columns in ``by``.
 
-    Beside every mean stands its 95 % interval, from bootstrapping the images (percentiles).
+    Every mean has a 95 % interval from a bootstrap of the images (percentiles).
 
     Args:
-        output: Parquet to write: extractor, judge, the columns of `by`, samples (images averaged over), and for every
-            measure its mean, MEASURE_low and MEASURE_high.
+        output: Parquet to write: extractor, training, judge, the columns of `by`, samples (images averaged over), and
+            for every measure its mean, MEASURE_low and MEASURE_high.
         tables: evaluation files; several of one extractor and judge (shards) are averaged together.
-        extractors: the extractor of every file.
-        judges: the judge of every file.
-        by: columns that are kept apart, such as method and n.
+        extractors: trained extractor of every file, such as cnn/0.
+        judges: judge of every file.
+        by: columns to keep apart, such as method and n.
         measures: columns to average.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
     if not len(tables) == len(extractors) == len(judges) or not tables:
         raise InputError(f"{len(tables)} files, {len(extractors)} extractors, {len(judges)} judges: one of each a file")
@@ -48,7 +50,7 @@ def mean_by(
         rows = pa.concat_tables([read_table(path, by + measures) for path in paths])
         averages = _averages(rows, by, measures, resamples, seed)
         count = len(averages["samples"])
-        parts.append(pa.table({"extractor": [extractor] * count, "judge": [judge] * count} | averages))
+        parts.append(pa.table(_named("extractor", extractor, count) | _named("judge", judge, count) | averages))
     write_table(output, pa.concat_tables(parts))
 
 
@@ -80,40 +82,48 @@ def accuracy_at(
     resamples: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Top-k accuracy of every extractor, or of every judge, and split, with its 95 % bootstrap interval.
+    """Compute the top-k accuracy of every extractor or judge and split, with its 95 % bootstrap interval.
 
-    Where every image is right, or none, so is every resample: the interval is that one value, and too narrow.
+    If all images or none are recognised, every resample has the same accuracy, and the interval is too narrow.
 
     Args:
-        output: Parquet to write: extractor (or judge), split, k, accuracy (0..1), accuracy_low, accuracy_high,
-            samples.
+        output: Parquet to write: extractor and training (or judge), split, k, accuracy (0..1), accuracy_low,
+            accuracy_high, samples (images).
         tables: files of label ranks.
-        of: what ranked the labels; the name of the first column.
-        names: the extractor or judge of every file.
-        k: the label counts as found among the k highest logits; one result for each.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        of: kind of network that ranked the labels.
+        names: trained extractor, such as cnn/0, or judge of every file.
+        k: a label counts as recognised among the k highest logits; a result for each.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
     if len(tables) != len(names) or not tables:
         raise InputError(f"{len(tables)} files, {len(names)} names: one for each is needed")
-    rows = []
+    tested = []
     for path, name in zip(tables, names, strict=True):
         table = read_table(path, ["split", "rank"])
         for split in pc.unique(table["split"]).to_pylist():
             rank = np.asarray(table.filter(pc.equal(table["split"], split))["rank"])
             right = (rank < np.array(k)[:, None]).astype(np.float64)
-            for at, accuracy, low, high in zip(
-                k, right.mean(1), *np.clip(mean_intervals(right, resamples, seed), 0, 1), strict=True
-            ):
-                rows.append(
-                    {
-                        of: name,
-                        "split": split,
-                        "k": at,
-                        "accuracy": accuracy,
-                        "accuracy_low": low,
-                        "accuracy_high": high,
-                        "samples": len(rank),
-                    }
-                )
-    write_table(output, pa.Table.from_pylist(rows))
+            columns = {
+                **_named(of, name, len(k)),
+                "split": [split] * len(k),
+                "k": k,
+                "accuracy": right.mean(1),
+                **dict(zip(("accuracy_low", "accuracy_high"), _clipped(right, resamples, seed), strict=True)),
+                "samples": [len(rank)] * len(k),
+            }
+            tested.append(pa.table(columns))
+    write_table(output, pa.concat_tables(tested))
+
+
+def _clipped(right: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
+    """Low and high end of the intervals of accuracies: a rounding may lie outside of 0..1."""
+    return np.clip(mean_intervals(right, resamples, seed), 0, 1)
+
+
+def _named(of: str, name: str, count: int) -> dict[str, pa.Array]:
+    """The columns that name a judge or a trained extractor, for so many rows."""
+    if of == "judge":
+        return {"judge": pa.array([name] * count)}
+    extractor, training = split_name(name)
+    return {"extractor": pa.array([extractor] * count), "training": pa.array([training] * count, pa.int32())}

@@ -4,6 +4,8 @@ from typing import Literal
 
 from cortex.core.registry import Registry
 
+IMPORTANCE = "importance"  # column of the token importance score in token tables, and the method's name
+
 # Attributions: functions of an extractor, embeddings, labels and an AttributionContext that give a score a position.
 ATTRIBUTIONS = Registry(
     "attribution",

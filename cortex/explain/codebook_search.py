@@ -1,6 +1,6 @@
-"""Codebook-level explanation: which codes make a region of an image read as a chosen concept (section 5)."""
+"""Codebook-level explanation: which codes make a region of an image read as a chosen concept (METHOD.md, section 5)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cortex.core.device import choose_device
@@ -15,14 +16,15 @@ from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds
 from cortex.core.tables import write_table
-from cortex.data.shard_reader import Sample, first_images
+from cortex.data.tokens import read_tokens
+from cortex.explain.settings import CodebookSearch, Region, SearchOptimisation
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import check_reads, load_with_codebook
 from cortex.fast.packed_linear import PackedLinear
-from cortex.fast.region_forward import Convolutional, RegionForward
+from cortex.fast.region_forward import RegionForward, is_convolutional
 from cortex.generators.nearest import nearest_codes
 
-PURPOSE = "codebook search"  # of the searches' random numbers: methods that select tokens start alike
+PURPOSE = "codebook search"  # of the random numbers; all methods that select tokens start from the same ones
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -37,41 +39,24 @@ SCHEMA = pa.schema(
     ]
 )
 
-
-@dataclass(frozen=True)
-class Region:
-    """A rectangle of the grid: rows ``top`` and columns ``left`` onwards, counted from 0."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def positions(self, grid_width: int) -> list[int]:
-        """Its positions in the flattened, row-major grid."""
-        rows, columns = range(self.top, self.top + self.height), range(self.left, self.left + self.width)
-        return [row * grid_width + column for row in rows for column in columns]
-
-
-# After every so many steps: the step and the region's tokens int64 [B, p].
+# Steps that were recorded, each with the region's tokens int64 [B, p].
 Record = Iterator[tuple[int, Tensor]]
-# Region embeddings [B, p, d] to the images' target logits [B].
+# Target logits [B] as a function of region embeddings [B, p, d].
 TargetLogits = Callable[[Tensor], Tensor]
-# The region's most probable tokens int64 [B, p] to what every code is worth there besides the logit, [B, p, K].
+# Addition of every code to the objective, [B, p, K], as a function of the region's most probable tokens int64 [B, p].
 PriorBonus = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images that are searched at once.
+    """Images that are searched at once: B images, a region of p positions, embeddings of d channels.
 
     Args:
-        keys: theirs, B.
+        keys: keys of the images.
         grids: int64 ``[B, h, w]``.
-        targets: int64 ``[B]``, the class that each is to read as.
-        positions: p of the region, in the flattened grid.
-        codebook: ``[K, d]``.
-        original: the region's embeddings before, ``[B, p, d]``.
+        targets: class that each image is to read as, int64 ``[B]``.
+        positions: of the region, in the flattened grid.
+        codebook: float ``[K, d]``.
         target_logits: the extractor's logits of the targets, given the region's embeddings.
     """
 
@@ -80,8 +65,64 @@ class Part:
     targets: Tensor
     positions: list[int]
     codebook: Tensor
-    original: Tensor
     target_logits: TargetLogits
+
+    @property
+    def original(self) -> Tensor:
+        """Tokens of the region before the search, int64 ``[B, p]``."""
+        return self.grids.flatten(1)[:, self.positions]
+
+    @torch.no_grad()
+    def logits_of(self, tokens: Tensor) -> Tensor:
+        """Target logits ``[B]`` of the images with tokens int64 ``[B, p]`` in the region."""
+        return self.target_logits(self.codebook[tokens])
+
+
+def prepare(extractor: nn.Module) -> nn.Module | RegionForward:
+    """The extractor in the form that searches fastest."""
+    return RegionForward(extractor) if is_convolutional(extractor) else extractor
+
+
+def search_part(
+    extractor: nn.Module | RegionForward,
+    codebook: Tensor,
+    keys: list[str],
+    grids: Tensor,
+    targets: Tensor,
+    region: Region,
+) -> Part:
+    """Images as a search takes them; see :class:`Part`.
+
+    Args:
+        extractor: in eval mode, its weights without gradients; :func:`prepare` makes it fast.
+        codebook: float ``[K, d]``.
+        keys: keys of the images.
+        grids: int64 ``[B, h, w]``.
+        targets: int64 ``[B]``.
+        region: within the grid.
+    """
+    logits = target_logits_with(extractor, look_up(codebook, grids), targets, region)
+    return Part(keys, grids, targets, region.positions(grids.shape[2]), codebook, logits)
+
+
+def token_selection(
+    part: Part,
+    optimisation: SearchOptimisation,
+    seed: int,
+    *,
+    prior_bonus: PriorBonus | None = None,
+    refresh_every: int = 1,
+) -> Record:
+    """:func:`select_tokens` for some images; an image's random numbers are a function of the seed and its key."""
+    return select_tokens(
+        part.target_logits,
+        part.codebook,
+        key_seeds(seed, PURPOSE, part.keys).tolist(),
+        len(part.positions),
+        optimisation,
+        prior_bonus=prior_bonus,
+        refresh_every=refresh_every,
+    )
 
 
 def select_tokens(
@@ -89,44 +130,40 @@ def select_tokens(
     codebook: Tensor,
     seeds: Sequence[int],
     positions: int,
+    optimisation: SearchOptimisation,
     *,
-    steps: int,
-    record_every: int,
-    learning_rate: float,
-    temperature: float,
     prior_bonus: PriorBonus | None = None,
     refresh_every: int = 1,
 ) -> Record:
     """Token selection: a row of logits over all K codes for every position of the region.
 
     A step draws a hard Gumbel-softmax sample, looks it up, and follows the straight-through gradient of the target
-    logit with Adam. Only the region's rows exist, and the one-hot matrix never does: the forward pass is a look-up,
-    the backward pass one product with the codebook.
+    logit with Adam. Only the region's rows exist. There is no one-hot matrix: the forward pass is a look-up, the
+    backward pass one product with the codebook.
 
     Args:
         target_logits: the extractor's logit of each image's target, given its region's embeddings.
-        codebook: ``[K, d]``.
+        codebook: float ``[K, d]``.
         seeds: one an image; its search is a function of it, whatever the batch.
         positions: of the region, p.
-        steps, learning_rate: of Adam.
-        record_every: steps between records.
-        temperature: of the Gumbel-softmax.
-        prior_bonus: what the sampled codes add to the objective, beside the target logit; None: nothing.
-        refresh_every: steps for which ``worth`` is taken as it was.
+        optimisation: steps, steps between records, learning rate, temperature.
+        prior_bonus: addition of the sampled codes to the objective, beside the target logit; None: nothing.
+        refresh_every: steps between two evaluations of ``prior_bonus``.
 
     Yields:
         The step and the most probable code of every position, int64 ``[B, p]``.
 
     Raises:
-        InputError: the logits are no longer finite, by the learning rate or the temperature.
+        InputError: the logits are not finite: the learning rate is too high or the temperature too low.
     """
+    steps, temperature = optimisation.steps, optimisation.temperature
     random = [torch.Generator(codebook.device).manual_seed(seed) for seed in seeds]
     logits = torch.empty(len(seeds), positions, len(codebook), device=codebook.device)
     noise = torch.empty_like(logits)
     for image, generator in enumerate(random):
         torch.randn(logits.shape[1:], generator=generator, out=logits[image])
     logits.requires_grad_()
-    adam = torch.optim.Adam([logits], lr=learning_rate, fused=True)
+    adam = torch.optim.Adam([logits], lr=optimisation.learning_rate, fused=True)
     with_codes = PackedLinear(codebook)
     added = None
     for step in range(1, steps + 1):
@@ -135,7 +172,7 @@ def select_tokens(
         for image, generator in enumerate(random):
             noise[image].uniform_(generator=generator)
         with torch.no_grad():
-            # −log(−log u) is Gumbel noise; that of u = 0, −∞, is a code that cannot be drawn.
+            # −log(−log u) is Gumbel noise; u = 0 gives −∞, a code that cannot be drawn.
             perturbed = (logits - noise.log_().neg_().log_()) / temperature
             region = codebook[perturbed.argmax(-1)].requires_grad_()
         (gradient,) = torch.autograd.grad(-target_logits(region).sum(), region)
@@ -147,21 +184,15 @@ def select_tokens(
             of_soft -= (soft * of_soft).sum(-1, keepdim=True)
             logits.grad = of_soft.mul_(soft).div_(temperature)
         adam.step()
-        if step % record_every == 0 or step == steps:
+        if step % optimisation.record_every == 0 or step == steps:
             if not logits.isfinite().all():
-                rates = f"learning_rate = {learning_rate}, temperature = {temperature}"
+                rates = f"learning_rate = {optimisation.learning_rate}, temperature = {temperature}"
                 raise InputError(f"codebook search, {rates}: the logits of step {step} are not finite")
             yield step, logits.detach().argmax(-1)
 
 
 def optimise_embeddings(
-    target_logits: TargetLogits,
-    codebook: Tensor,
-    start: Tensor,
-    *,
-    steps: int,
-    record_every: int,
-    learning_rate: float,
+    target_logits: TargetLogits, codebook: Tensor, start: Tensor, optimisation: SearchOptimisation
 ) -> Record:
     """Baseline: optimise the region's embedding vectors themselves, from the original ones ``start [B, p, d]``.
 
@@ -169,23 +200,29 @@ def optimise_embeddings(
         The step and the nearest code of every vector, int64 ``[B, p]``.
     """
     region = start.clone().requires_grad_()
-    adam = torch.optim.Adam([region], lr=learning_rate)
-    for step in range(1, steps + 1):
+    adam = torch.optim.Adam([region], lr=optimisation.learning_rate)
+    for step in range(1, optimisation.steps + 1):
         (region.grad,) = torch.autograd.grad(-target_logits(region).sum(), region)
         adam.step()
-        if step % record_every == 0 or step == steps:
+        if step % optimisation.record_every == 0 or step == optimisation.steps:
             yield step, nearest_codes(region.detach(), codebook)
 
 
 def target_logits_with(
     extractor: nn.Module | RegionForward, embeddings: Tensor, targets: Tensor, region: Region
 ) -> TargetLogits:
-    """The target logits ``[B]`` as a function of the region's embeddings ``[B, p, d]``, the rest of E fixed."""
-    rows = region.top, region.top + region.height
-    columns = region.left, region.left + region.width
+    """The target logits ``[B]`` as a function of the region's embeddings ``[B, p, d]``, the rest of E fixed.
+
+    Args:
+        extractor: in eval mode, its weights without gradients; :func:`prepare` makes it fast.
+        embeddings: E, float ``[B, d, h, w]``.
+        targets: int64 ``[B]``.
+        region: within the grid.
+    """
     if isinstance(extractor, RegionForward):
-        logits = extractor.around(embeddings, (rows, columns), targets)
+        logits = extractor.target_logits(embeddings, region.window, targets)
     else:
+        rows, columns = region.window
         logits = _whole(extractor, embeddings, slice(*rows), slice(*columns), targets)
 
     def target_logits(inside: Tensor) -> Tensor:
@@ -209,155 +246,105 @@ def _whole(
 
 def search_codebook(
     output: Path,
-    shards: list[Path],
+    tokens: list[Path],
     extractor: Path,
     codebook: Path,
     *,
-    sources: list[int],
-    targets: list[int],
-    top: int = 7,
-    left: int = 7,
-    height: int = 4,
-    width: int = 4,
-    images_per_class: int = 50,
-    steps: int = 5000,
-    record_every: int = 500,
-    learning_rate: float = 0.01,
-    temperature: float = 1.0,
-    batch: int = 8,
+    settings: CodebookSearch,
     seed: int = 0,
     device: str = "auto",
 ) -> None:
-    """Search the codebook for tokens that make a region of an image read as another class, and run the baseline.
+    """Search the codebook for tokens that turn a region of an image into another class, and run the baseline.
 
     Args:
-        output: Parquet to write: key, method (token_selection or embedding), step, source, target, positions and
-            tokens of the region, the target's logit before and after at the extractor.
-        shards: tars of the test split.
+        output: Parquet to write, a row an image, method and recorded step: key, method (token_selection or embedding),
+            step, source (class of the image), target, positions (of the region, in the flattened grid), tokens (found
+            at these positions), logit_before and logit_after (the extractor's logit of the target).
+        tokens: token tables of the test split.
         extractor: weights of a trained extractor.
         codebook: the generator's codebook.
-        sources: classes whose images are changed.
-        targets: the class that each of them is changed to, in the same order.
-        top: first row of the region, from 0.
-        left: first column of the region, from 0.
-        height: rows of the region.
-        width: columns of the region.
-        images_per_class: images of every source class, the first in the shards' order.
-        steps: optimisation steps.
-        record_every: steps between two records.
-        learning_rate: of Adam.
-        temperature: of the Gumbel-softmax.
-        batch: images searched at once.
-        seed: of the initial logits and the Gumbel noise; an image's are a function of it and the image's key.
+        settings: classes, images, region and optimisation.
+        seed: seed of the initial logits and the Gumbel noise. The numbers of an image are a function of the seed and
+            the image's key.
         device: auto, cpu, cuda or cuda:N.
     """
+    optimisation = settings.optimisation()
 
     def methods(part: Part) -> dict[str, Record]:
+        start = part.codebook[part.original]
         return {
-            "token_selection": select_tokens(
-                part.target_logits,
-                part.codebook,
-                key_seeds(seed, PURPOSE, part.keys).tolist(),
-                len(part.positions),
-                steps=steps,
-                record_every=record_every,
-                learning_rate=learning_rate,
-                temperature=temperature,
-            ),
-            "embedding": optimise_embeddings(
-                part.target_logits,
-                part.codebook,
-                part.original,
-                steps=steps,
-                record_every=record_every,
-                learning_rate=learning_rate,
-            ),
+            "token_selection": token_selection(part, optimisation, seed),
+            "embedding": optimise_embeddings(part.target_logits, part.codebook, start, optimisation),
         }
 
-    region = Region(top, left, height, width)
-    target_of = pair_up(sources, targets)
-    found = search_images(
-        shards, extractor, codebook, methods, target_of, region, images_per_class, batch, choose_device(device)
-    )
-    write_table(output, found)
-
-
-def pair_up(sources: list[int], targets: list[int]) -> dict[int, int]:
-    """The target of every source class.
-
-    Raises:
-        InputError: there is not one for each.
-    """
-    if len(sources) != len(targets):
-        raise InputError(f"{len(sources)} source classes, {len(targets)} targets: one target for each is needed")
-    return dict(zip(sources, targets, strict=True))
+    write_table(output, search_images(tokens, extractor, codebook, methods, settings, choose_device(device)))
 
 
 def search_images(
-    shards: list[Path],
+    tokens: list[Path],
     extractor: Path,
     codebook: Path,
-    methods: Callable[[Part], dict[str, Record]],
-    target_of: dict[int, int],
-    region: Region,
-    images_per_class: int,
-    batch: int,
+    methods: Callable[[Part], Mapping[str, Record]],
+    settings: CodebookSearch,
     device: torch.device,
 ) -> pa.Table:
-    """What ``methods`` find, by their names, in the first images of every source class: rows of :data:`SCHEMA`."""
+    """Run searches for the first images of every source class.
+
+    Args:
+        tokens: token tables of the test split.
+        extractor: weights of a trained extractor.
+        codebook: the generator's codebook.
+        methods: the searches of some images, by the names of their methods.
+        settings: classes, images and region.
+        device: where to compute.
+
+    Returns:
+        Rows of :data:`SCHEMA`.
+
+    Raises:
+        InputError: a file is missing or damaged, there are too few images, or the region reaches beyond the grid.
+    """
     network, code_vectors = load_with_codebook(extractor, codebook, device)
-    prepared = RegionForward(network) if isinstance(network, Convolutional) else network
-    images = first_images(shards, target_of, images_per_class, len(code_vectors))
-    height, width = images[0].grid.shape
-    check_reads(extractor, (height, width), max(target_of.values()))
-    if region.top + region.height > height or region.left + region.width > width:
-        raise InputError(f"{region} does not fit in the grid of {height}×{width}")
-    tables = []
-    stacks = [images[start : start + batch] for start in range(0, len(images), batch)]
-    for stack in progress(stacks, len(stacks), "codebook search", "batch"):
-        part = _part(stack, prepared, code_vectors, target_of, region)
-        searches = methods(part)
-        with torch.no_grad():
-            before = part.target_logits(part.original).tolist()
-        for method, record in searches.items():
-            for step, tokens in record:
-                with torch.no_grad():
-                    after = part.target_logits(code_vectors[tokens]).tolist()
-                tables.append(
-                    pa.table(
-                        {
-                            "key": part.keys,
-                            "method": [method] * len(stack),
-                            "step": [step] * len(stack),
-                            "source": [image.label for image in stack],
-                            "target": part.targets.tolist(),
-                            "positions": [part.positions] * len(stack),
-                            "tokens": tokens.tolist(),
-                            "logit_before": before,
-                            "logit_after": after,
-                        }
-                    ).cast(SCHEMA)
-                )
+    images = read_tokens(tokens, codes=len(code_vectors))
+    images = images.take(images.first(settings.images_per_class, settings.pairs))
+    check_reads(extractor, images.shape, max(settings.pairs.values()))
+    check_fits(settings.region, images.shape)
+    prepared = prepare(network)
+    grids = torch.from_numpy(images.grids).to(device)
+    targets = torch.tensor([settings.pairs[label] for label in images.labels.tolist()], device=device)
+    tables: list[pa.Table] = []
+    batches = torch.arange(len(images)).split(settings.batch)
+    for rows in progress(batches, len(batches), "codebook search", "batch"):
+        keys = [images.keys[row] for row in rows]
+        part = search_part(prepared, code_vectors, keys, grids[rows], targets[rows], settings.region)
+        tables += _tables(part, images.labels[rows.numpy()], methods(part))
     return pa.concat_tables(tables)
 
 
-def _part(
-    images: list[Sample],
-    extractor: nn.Module | RegionForward,
-    codebook: Tensor,
-    target_of: dict[int, int],
-    region: Region,
-) -> Part:
-    device = codebook.device
-    grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int64)).to(device)
-    targets = torch.tensor([target_of[image.label] for image in images], device=device)
-    positions = region.positions(grids.shape[2])
-    return Part(
-        keys=[image.key for image in images],
-        grids=grids,
-        targets=targets,
-        positions=positions,
-        codebook=codebook,
-        original=codebook[grids.flatten(1)[:, positions]],
-        target_logits=target_logits_with(extractor, look_up(codebook, grids), targets, region),
-    )
+def check_fits(region: Region, grid: tuple[int, int]) -> None:
+    """Raise an InputError where a region reaches beyond a grid of (h, w)."""
+    bottom, right = region.top + region.height, region.left + region.width
+    if bottom > grid[0] or right > grid[1]:
+        raise InputError(
+            f"region: rows {region.top} to {bottom - 1} and columns {region.left} to {right - 1} "
+            f"do not fit in the grid of {grid[0]}×{grid[1]}"
+        )
+
+
+def _tables(part: Part, sources: NDArray[np.int64], searches: Mapping[str, Record]) -> Iterator[pa.Table]:
+    """Rows of :data:`SCHEMA`, a table for every method and record."""
+    images, before = len(part.keys), part.logits_of(part.original).tolist()
+    for method, record in searches.items():
+        for step, tokens in record:
+            columns = {
+                "key": part.keys,
+                "method": [method] * images,
+                "step": [step] * images,
+                "source": sources,
+                "target": part.targets.tolist(),
+                "positions": [part.positions] * images,
+                "tokens": tokens.tolist(),
+                "logit_before": before,
+                "logit_after": part.logits_of(tokens).tolist(),
+            }
+            yield pa.table(columns).cast(SCHEMA)

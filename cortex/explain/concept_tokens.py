@@ -1,4 +1,4 @@
-"""Concept-level explanation: the tokens that are important again and again over a concept's images (section 4)."""
+"""Concept-level explanation: tokens that are important in many images of a concept (METHOD.md, section 4)."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.tables import write_table
 from cortex.data.packed import read_packed
-from cortex.explain.explained import ranks, read_explained
+from cortex.data.tokens import Tokens, iterate_tokens
+from cortex.explain import IMPORTANCE
+from cortex.explain.ranks import ranks
+from cortex.explain.settings import ConceptTokens
 
 COLUMNS = [("label", pa.int32()), ("rank", pa.int32()), ("token", pa.int32()), ("count", pa.int64())]
 SCHEMA = pa.schema([COLUMNS[0], ("top_n", pa.int32()), *COLUMNS[1:]])
@@ -55,48 +57,50 @@ class TokenCounts:
 def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The distinct values, ascending, and how often each occurs; ``values`` are sorted in place.
 
-    As ``numpy.unique``, several times faster: stable sorting merges what is in order already.
+    As ``numpy.unique``, several times faster: a stable sort merges runs that are in order already.
     """
     values.sort(kind="stable")
     starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]]))
     return values[starts], np.diff(starts, append=len(values))
 
 
-def count_important(
-    output: Path, shards: list[Path], importance: list[Path], *, codes: int, top_n: list[int], tokens: int = 100
-) -> None:
-    """Find the concept-level tokens of every label: those that most often stand among an image's top-n positions.
+def count_important(output: Path, scores: list[Path], *, codes: int, settings: ConceptTokens) -> None:
+    """Find the concept-level tokens of every label: the codes most often among the top-n positions of its images.
 
     Args:
-        output: Parquet to write: label, top_n, rank (from 0), token, count.
-        shards: tars of the train split.
-        importance: their importance files, in the same order.
+        output: Parquet to write: label, top_n (positions of an image that count), rank (from 0), token (code), count
+            (occurrences at these positions).
+        scores: importance files of the train split.
         codes: codes in the codebook.
-        top_n: how many of an image's most important positions count; one result for each.
-        tokens: tokens to keep for a label.
+        settings: values of top_n, each with a result of its own, and number of tokens to keep.
     """
-    if len(shards) != len(importance):
-        raise InputError(f"{len(shards)} shards, {len(importance)} importance files: one for each is needed")
-    counters = {n: TokenCounts(codes) for n in top_n}
-    pairs = list(zip(shards, importance, strict=True))
-    for shard, scores in progress(pairs, len(pairs), "counting", "shard"):
-        explained = read_explained(shard, scores)
-        if int(explained.grids.max()) >= codes:
-            raise InputError(f"{shard}: token {int(explained.grids.max())}; allowed: 0 to {codes - 1}")
-        by_rank = np.empty_like(explained.grids)
-        np.put_along_axis(by_rank, ranks(explained.importance), explained.grids, axis=1)
-        for n, counter in counters.items():
-            counter.add(explained.labels, by_rank[:, :n])
-    columns = [counters[n].most_counted(tokens) for n in top_n]
-    labelled = [part | {"top_n": np.full_like(part["label"], n)} for n, part in zip(top_n, columns, strict=True)]
-    write_table(output, _table(labelled, SCHEMA))
+    files = iterate_tokens(scores, [IMPORTANCE], codes=codes)
+    write_table(output, concept_table(progress(files, len(scores), "counting", "shard"), codes, settings))
 
 
-def count_frequent(output: Path, grids: Path, *, codes: int, tokens: int = 100) -> None:
-    """Find the frequency baseline: the tokens that occur most often in a label's grids, importance ignored.
+def concept_table(parts: Iterable[Tokens], codes: int, settings: ConceptTokens) -> pa.Table:
+    """The concept-level tokens of images that come part by part, as :func:`count_important` writes them.
 
     Args:
-        output: Parquet to write: label, rank (from 0), token, count.
+        parts: images with ``scores["importance"]``.
+        codes: codes in the codebook.
+        settings: top_n, and the number of tokens to keep.
+    """
+    counters = {n: TokenCounts(codes) for n in settings.top_n}
+    for images in parts:
+        by_rank = np.empty_like(images.tokens)
+        np.put_along_axis(by_rank, ranks(images.scores[IMPORTANCE]), images.tokens, axis=1)
+        for n, counter in counters.items():
+            counter.add(images.labels, by_rank[:, :n])
+    columns = {n: counter.most_counted(settings.tokens) for n, counter in counters.items()}
+    return _table([found | {"top_n": np.full_like(found["label"], n)} for n, found in columns.items()], SCHEMA)
+
+
+def count_frequent(output: Path, grids: Path, *, codes: int, tokens: int) -> None:
+    """Find the frequency baseline: the most frequent tokens of a label's grids, importance ignored.
+
+    Args:
+        output: Parquet to write: label, rank (from 0), token (code), count (occurrences).
         grids: packed grids of the train split.
         codes: codes in the codebook.
         tokens: tokens to keep for a label.

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cortex.core.device import choose_device
-from cortex.core.errors import check_options
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds
-from cortex.core.tables import write_table
-from cortex.data.shard_reader import read_shard
+from cortex.data.tokens import Tokens, read_tokens, write_tokens
+from cortex.explain import IMPORTANCE
+from cortex.explain.settings import Importance, Reduction
 from cortex.extractors.codebook import look_up
 from cortex.extractors.network import check_reads, load_with_codebook
+
+PUBLISHED = Importance()
 
 
 def token_importance(
@@ -26,24 +27,31 @@ def token_importance(
     labels: Tensor,
     seeds: Sequence[int],
     *,
-    samples: int = 20,
-    noise: float = 0.2,
-    reduction: Literal["max", "mean"] = "max",
+    samples: int = PUBLISHED.samples,
+    noise: float = PUBLISHED.noise,
+    reduction: Reduction = PUBLISHED.reduction,
 ) -> Tensor:
-    """Token importance scores ``[B, h, w]``: :func:`smooth_gradient`, reduced over channels, signed.
+    """Token importance scores: :func:`smooth_gradient`, reduced over the channels of a position, signed.
 
     Args:
-        extractor, embeddings, labels, seeds, samples, noise: as there.
-        reduction: over the d channels; ``max`` as published, ``mean`` as an alternative.
+        extractor: in eval mode, its weights without gradients.
+        embeddings: float ``[B, d, h, w]``.
+        labels: int64 ``[B]``.
+        seeds: of the noise, one an image.
+        samples: noisy copies of every image.
+        noise: standard deviation of the noise, in units of max − min of the image's embedding.
+        reduction: over the d channels; ``max`` is published.
+
+    Returns:
+        Float ``[B, h, w]``.
     """
-    return reduce_channels(
-        smooth_gradient(extractor, embeddings, labels, seeds, samples=samples, noise=noise), reduction
-    )
+    gradient = smooth_gradient(extractor, embeddings, labels, seeds, samples=samples, noise=noise)
+    return reduce_channels(gradient, reduction)
 
 
-def reduce_channels(mean: Tensor, reduction: Literal["max", "mean"]) -> Tensor:
-    """One score a position, ``[B, h, w]``, of mean gradients ``[B, d, h, w]``."""
-    return mean.amax(1) if reduction == "max" else mean.mean(1)
+def reduce_channels(gradient: Tensor, reduction: Reduction) -> Tensor:
+    """One score a position, ``[B, h, w]``, of gradients ``[B, d, h, w]``."""
+    return gradient.amax(1) if reduction == "max" else gradient.mean(1)
 
 
 def smooth_gradient(
@@ -52,22 +60,25 @@ def smooth_gradient(
     labels: Tensor,
     seeds: Sequence[int],
     *,
-    samples: int = 20,
-    noise: float = 0.2,
+    samples: int = PUBLISHED.samples,
+    noise: float = PUBLISHED.noise,
 ) -> Tensor:
-    """SmoothGrad of the label's logit: its mean gradient ``[B, d, h, w]`` over noisy copies of every image.
+    """SmoothGrad of the label's logit: its mean gradient over noisy copies of every image (Smilkov et al., 2017).
 
     The noise of an image has standard deviation ``noise`` × (max − min of its own embedding) and is drawn from its
-    own seed, so a score does not depend on the other images of the batch. One backward pass serves them all: in
+    own seed, so a score does not depend on the other images of the batch. One backward pass computes all gradients: in
     eval mode no image's logit depends on another image.
 
     Args:
         extractor: in eval mode, its weights without gradients.
-        embeddings: ``[B, d, h, w]``.
+        embeddings: float ``[B, d, h, w]``.
         labels: int64 ``[B]``.
-        seeds: one an image.
+        seeds: of the noise, one an image.
         samples: noisy copies of every image.
         noise: noise level; 0 gives the plain gradient.
+
+    Returns:
+        Float ``[B, d, h, w]``.
     """
     count, shape = len(embeddings), embeddings.shape[1:]
     noisy = torch.empty((count, samples, *shape), device=embeddings.device)
@@ -89,35 +100,34 @@ def grid_importance(
     grids: Tensor,
     labels: Tensor,
     seeds: Sequence[int],
+    settings: Importance,
     *,
-    samples: int,
-    noise: float,
-    reduction: Literal["max", "mean"],
-    batch: int,
     what: str = "importance",
 ) -> NDArray[np.float32]:
-    """Token importance scores ``[N, P]`` of token grids, P = h·w, some at a time; see :func:`token_importance`.
+    """Token importance scores of token grids, batch after batch; see :func:`token_importance`.
 
     Args:
         extractor: in eval mode, its weights without gradients.
-        codebook: ``[K, d]``.
-        grids: tokens ``[N, h, w]``.
+        codebook: float ``[K, d]``.
+        grids: tokens, int ``[N, h, w]``.
         labels: int64 ``[N]``.
-        seeds: one an image.
-        samples, noise, reduction: of the scores.
-        batch: images of one backward pass.
+        seeds: of the noise, one an image.
+        settings: of the scores, and the images of one backward pass.
         what: the progress bar's name.
+
+    Returns:
+        ``[N, P]``, P = h·w.
     """
-    parts = torch.arange(len(grids)).split(batch)
+    parts = torch.arange(len(grids)).split(settings.batch)
     scores = [
         token_importance(
             extractor,
             look_up(codebook, grids[rows]),
             labels[rows],
             [seeds[row] for row in rows],
-            samples=samples,
-            noise=noise,
-            reduction=reduction,
+            samples=settings.samples,
+            noise=settings.noise,
+            reduction=settings.reduction,
         )
         for rows in progress(parts, len(parts), what, "batch")
     ]
@@ -125,71 +135,38 @@ def grid_importance(
     return flat
 
 
-def schema(positions: int) -> pa.Schema:
-    """Columns of an importance file for grids of so many positions."""
-    return pa.schema(
-        [
-            ("key", pa.string()),
-            ("label", pa.int32()),
-            ("predicted", pa.int32()),
-            ("importance", pa.list_(pa.float32(), positions)),
-        ]
-    )
-
-
 def explain_shard(
     output: Path,
-    shard: Path,
+    tokens: Path,
     extractor: Path,
     codebook: Path,
     *,
-    samples: int = 20,
-    noise: float = 0.2,
-    reduction: Literal["max", "mean"] = "max",
-    batch: int = 25,
+    settings: Importance,
     seed: int = 0,
     device: str = "auto",
 ) -> None:
-    """Compute the token importance of every image of a shard.
+    """Compute the token importance of every image of a token table.
 
     Args:
-        output: Parquet to write: key, label, predicted, importance (h·w float32, row-major).
-        shard: WebDataset tar.
+        output: token table to write: key, label, tokens, predicted (class of the highest logit, int32),
+            importance (h·w float32, row-major).
+        tokens: token table.
         extractor: weights of a trained extractor.
         codebook: the generator's codebook.
-        samples: noisy copies of every image (SmoothGrad).
-        noise: their standard deviation, in units of (max − min) of the image's embedding.
-        reduction: of the gradient over the channels of a position: max (published) or mean.
-        batch: images of one backward pass.
-        seed: of the noise; an image's noise is a function of it and the image's key.
+        settings: settings of the scores.
+        seed: seed of the noise. The noise of an image is a function of the seed and the image's key.
         device: auto, cpu, cuda or cuda:N.
     """
-    check_options(1, samples=samples, batch=batch)
-    check_options(noise=noise)
     on = choose_device(device)
     network, code_vectors = load_with_codebook(extractor, codebook, on)
-    images = list(read_shard(shard, codes=len(code_vectors)))
-    check_reads(extractor, images[0].grid.shape, max(image.label for image in images))
-    grids = torch.from_numpy(np.stack([image.grid for image in images]).astype(np.int32)).to(on)
-    labels = torch.tensor([image.label for image in images], device=on)
-    seeds = key_seeds(seed, "importance", [image.key for image in images]).tolist()
-    flat = grid_importance(
-        network,
-        code_vectors,
-        grids,
-        labels,
-        seeds,
-        samples=samples,
-        noise=noise,
-        reduction=reduction,
-        batch=batch,
-    )
+    images = read_tokens(tokens, codes=len(code_vectors))
+    check_reads(extractor, images.shape, int(images.labels.max()))
+    grids = torch.from_numpy(images.grids.astype(np.int32)).to(on)
+    labels = torch.from_numpy(images.labels).to(on)
+    seeds = key_seeds(seed, IMPORTANCE, images.keys).tolist()
+    scores = grid_importance(network, code_vectors, grids, labels, seeds, settings)
     with torch.inference_mode():
-        predicted = [network(look_up(code_vectors, part)).argmax(1) for part in grids.split(batch)]
-    columns = [
-        pa.array([image.key for image in images]),
-        pa.array(labels.cpu().numpy(), pa.int32()),
-        pa.array(torch.cat(predicted).cpu().numpy(), pa.int32()),
-        pa.FixedSizeListArray.from_arrays(pa.array(flat.ravel(), pa.float32()), flat.shape[1]),
-    ]
-    write_table(output, pa.Table.from_arrays(columns, schema=schema(flat.shape[1])))
+        parts = [network(look_up(code_vectors, part)).argmax(1) for part in grids.split(settings.batch)]
+    predicted = pa.array(torch.cat(parts).cpu().numpy(), pa.int32())
+    explained = Tokens(images.keys, images.labels, images.tokens, images.shape, {IMPORTANCE: scores})
+    write_tokens(output, explained, {"predicted": predicted})

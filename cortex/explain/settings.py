@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from cortex.core.settings import Class, Count, Counts, Rate, Section, WrongValueError
 
+Reduction = Literal["max", "mean"]
+
 
 class Importance(Section):
     """The token importance score: SmoothGrad of the label's logit, reduced over channels."""
@@ -14,14 +16,14 @@ class Importance(Section):
     noise: Annotated[float, Field(ge=0)] = Field(
         0.2, description="standard deviation of the noise, in units of max − min of the image's embedding"
     )
-    reduction: Literal["max", "mean"] = Field(
+    reduction: Reduction = Field(
         "max", description="reduction of the gradient over the channels of a position; max is published"
     )
     batch: Count = Field(25, description="images of one backward pass")
 
 
 class ConceptTokens(Section):
-    """Concept-level tokens: the codes that most often stand among an image's most important positions."""
+    """Concept-level tokens: the most frequent codes at the most important positions."""
 
     top_n: Counts = Field(
         [1, 5, 10, 20], description="positions of an image that count as important; a result for each"
@@ -32,10 +34,15 @@ class ConceptTokens(Section):
 class Region(Section):
     """A rectangle of the grid; rows and columns count from 0."""
 
-    top: Annotated[int, Field(ge=0)] = Field(7, description="first row")
-    left: Annotated[int, Field(ge=0)] = Field(7, description="first column")
-    height: Count = Field(4, description="rows")
-    width: Count = Field(4, description="columns")
+    top: Annotated[int, Field(ge=0)] = Field(7, description="first row of the region")
+    left: Annotated[int, Field(ge=0)] = Field(7, description="first column of the region")
+    height: Count = Field(4, description="rows of the region")
+    width: Count = Field(4, description="columns of the region")
+
+    @property
+    def window(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Its rows and its columns, each from the first one to the one after the last."""
+        return (self.top, self.top + self.height), (self.left, self.left + self.width)
 
     def positions(self, grid_width: int) -> list[int]:
         """Its positions in the flattened, row-major grid."""
@@ -59,12 +66,12 @@ class SearchOptimisation(Section):
 
 
 class CodebookSearch(SearchOptimisation):
-    """Codebook search: tokens of a region that make an image of one class read as another."""
+    """Codebook search: tokens of a region that change the class that an extractor predicts."""
 
-    region: Region = Field(Region(), description="the region whose tokens are searched for")
+    region: Region = Field(Region(), description="region whose tokens are searched for")
     pairs: Annotated[dict[Class, Class], Field(min_length=1)] = Field(
         {source: 30 - source for source in range(10, 21) if source != 15},
-        description="class of the image → class that the region is to show",
+        description="class of the image → target class of the region",
     )
     images_per_class: Count = Field(50, description="images of every source class, the first of the test split")
     batch: Count = Field(8, description="images searched at once")

@@ -21,11 +21,11 @@ from cortex.core.errors import InputError
 from cortex.data import pixels as images
 from cortex.data.pixels import read_image
 from cortex.data.shard_reader import read_shard
-from cortex.explain.codebook_search import Region
-from cortex.generators.taming.generator import load_generator
+from cortex.explain.settings import Region
+from cortex.generators.load import load_generator
 from cortex.judges.judge import load_judge
 
-REGION = Region(2, 3, 3, 2)  # of the digits generator's 8×8 grid, 4×4 pixels a token
+REGION = Region(top=2, left=3, height=3, width=2)  # of the digits generator's 8×8 grid, 4×4 pixels a token
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,9 @@ def test_the_same_tokens_change_nothing(digits, rng):
 
 
 def test_a_region_that_is_all_of_it(digits, rng):
-    edit = change_region(digits, rng.integers(0, 256, (8, 8)), Region(0, 0, 8, 8), rng.integers(0, 256, 64), 1)
+    edit = change_region(
+        digits, rng.integers(0, 256, (8, 8)), Region(top=0, left=0, height=8, width=8), rng.integers(0, 256, 64), 1
+    )
     assert edit.undone == {"pixels": 0, "mean": 0, "most": 0}
 
 
@@ -254,7 +256,7 @@ def test_a_class_that_the_run_lacks_is_an_error(text, message):
 def test_a_region_beyond_the_grid_is_an_error(region):
     with pytest.raises(InputError, match=r"--region = .*within rows 0 to 7 and columns 0 to 7"):
         check_region(region, (8, 8))
-    assert check_region((7, 6, 1, 2), (8, 8)) == Region(7, 6, 1, 2)
+    assert check_region((7, 6, 1, 2), (8, 8)) == Region(top=7, left=6, height=1, width=2)
 
 
 # --- on a run --------------------------------------------------------------------------------------------------
@@ -270,7 +272,7 @@ def as_array(path):
 def test_an_image_of_a_run_gets_the_tokens_that_the_runs_search_found(tiny_run, tmp_path):
     run = tiny_run / "results" / "tiny"
     shard = run / "data" / "test" / "000000.tar"
-    rows = pq.read_table(run / "codebook" / "cnn.parquet").to_pylist()
+    rows = pq.read_table(run / "codebook" / "cnn" / "0.parquet").to_pylist()
     key = rows[0]["key"]
     recorded = [row for row in rows if (row["key"], row["method"]) == (key, "token_selection")]
     best = max(recorded, key=lambda row: row["logit_after"])
@@ -284,7 +286,11 @@ def test_an_image_of_a_run_gets_the_tokens_that_the_runs_search_found(tiny_run, 
     assert after.ravel()[best["positions"]].tolist() == best["tokens"]
     outside = np.delete(np.arange(64), best["positions"])
     assert np.array_equal(after.ravel()[outside], sample.grid.ravel()[outside])
-    assert (told["search"]["step"], told["extractor"]["name"]) == (best["step"], "cnn")
+    assert (told["search"]["step"], told["extractor"]["name"], told["extractor"]["training"]) == (
+        best["step"],
+        "cnn",
+        0,
+    )
     assert told["extractor"]["target_logit_after"] == pytest.approx(best["logit_after"], abs=1e-4)
     assert told["extractor"]["target_logit_before"] == pytest.approx(best["logit_before"], abs=1e-4)
     assert np.array_equal(as_array(tmp_path / "picture.png"), sample.image)
@@ -339,9 +345,9 @@ def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, 
         ({"image": shard}, r"000000\.tar: a tar has many images: --key says which"),
         ({"image": shard, "key": "test-0003-000000"}, r"000000\.tar: no image 'test-0003-000000'"),
         ({"key": "test-0001-000000"}, r"--key = 'test-0001-000000': only with a tar"),
-        ({"extractor": "cnn_deep"}, r"cnn_deep/model\.safetensors: no such weights file"),
+        ({"extractor": "cnn_deep"}, r"cnn_deep/0/model\.safetensors: no such weights file"),
         ({"generator": generator_weights}, r"codebook\.safetensors: not the codebook of .*generator\.safetensors"),
-        ({"run": tmp_path}, r": no extractors/\*/model\.safetensors; is it the folder of a run\?"),
+        ({"run": tmp_path}, r": no extractors/\*/\*/model\.safetensors; is it the folder of a run\?"),
     ):
         arguments = {"image": mine, "run": run, **asked, **changes}
         with pytest.raises(InputError, match=message):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from cortex.core.errors import InputError
-from cortex.data.decoded import decode_images, decoded_of, named_images, read_decoded
+from cortex.data.decoded import decode_images, decoded_of, decoded_rows, read_decoded
 from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
+from cortex.data.tokens import read_shard_tokens, read_tokens
 
 
 @pytest.fixture
@@ -21,10 +22,16 @@ def shard(tmp_path):
     return tmp_path / "000000.tar", samples
 
 
+def tokens_of(path):
+    """The token table of a shard, read."""
+    read_shard_tokens(path.with_suffix(".parquet"), path, codes=5)
+    return read_tokens(path.with_suffix(".parquet"))
+
+
 def test_images_are_those_of_the_shard_in_its_order(shard, tmp_path):
     path, samples = shard
     decode_images(tmp_path / "images" / "000000.npy", path)
-    found = decoded_of(path, 5, tmp_path / "images" / "000000.npy")
+    found = decoded_of(tokens_of(path), tmp_path / "images" / "000000.npy")
     np.testing.assert_array_equal(found, np.stack([sample.image for sample in samples]))
     np.testing.assert_array_equal(found, np.load(tmp_path / "images" / "000000.npy", allow_pickle=False))
 
@@ -36,19 +43,24 @@ def test_what_is_written_to_them_does_not_reach_the_file(shard, tmp_path):
     np.testing.assert_array_equal(read_decoded(tmp_path / "images.npy")[2], samples[2].image)
 
 
-def test_images_are_found_by_their_keys_no_further_than_needed(shard, tmp_path):
+def test_images_of_some_rows_come_from_the_arrays_of_all_shards(shard, tmp_path):
     path, samples = shard
-    decode_images(tmp_path / "000000.npy", path)
-    shards, decoded = [path, tmp_path / "missing.tar"], [tmp_path / "000000.npy", tmp_path / "missing.npy"]
-    found = named_images(shards, decoded, ["test-3", "test-1"])
-    assert [sample.key for sample in found] == ["test-3", "test-1"]
-    for sample, stored in zip(found, (samples[3], samples[1]), strict=True):
-        np.testing.assert_array_equal(sample.image, stored.image)
-        np.testing.assert_array_equal(sample.grid, stored.grid)
+    paths = []
+    for number, part in enumerate((samples[:2], samples[2:])):
+        write_shard(tmp_path / f"{number}.tar", part)
+        decode_images(tmp_path / f"{number}.npy", tmp_path / f"{number}.tar")
+        paths.append(tmp_path / f"{number}.npy")
+    images = tokens_of(path)
+    rows = images.rows_of(["test-3", "test-1", "test-4", "test-0", "test-2"])
+    for picture, row in zip(decoded_rows(images, paths, rows), rows, strict=True):
+        np.testing.assert_array_equal(picture, samples[row].image)
+    with pytest.raises(InputError, match=r": 3 images; .*000000.parquet has 5"):
+        decoded_rows(images, paths[1:], rows)
     with pytest.raises(InputError, match=r"missing.npy: no such file of decoded images"):
-        named_images(shards, decoded, ["test-3", "elsewhere"])
-    with pytest.raises(InputError, match="no image 'elsewhere'"):
-        named_images(shards[:1], decoded[:1], ["test-3", "elsewhere"])
+        decoded_rows(images, [*paths, tmp_path / "missing.npy"], rows)
+    np.save(paths[1], np.zeros((3, 8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match=r"1.npy: images of 8×8 pixels; those of .*0.npy have 6×8"):
+        decoded_rows(images, paths, rows)
 
 
 def test_images_of_several_sizes_are_refused_and_nothing_is_left(shard, tmp_path):
@@ -72,14 +84,11 @@ def test_an_array_that_is_not_the_shards_is_refused_by_name(shard, tmp_path):
     path, _ = shard
     images = tmp_path / "images.npy"
     decode_images(images, path)
-    with pytest.raises(InputError, match=r"images.npy: 5 images; .*000000.tar has 6"):
-        decoded_of(path, 6, images)
+    with pytest.raises(InputError, match=r"images.npy: 5 images; .*000000.parquet has 4"):
+        decoded_of(tokens_of(path).take(range(4)), images)
     images.write_bytes(images.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"images.npy: not a whole npy file"):
         read_decoded(images)
     np.save(images, np.zeros((5, 8, 6), np.uint8))
     with pytest.raises(InputError, match=r"images.npy: uint8 \[5, 8, 6\]: not decoded images"):
         read_decoded(images)
-    np.save(images, np.zeros((4, 8, 6, 3), np.uint8))
-    with pytest.raises(InputError, match=r"images.npy: 4 images; .*000000.tar has more"):
-        named_images([path], [images], ["test-4"])

@@ -23,11 +23,13 @@ from hypothesis import strategies as st
 from cortex.app.cli import main
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights, write_weights
-from cortex.data.draw import generate_shard
+from cortex.data.draw import Stretch, generate_shard
 from cortex.data.importing import import_split
+from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
 from cortex.data.sources import MAX_LINE, read_rows
-from cortex.generators.taming.generator import load_generator
+from cortex.generators.load import load_generator
+from cortex.generators.settings import Sampling
 
 INT64 = pa.int64()
 CODES = 24  # of the tests' generator of 7 classes; its grids are 4×4, its codes have 6 channels
@@ -54,10 +56,10 @@ def written_parquet(path, labels=LABELS, grids=GRIDS, column="grid", nested=True
     return path
 
 
-def imported(folder, source, weights, **options):
+def imported(folder, source, weights, images="none", **options):
     """(label, grid, image) of every sample of the shards, in their order."""
     settings = {"classes": [0, 2, 5], "per_class": 3, "shard_size": 4, "device": "cpu"} | options
-    import_split(folder, "train", source, generator=weights, **settings)
+    import_split(folder, "train", source, generator=weights, keep=ImageFiles(images=images), **settings)
     shards = sorted(folder.glob("*.tar"))
     assert [shard.name for shard in shards] == [f"{shard:06d}.tar" for shard in range(len(shards))]
     return [sample for shard in shards for sample in read_shard(shard, images="any", codes=CODES)]
@@ -180,9 +182,15 @@ def test_a_generated_split_comes_back_from_a_csv(tmp_path, generator_weights):
     for shard, first in enumerate((0, 9, 18)):
         path = tmp_path / "test" / f"{shard:06d}.tar"
         generate_shard(
-            path, "test", first, first + 9, seed=1, classes=[1, 4, 6], generator=generator_weights,
-            batch_classes=7, batch_indices=3, device="cpu",
-        )  # fmt: skip
+            path,
+            Stretch("test", first, first + 9, seed=1, classes=[1, 4, 6]),
+            sampling=Sampling(top_k=None, top_p=None),
+            keep=ImageFiles(),
+            batch_classes=7,
+            batch_indices=3,
+            generator=generator_weights,
+            device="cpu",
+        )
     shards = sorted((tmp_path / "test").iterdir())
     before = [sample for shard in shards for sample in read_shard(shard, images=True)]
     source = written_csv(tmp_path / "a.csv", [s.label for s in before], [s.grid for s in before])
@@ -396,7 +404,8 @@ def test_memory_does_not_grow_with_the_source(tmp_path, generator_weights):
         tracemalloc.start()
         import_split(
             tmp_path / "train", "train", tmp_path / "grids.npy", labels=tmp_path / "labels.npy", classes=[0, 1],
-            per_class=rows // 2, shard_size=100, generator=generator_weights, device="cpu",
+            per_class=rows // 2, keep=ImageFiles(images="none"), shard_size=100, generator=generator_weights,
+            device="cpu",
         )  # fmt: skip
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

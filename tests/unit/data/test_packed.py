@@ -13,6 +13,7 @@ from cortex.data.manifest import write_manifest
 from cortex.data.packed import pack_grids, read_packed
 from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
+from tests.tables import write_samples
 
 
 def samples(count, grid=(16, 16), first=0):
@@ -25,15 +26,16 @@ def samples(count, grid=(16, 16), first=0):
 
 @pytest.fixture
 def data(tmp_path):
-    """A data folder of two train shards, of 3 and 2 samples, and a test shard of 1."""
-    write_shard(tmp_path / "train" / "000000.tar", samples(3))
-    write_shard(tmp_path / "train" / "000001.tar", samples(2, first=3))
+    """A data folder of two train shards, of 3 and 2 samples, with their token tables, and a test shard of 1."""
+    for name, content in (("000000", samples(3)), ("000001", samples(2, first=3))):
+        write_shard(tmp_path / "train" / f"{name}.tar", content)
+        write_samples(tmp_path / "train" / f"{name}.parquet", content)
     write_shard(tmp_path / "test" / "000000.tar", samples(1, first=99))
     return tmp_path
 
 
 def pack(folder, codes=65536):
-    pack_grids(folder / "grids.npy", sorted((folder / "train").iterdir()), codes=codes)
+    pack_grids(folder / "grids.npy", sorted((folder / "train").glob("*.parquet")), codes=codes)
     return folder / "grids.npy"
 
 
@@ -100,17 +102,17 @@ def test_missing_packed_grids_are_named(tmp_path):
 
 def test_a_token_outside_the_codebook_is_named_and_nothing_written(data):
     largest = max(int(sample.grid.max()) for sample in samples(3) + samples(2, first=3))
-    with pytest.raises(InputError, match=rf"00000\d\.tar: member train-\d+-000000\.tokens\.npy: token {largest};"):
+    with pytest.raises(InputError, match=rf"00000\d\.parquet: 'train-\d+-000000': token {largest};"):
         pack(data, codes=largest)
     assert not (data / "grids.npy").exists()
     assert len(read_packed(pack(data, codes=largest + 1))) == 5
 
 
 def test_shards_of_different_grids_are_not_packed_together(data):
-    write_shard(data / "train" / "000002.tar", samples(1, grid=(8, 8), first=50))
-    with pytest.raises(InputError, match=r"000002\.tar: grids of \(8, 8\), those of .*000000\.tar are others"):
+    write_samples(data / "train" / "000002.parquet", samples(1, grid=(8, 8), first=50))
+    with pytest.raises(InputError, match=r"000002\.parquet: grids of 8×8 tokens; those of .*000000\.parquet are of 16"):
         pack(data)
-    with pytest.raises(InputError, match="no shards"):
+    with pytest.raises(InputError, match="no token tables"):
         pack_grids(data / "grids.npy", [], codes=2)
     assert not (data / "grids.npy").exists()
 

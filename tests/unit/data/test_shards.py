@@ -20,11 +20,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cortex.core.errors import InputError
-from cortex.data.draw import generate_shard
+from cortex.data.draw import Stretch, generate_shard
 from cortex.data.pixels import MAX_PIXELS, decode_image, encode_image
+from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import MEMBER_LIMITS, Sample, read_shard
 from cortex.data.shard_writer import write_shard
-from cortex.generators.taming.generator import load_generator
+from cortex.generators.load import load_generator
+from cortex.generators.settings import Sampling
 
 CODES = 300
 BLOCK = 512
@@ -133,9 +135,15 @@ def test_shards_keep_images_as_asked(generator_weights, tmp_path):
     def drawn(name, quality=95):
         path = tmp_path / f"{name}{quality}.tar"
         generate_shard(
-            path, "test", 2, 12, seed=3, classes=[0, 2, 5], generator=generator_weights,
-            batch_classes=2, batch_indices=3, images=name, quality=quality, device="cpu",
-        )  # fmt: skip
+            path,
+            Stretch("test", 2, 12, seed=3, classes=[0, 2, 5]),
+            sampling=Sampling(top_k=None, top_p=None),
+            keep=ImageFiles(images=name, quality=quality),
+            batch_classes=2,
+            batch_indices=3,
+            generator=generator_weights,
+            device="cpu",
+        )
         return path, list(read_shard(path, images="any"))
 
     samples = {name: drawn(name)[1] for name in ("png", "jpeg", "webp", "none")}
@@ -153,7 +161,7 @@ def test_shards_keep_images_as_asked(generator_weights, tmp_path):
         assert path.stat().st_size <= (tmp_path / f"{name}95.tar").stat().st_size
         before = path.read_bytes()
         assert drawn(name, 20)[0].read_bytes() == before, "the same bytes every time"
-    with pytest.raises(InputError, match="quality 0: allowed: 1 to 100"):
+    with pytest.raises(ValueError, match=r"quality\n.*greater than or equal to 1"):
         drawn("jpeg", 0)
 
 

@@ -34,7 +34,7 @@ def compared(folder, shards, level="image_level"):
         files.append(folder / f"{place}.parquet")
         write_table(files[-1], pa.Table.from_pylist(shard))
     named = {
-        name: [value] * len(files) for name, value in (("levels", level), ("extractors", "cnn"), ("judges", "vit"))
+        name: [value] * len(files) for name, value in (("levels", level), ("extractors", "cnn/0"), ("judges", "vit"))
     }
     compare_all(folder / "comparisons.parquet", files, **named)
     return read_table(folder / "comparisons.parquet").to_pylist()
@@ -42,6 +42,7 @@ def compared(folder, shards, level="image_level"):
 
 def test_comparisons_are_those_of_scipy_one_at_a_time(tmp_path, rows):
     found = compared(tmp_path, [rows])
+    assert {(row["extractor"], row["training"], row["judge"]) for row in found} == {("cnn", 0, "vit")}
     assert len(found) == 3 * 2 * (1 + 2)  # baselines × n × (all images, two classes)
     for row in found:
         values = {
@@ -122,7 +123,7 @@ def test_what_is_said_of_one_level_does_not_depend_on_another(tmp_path, rows):
     for name, level_rows in (("image", rows), ("concept", concept)):
         write_table(tmp_path / f"{name}.parquet", pa.Table.from_pylist(level_rows))
     files, both = [tmp_path / "image.parquet", tmp_path / "concept.parquet"], tmp_path / "both.parquet"
-    named = {"levels": ["image_level", "concept_level"], "extractors": ["cnn"] * 2, "judges": ["vit"] * 2}
+    named = {"levels": ["image_level", "concept_level"], "extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2}
     compare_all(both, files, **named)
     assert [row for row in read_table(both).to_pylist() if row["level"] == "image_level"] == alone
 

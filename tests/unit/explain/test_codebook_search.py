@@ -8,16 +8,19 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
 from cortex.data.shard_reader import Sample
-from cortex.data.shard_writer import write_shard
 from cortex.explain.codebook_search import (
-    Region,
     optimise_embeddings,
+    prepare,
     search_codebook,
+    search_part,
     select_tokens,
     target_logits_with,
+    token_selection,
 )
+from cortex.explain.settings import CodebookSearch, Region, SearchOptimisation
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.fast.region_forward import RegionForward
+from tests.tables import write_samples
 
 SETTINGS = {"channels": 5, "classes": 3, "grid": (8, 8), "width": 8, "hidden": 16}
 REGION = Region(top=2, left=3, height=2, width=3)
@@ -84,8 +87,8 @@ def test_only_the_regions_rows_matter(network, codebook, prepare, temperature):
     targets, seeds, steps = [0, 2, 1], [5, 6, 7], 40
     embeddings = codebook[grids].permute(0, 3, 1, 2)
     logits = target_logits_with(prepare(network), embeddings, torch.tensor(targets), REGION)
-    settings = {"steps": steps, "learning_rate": 0.1, "temperature": temperature}
-    record = dict(select_tokens(logits, codebook, seeds, 6, record_every=1, **settings))
+    optimisation = SearchOptimisation(steps=steps, record_every=1, learning_rate=0.1, temperature=temperature)
+    record = dict(select_tokens(logits, codebook, seeds, 6, optimisation))
     assert list(record) == list(range(1, steps + 1))
     for image in range(3):
         expected = released_search(
@@ -107,26 +110,24 @@ def test_what_codes_are_worth_is_part_of_the_objective(network, codebook):
         return table[tokens.roll(1, -1)]
 
     logits = target_logits_with(network, codebook[grids].permute(0, 3, 1, 2), torch.tensor([0, 2]), REGION)
-    settings = {"steps": 40, "learning_rate": 0.1, "temperature": 1.0}
-    found = dict(
-        select_tokens(logits, codebook, [5, 6], 6, record_every=1, prior_bonus=prior_bonus, refresh_every=3, **settings)
-    )
+    optimisation = SearchOptimisation(steps=40, record_every=1, learning_rate=0.1, temperature=1.0)
+    found = dict(select_tokens(logits, codebook, [5, 6], 6, optimisation, prior_bonus=prior_bonus, refresh_every=3))
     assert len(calls) == 14
     for image, (target, seed) in enumerate([(0, 5), (2, 6)]):
         expected = released_search(network, codebook, grids[image], target, seed, 40, 0.1, 1.0, prior_bonus, 3)
         assert torch.equal(torch.stack([tokens[image] for tokens in found.values()]), expected)
-    alone = dict(select_tokens(logits, codebook, [5, 6], 6, record_every=1, **settings))
+    alone = dict(select_tokens(logits, codebook, [5, 6], 6, optimisation))
     assert not torch.equal(found[40], alone[40])
 
 
 def test_the_search_does_not_depend_on_the_batch(network, codebook):
     grids = torch.randint(0, CODES, (2, 8, 8), generator=torch.Generator().manual_seed(2))
     embeddings = codebook[grids].permute(0, 3, 1, 2)
-    settings = {"steps": 20, "record_every": 20, "learning_rate": 0.1, "temperature": 1.0}
+    optimisation = SearchOptimisation(steps=20, record_every=20, learning_rate=0.1, temperature=1.0)
 
     def search(rows):
         logits = target_logits_with(network, embeddings[rows], torch.tensor([1, 2])[rows], REGION)
-        return next(select_tokens(logits, codebook, [[8, 9][row] for row in rows], 6, **settings))[1]
+        return next(select_tokens(logits, codebook, [[8, 9][row] for row in rows], 6, optimisation))[1]
 
     assert torch.equal(search([0, 1]), torch.cat([search([0]), search([1])]))
 
@@ -149,13 +150,14 @@ def test_embedding_baseline_is_adam_on_the_regions_vectors(network, codebook):
     ]
     logits = target_logits_with(network, embedding, torch.tensor([1]), REGION)
     original = codebook[grid.flatten(1)[:, REGION.positions(8)]]
-    record = dict(optimise_embeddings(logits, codebook, original, steps=15, record_every=10, learning_rate=0.1))
+    optimisation = SearchOptimisation(steps=15, record_every=10, learning_rate=0.1)
+    record = dict(optimise_embeddings(logits, codebook, original, optimisation))
     assert list(record) == [10, 15]
     assert record[15].tolist() == [np.argmin(distances, axis=1).tolist()]
 
 
 def test_region_positions_are_row_major():
-    assert Region(7, 7, 4, 4).positions(16)[:5] == [119, 120, 121, 122, 135]
+    assert Region(top=7, left=7, height=4, width=4).positions(16)[:5] == [119, 120, 121, 122, 135]
     assert REGION.positions(8) == [19, 20, 21, 27, 28, 29]
 
 
@@ -167,25 +169,28 @@ def files(tmp_path, network, codebook):
         for index in range(4)
         for label in range(3)
     ]
-    shards = [tmp_path / "000000.tar", tmp_path / "000001.tar"]
-    write_shard(shards[0], samples[:7])
-    write_shard(shards[1], samples[7:])
+    tables = [
+        write_samples(tmp_path / "000000.parquet", samples[:7]),
+        write_samples(tmp_path / "000001.parquet", samples[7:]),
+    ]
     save_extractor(tmp_path / "model.safetensors", "cnn", SETTINGS, network.state_dict())
     write_weights(tmp_path / "codebook.safetensors", {"codebook": codebook}, {})
-    return tmp_path, shards, {sample.key: sample.grid for sample in samples}
+    return tmp_path, tables, {sample.key: sample.grid for sample in samples}
 
 
-def search(folder, shards, **changes):
-    region = {"top": 2, "left": 3, "height": 2, "width": 3}
-    settings = {"sources": [0, 2], "targets": [1, 0], "images_per_class": 3, "steps": 6, "record_every": 4, "batch": 4}
-    inputs = (shards, folder / "model.safetensors", folder / "codebook.safetensors")
-    search_codebook(folder / "found.parquet", *inputs, **(region | settings | {"device": "cpu"} | changes))
+SEARCH = {"pairs": {0: 1, 2: 0}, "images_per_class": 3, "steps": 6, "record_every": 4, "batch": 4, "region": REGION}
+
+
+def search(folder, tables, **changes):
+    inputs = (tables, folder / "model.safetensors", folder / "codebook.safetensors")
+    settings = CodebookSearch(**(SEARCH | changes))
+    search_codebook(folder / "found.parquet", *inputs, settings=settings, device="cpu")
     return read_table(folder / "found.parquet")
 
 
 def test_a_search_tells_what_it_found(files, network, codebook):
-    folder, shards, grids = files
-    table = search(folder, shards)
+    folder, tables, grids = files
+    table = search(folder, tables)
     assert table.column_names == [
         *("key", "method", "step", "source", "target", "positions", "tokens", "logit_before", "logit_after")
     ]
@@ -205,11 +210,26 @@ def test_a_search_tells_what_it_found(files, network, codebook):
         assert row["logit_after"] == pytest.approx(after, rel=1e-3, abs=1e-5)
 
 
+def test_one_image_is_searched_as_it_is_among_others(files, network, codebook):
+    """A single image's search, as the edit command runs it, records what the run's search recorded."""
+    folder, tables, grids = files
+    row = next(row for row in search(folder, tables).to_pylist() if row["key"] == "test-0002-000001")
+    grid = torch.from_numpy(grids[row["key"]].astype(np.int64))[None]
+    part = search_part(prepare(network), codebook, [row["key"]], grid, torch.tensor([row["target"]]), REGION)
+    assert part.positions == row["positions"]
+    assert part.logits_of(part.original).item() == pytest.approx(row["logit_before"], rel=1e-5)
+    optimisation = CodebookSearch(**SEARCH).optimisation()
+    step, tokens = next(token_selection(part, optimisation, seed=0))
+    assert (row["method"], row["step"]) == ("token_selection", step)
+    assert tokens[0].tolist() == row["tokens"]
+    assert part.logits_of(tokens).item() == pytest.approx(row["logit_after"], rel=1e-5)
+
+
 def test_what_cannot_be_searched_is_refused(files):
-    folder, shards, _ = files
+    folder, tables, _ = files
     with pytest.raises(InputError, match="5 of each are needed"):
-        search(folder, shards, images_per_class=5)
-    with pytest.raises(InputError, match="does not fit in the grid of 8×8"):
-        search(folder, shards, top=7)
-    with pytest.raises(InputError, match="2 source classes, 1 targets"):
-        search(folder, shards, targets=[1])
+        search(folder, tables, images_per_class=5)
+    with pytest.raises(InputError, match="rows 7 to 8 and columns 3 to 5 do not fit in the grid of 8×8"):
+        search(folder, tables, region=Region(top=7, left=3, height=2, width=3))
+    with pytest.raises(InputError, match="knows the classes 0 to 2; here is class 3"):
+        search(folder, tables, pairs={0: 3})

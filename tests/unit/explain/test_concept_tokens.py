@@ -3,18 +3,17 @@
 from collections import Counter, defaultdict
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cortex.core.errors import InputError
-from cortex.core.tables import read_table, write_table
+from cortex.core.tables import read_table
 from cortex.data.packed import pack_grids
 from cortex.data.shard_reader import Sample
-from cortex.data.shard_writer import write_shard
 from cortex.explain.concept_tokens import TokenCounts, count_frequent, count_important
-from cortex.explain.importance import schema
+from cortex.explain.settings import ConceptTokens
+from tests.tables import write_samples
 
 CODES = 9
 
@@ -47,7 +46,7 @@ def test_counts_are_those_of_a_counter(parts, tokens):
 @pytest.fixture
 def explained(tmp_path):
     rng = np.random.default_rng(0)
-    shards, files, samples, scores = [], [], [], []
+    files, samples, scores = [], [], []
     for shard in range(3):
         part = [
             Sample(
@@ -57,22 +56,16 @@ def explained(tmp_path):
             for label in (0, 3)
         ]
         score = rng.normal(size=(len(part), 16)).astype(np.float32)
-        shards.append(tmp_path / f"{shard:06d}.tar")
-        files.append(tmp_path / f"{shard:06d}.parquet")
-        write_shard(shards[-1], part)
-        rows = [
-            {"key": sample.key, "label": sample.label, "predicted": 0, "importance": row.tolist()}
-            for sample, row in zip(part, score, strict=True)
-        ]
-        write_table(files[-1], pa.Table.from_pylist(rows, schema(16)))
+        files.append(write_samples(tmp_path / f"{shard:06d}.parquet", part, importance=score))
         samples += part
         scores.append(score)
-    return tmp_path, shards, files, samples, np.concatenate(scores)
+    return tmp_path, files, samples, np.concatenate(scores)
 
 
 def test_concept_tokens_are_counted_among_the_top_positions(explained):
-    folder, shards, files, samples, scores = explained
-    count_important(folder / "tokens.parquet", shards, files, codes=CODES, top_n=[1, 5, 16], tokens=4)
+    folder, files, samples, scores = explained
+    settings = ConceptTokens(top_n=[1, 5, 16], tokens=4)
+    count_important(folder / "tokens.parquet", files, codes=CODES, settings=settings)
     table = read_table(folder / "tokens.parquet")
     assert table.column_names == ["label", "top_n", "rank", "token", "count"]
     expected = []
@@ -88,8 +81,8 @@ def test_concept_tokens_are_counted_among_the_top_positions(explained):
 
 
 def test_frequency_ignores_importance(explained):
-    folder, shards, _, samples, _ = explained
-    pack_grids(folder / "grids.npy", shards, codes=CODES)
+    folder, files, samples, _ = explained
+    pack_grids(folder / "grids.npy", files, codes=CODES)
     count_frequent(folder / "frequency.parquet", folder / "grids.npy", codes=CODES, tokens=4)
     table = read_table(folder / "frequency.parquet")
     counters = defaultdict(Counter)
@@ -103,15 +96,19 @@ def test_frequency_ignores_importance(explained):
     assert table.to_pylist() == expected
 
 
-def test_shards_and_scores_come_in_pairs(explained):
-    folder, shards, files, *_ = explained
-    with pytest.raises(InputError, match="3 shards, 2 importance files"):
-        count_important(folder / "tokens.parquet", shards, files[:2], codes=CODES, top_n=[1])
-    with pytest.raises(InputError, match="not of the same images"):
-        count_important(folder / "tokens.parquet", shards, files[::-1], codes=CODES, top_n=[1])
+def test_files_without_scores_or_of_other_grids_are_refused(explained):
+    folder, files, samples, _ = explained
+    write_samples(files[1], samples[:2])
+    with pytest.raises(InputError, match=r"000001.parquet: no column \['importance'\]"):
+        count_important(folder / "tokens.parquet", files, codes=CODES, settings=ConceptTokens())
+    other = Sample("train-0000-000099", 0, np.zeros((2, 8), np.uint16))
+    write_samples(files[1], [other], importance=np.zeros((1, 16), np.float32))
+    with pytest.raises(InputError, match=r"000001.parquet: grids of 2×8 tokens; those of .*000000.parquet are of 4×4"):
+        count_important(folder / "tokens.parquet", files, codes=CODES, settings=ConceptTokens())
+    assert not (folder / "tokens.parquet").exists()
 
 
 def test_a_token_out_of_the_codebook_is_refused(explained):
-    folder, shards, files, *_ = explained
-    with pytest.raises(InputError, match=r"000000.tar.*token 8; allowed: 0 to 7"):
-        count_important(folder / "tokens.parquet", shards, files, codes=8, top_n=[1])
+    folder, files, *_ = explained
+    with pytest.raises(InputError, match=r"000000.parquet.*token 8; allowed: 0 to 7"):
+        count_important(folder / "tokens.parquet", files, codes=8, settings=ConceptTokens(top_n=[1]))

@@ -4,17 +4,20 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import NoiseTunnel, Saliency
+from pydantic import ValidationError
 
 from cortex.core.errors import InputError
 from cortex.core.randomness import key_seeds
 from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
 from cortex.data.shard_reader import Sample
-from cortex.data.shard_writer import write_shard
+from cortex.data.tokens import read_tokens
 from cortex.evaluate.accuracy import rank_by_extractor
-from cortex.explain.explained import ranks, read_explained
-from cortex.explain.importance import explain_shard, token_importance
+from cortex.explain.importance import explain_shard, grid_importance, token_importance
+from cortex.explain.ranks import ranks
+from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
+from tests.tables import write_samples
 
 SETTINGS = {
     "cnn": {"channels": 5, "classes": 3, "grid": (8, 8), "width": 8, "hidden": 16},
@@ -131,7 +134,7 @@ def shard(tmp_path):
         for index in range(4)
         for label in range(3)
     ]
-    write_shard(tmp_path / "000000.tar", samples)
+    write_samples(tmp_path / "tokens.parquet", samples)
     codebook = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
     write_weights(tmp_path / "codebook.safetensors", {"codebook": codebook}, {})
     network = extractor("cnn")
@@ -141,15 +144,16 @@ def shard(tmp_path):
 
 def explain(folder, **changes):
     output = folder / "importance.parquet"
-    inputs = (folder / "000000.tar", folder / "model.safetensors", folder / "codebook.safetensors")
-    explain_shard(output, *inputs, **({"samples": 4, "batch": 5, "seed": 3, "device": "cpu"} | changes))
+    inputs = (folder / "tokens.parquet", folder / "model.safetensors", folder / "codebook.safetensors")
+    settings = Importance(**({"samples": 4, "batch": 5} | changes))
+    explain_shard(output, *inputs, settings=settings, seed=3, device="cpu")
     return output
 
 
 def test_a_shard_is_explained_image_by_image(shard):
     folder, samples, codebook, network = shard
     table = read_table(explain(folder))
-    assert table.column_names == ["key", "label", "predicted", "importance"]
+    assert table.column_names == ["key", "label", "tokens", "predicted", "importance"]
     assert table["key"].to_pylist() == [sample.key for sample in samples]
     seeds = key_seeds(3, "importance", [sample.key for sample in samples])
     for row, sample in enumerate(samples):
@@ -166,46 +170,53 @@ def test_scores_do_not_depend_on_the_batch(shard):
     np.testing.assert_allclose(first, second, rtol=1e-3, atol=1e-6)
 
 
-def test_a_shard_and_its_scores_must_be_of_the_same_images(shard):
-    folder, samples, *_ = shard
-    scores = explain(folder)
-    explained = read_explained(folder / "000000.tar", scores)
-    assert explained.grids.tolist() == [sample.grid.ravel().tolist() for sample in samples]
-    write_shard(folder / "000001.tar", samples[::-1])
-    with pytest.raises(InputError, match=r"importance.parquet: not of the same images.*000001.tar"):
-        read_explained(folder / "000001.tar", scores)
+def test_scores_stand_beside_the_tokens_that_they_are_of(shard):
+    folder, samples, codebook, network = shard
+    images = read_tokens(folder / "tokens.parquet")
+    explained = read_tokens(explain(folder), ["importance"], like=images)
+    assert explained.labels.tolist() == [sample.label for sample in samples]
+    seeds = key_seeds(3, "importance", explained.keys).tolist()
+    grids, labels = torch.from_numpy(explained.grids), torch.from_numpy(explained.labels)
+    again = grid_importance(network, codebook, grids, labels, seeds, Importance(samples=4, batch=5))
+    np.testing.assert_array_equal(again, explained.scores["importance"])
+    write_samples(folder / "reversed.parquet", samples[::-1])
+    with pytest.raises(InputError, match=r"reversed.parquet: not of the same images.*importance.parquet"):
+        read_tokens(folder / "reversed.parquet", like=explained)
 
 
 def test_an_extractor_of_other_channels_than_the_codebooks_is_named(shard):
     folder, *_ = shard
     write_weights(folder / "codebook.safetensors", {"codebook": torch.randn(6, 4)}, {})
-    files = (folder / "000000.tar", folder / "model.safetensors", folder / "codebook.safetensors")
+    files = (folder / "tokens.parquet", folder / "model.safetensors", folder / "codebook.safetensors")
     with pytest.raises(InputError, match=r"model.safetensors: reads codes of 5 channels; .*codebook.* have 4"):
-        explain_shard(folder / "scores.parquet", *files, device="cpu")
+        explain_shard(folder / "scores.parquet", *files, settings=Importance(), device="cpu")
 
 
 def test_an_extractor_of_another_grid_or_of_fewer_classes_is_named(shard):
     folder, samples, *_ = shard
-    files = (folder / "000000.tar", folder / "model.safetensors", folder / "codebook.safetensors")
+    files = (folder / "tokens.parquet", folder / "model.safetensors", folder / "codebook.safetensors")
     samples[5].label = 70
-    write_shard(folder / "000000.tar", samples)
+    write_samples(folder / "tokens.parquet", samples)
     with pytest.raises(InputError, match=r"model.safetensors: knows the classes 0 to \d+; here is class 70"):
-        explain_shard(folder / "scores.parquet", *files, device="cpu")
+        explain_shard(folder / "scores.parquet", *files, settings=Importance(), device="cpu")
     with pytest.raises(InputError, match=r"model.safetensors: knows the classes 0 to \d+; here is class 70"):
-        rank_by_extractor(folder / "rows.parquet", [files[0]], *files[1:], device="cpu")
+        rank_by_extractor(folder / "rows.parquet", [files[0]], *files[1:], split="test", batch=100, device="cpu")
     for sample in samples:
         sample.grid = np.zeros((8, 4), np.uint16)
-    write_shard(folder / "000000.tar", samples)
+    write_samples(folder / "tokens.parquet", samples)
     with pytest.raises(InputError, match=r"model.safetensors: reads grids of 8×8 tokens; these are of 8×4"):
-        explain_shard(folder / "scores.parquet", *files, device="cpu")
+        explain_shard(folder / "scores.parquet", *files, settings=Importance(), device="cpu")
 
 
 @pytest.mark.parametrize(
     ("option", "value", "allowed"),
-    [("samples", 0, "1 and"), ("batch", 0, "1 and"), ("noise", -1.0, "0 and"), ("noise", np.nan, "0 and")],
+    [
+        ("samples", 0, "greater than or equal to 1"),
+        ("batch", 0, "greater than or equal to 1"),
+        ("noise", -1.0, "greater than or equal to 0"),
+        ("noise", np.nan, "finite"),
+    ],
 )
-def test_options_that_cannot_be_are_told(shard, option, value, allowed):
-    folder, *_ = shard
-    files = (folder / "000000.tar", folder / "model.safetensors", folder / "codebook.safetensors")
-    with pytest.raises(InputError, match=f"--{option} = {value}: allowed: {allowed}"):
-        explain_shard(folder / "scores.parquet", *files, device="cpu", **{option: value})
+def test_options_that_cannot_be_are_told(option, value, allowed):
+    with pytest.raises(ValidationError, match=rf"{option}\n.*{allowed}"):
+        Importance(**{option: value})

@@ -1,0 +1,22 @@
+"""The judged levels of evaluation: by what their metrics are averaged, and what is averaged (METHOD.md, section 6)."""
+
+MASKING = (
+    "probability",
+    "probability_change",
+    "logit",
+    "logit_change",
+    "masked_fraction",
+    "masked_brightness",
+)
+SEARCH = tuple(
+    f"{which}_{what}_{when}"
+    for which in ("source", "target")
+    for what in ("probability", "logit")
+    for when in ("before", "after")
+)
+# Level → columns that tell its means apart, besides extractor and judge, and columns that are averaged over images.
+LEVELS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "image_level": (("method", "n"), MASKING),
+    "concept_level": (("method", "top_n", "tokens"), MASKING),
+    "codebook_level": (("method",), SEARCH),
+}

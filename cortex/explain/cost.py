@@ -1,0 +1,70 @@
+"""What explanations cost: importance, concept-level tokens, attributions, codebook search."""
+
+from collections.abc import Iterator, Sequence
+
+from cortex.core.cost import Counts, ExtractorCost, Stage
+from cortex.explain.settings import CodebookSearch, SearchOptimisation
+
+
+def attribution_flops(methods: Sequence[str], cost: ExtractorCost, samples: int, steps: int, positions: int) -> float:
+    """FLOP of an image's attributions.
+
+    Args:
+        methods: their names; one of another package is counted as one gradient.
+        cost: the extractor's.
+        samples: noisy copies, for methods that take them.
+        steps: of the integral, for methods that take one.
+        positions: of a grid.
+    """
+    gradients = {"integrated_gradients": steps, "smoothgrad_mean": samples, "occlusion": 0, "random": 0}
+    passes = {"occlusion": 1 + positions}
+    return sum(gradients.get(method, 1) * cost.gradient + passes.get(method, 0) * cost.forward for method in methods)
+
+
+def searched_images(search: CodebookSearch) -> int:
+    """Images of a codebook search."""
+    return len(search.pairs) * search.images_per_class
+
+
+def records(search: SearchOptimisation) -> int:
+    """Steps that a search records."""
+    return -(-search.steps // search.record_every)
+
+
+def soft_flops(search: CodebookSearch, channels: int, codes: int) -> float:
+    """FLOP of the region's gradient against all codes, or of its distances to them."""
+    return 2 * search.region.height * search.region.width * channels * codes
+
+
+def costs(counts: Counts) -> Iterator[Stage]:
+    """Importance, concept-level tokens, frequent tokens and codebook searches."""
+    yield from _importance(counts)
+    train = counts.splits["train"]
+    yield Stage("frequent_tokens", read=train.packed)
+    search, images = counts.config.codebook_search, searched_images(counts.config.codebook_search)
+    soft = soft_flops(search, counts.channels, counts.codes)
+    for name, cost in counts.extractors.items():
+        found = cost.trainings * images
+        yield Stage(
+            "codebook_search",
+            {"extractor": name},
+            samples=found,
+            flops=found * (search.steps * (2 * cost.search + soft) + records(search) * soft),  # snapped when recorded
+            read=cost.trainings * counts.splits["test"].tables,
+            written=found * 2 * records(search) * search.region.height * search.region.width * 4,
+        )
+
+
+def _importance(counts: Counts) -> Iterator[Stage]:
+    explained = [counts.splits[split] for split in ("train", "test")]
+    images = sum(size.samples for size in explained)
+    for name, cost in counts.extractors.items():
+        yield Stage(
+            "importance",
+            {"extractor": name},
+            samples=cost.trainings * images,
+            flops=cost.trainings * images * (counts.config.importance.samples * cost.gradient + cost.forward),
+            read=cost.trainings * sum(size.tables for size in explained),
+            written=cost.trainings * sum(size.scores for size in explained),
+        )
+        yield Stage("concept_tokens", {"extractor": name}, read=cost.trainings * counts.splits["train"].scores)
