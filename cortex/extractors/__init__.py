@@ -4,6 +4,7 @@ An extractor's network is an ``nn.Module`` whose constructor takes ``channels``,
 named in ``shape`` of its settings, the class attribute ``Settings``.
 """
 
+from cortex.core.errors import InputError, shown
 from cortex.core.registry import Registry
 from cortex.extractors import settings as own
 
@@ -33,14 +34,7 @@ def extractor_settings(network: str) -> type[own.ExtractorSettings]:
     """
     if network in _SETTINGS:
         return _SETTINGS[network]
-    found: type[own.ExtractorSettings] = getattr(EXTRACTORS.load(network), "Settings", own.StepTraining)
+    found = getattr(EXTRACTORS.load(network), "Settings", None)
+    if not (isinstance(found, type) and issubclass(found, own.ExtractorSettings)):
+        raise InputError(f"extractor {shown(network)}: no extractor: its Settings are no cortex.ExtractorSettings")
     return found
-
-
-# The networks by module and class; goes away with its last user.
-NETWORKS: dict[str, tuple[str, str]] = {
-    "cnn": ("cortex.extractors.cnn", "CNN"),
-    "cnn_deep": ("cortex.extractors.cnn", "DeepCNN"),
-    "resnet": ("cortex.extractors.resnet", "ResNet"),
-    "transformer": ("cortex.extractors.transformer", "Transformer"),
-}

@@ -1,25 +1,29 @@
 """The authors' own extractors: ``checkpoints/ClassificationNet{1..4}/best_model.pth`` (METHOD.md, section 3)."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from cortex.core.checkpoint import read_state
 from cortex.core.errors import InputError, shown
-from cortex.extractors.network import NetworkName, build_extractor, save_extractor
+from cortex.extractors.network import build_extractor, save_extractor
 
-# Setting of a network → the weight, and which of its dimensions, that it is the size of.
-CONVOLUTIONAL = {
+AuthorsNetwork = Literal["cnn", "cnn_deep", "resnet", "transformer"]
+Sizes = Mapping[str, tuple[str, int]]  # argument of a network → the weight, and its dimension, that has this size
+
+OF_CNN: Sizes = {
     "channels": ("conv1_1.weight", 1),
     "width": ("conv1_1.weight", 0),
     "hidden": ("fc1.weight", 0),
     "classes": ("fc3.weight", 0),
 }
-SIZES = {
-    "cnn": CONVOLUTIONAL,
-    "cnn_deep": CONVOLUTIONAL,
+PAPER = {"channels": 256, "classes": 1000}  # sizes of no influence on the names of weights
+AUTHORS: Mapping[AuthorsNetwork, Sizes] = {
+    "cnn": OF_CNN,
+    "cnn_deep": OF_CNN,
     "resnet": {
         "channels": ("layer1.0.conv1.weight", 1),
         "width": ("layer1.0.conv1.weight", 0),
@@ -38,48 +42,50 @@ SIZES = {
 
 def import_extractor(
     output: Path,
-    network: NetworkName,
+    network: AuthorsNetwork,
     checkpoint: Path,
     *,
     grid_height: int = 16,
     grid_width: int = 16,
     heads: int = 8,
 ) -> None:
-    """Convert an extractor's state dict, as its authors saved it with torch.save, to our weights file.
+    """Convert an extractor's state dict, as its authors saved it with torch.save, to a weights file.
 
     Nothing in the checkpoint is executed. Widths, layers and classes are read off the weights' shapes.
 
     Args:
         output: weights to write (safetensors).
-        network: which the checkpoint is of: cnn (ClassificationNet1), cnn_deep (2), resnet (3) or transformer (4).
-        checkpoint: the file, best_model.pth.
-        grid_height: rows of the token grids that it was trained on.
-        grid_width: their columns.
-        heads: (transformer) attention heads, which no shape tells.
+        network: network of the checkpoint: cnn (ClassificationNet1), cnn_deep (2), resnet (3) or transformer (4).
+        checkpoint: file of the checkpoint, best_model.pth.
+        grid_height: rows of the token grids that the extractor was trained on.
+        grid_width: columns of these grids.
+        heads: attention heads (transformer only); the shapes do not state them.
     """
+    if network not in AUTHORS:
+        raise InputError(f"--network = {shown(network)}: allowed: {', '.join(AUTHORS)}, as the authors published them")
     state = read_state(checkpoint)
-    settings: dict[str, Any] = {"grid": (grid_height, grid_width)}
+    arguments: dict[str, Any] = {"grid": (grid_height, grid_width)}
     if network == "transformer":
-        settings |= {"heads": heads, "layers": sum(name.endswith(".norm1.weight") for name in state)}
-    _check(checkpoint, network, state, _built(checkpoint, network, settings), shapes=False)
-    for setting, (name, dimension) in SIZES[network].items():
-        settings[setting] = state[name].shape[dimension]
+        arguments |= {"heads": heads, "layers": sum(name.endswith(".norm1.weight") for name in state)}
+    _check(checkpoint, network, state, _built(checkpoint, network, PAPER | arguments), shapes=False)
+    for argument, (name, dimension) in AUTHORS[network].items():
+        arguments[argument] = state[name].shape[dimension]
     asked = f"; for grids of {grid_height}×{grid_width} tokens (--grid-height, --grid-width)"
-    _check(checkpoint, network, state, _built(checkpoint, network, settings), shapes=True, asked=asked)
+    _check(checkpoint, network, state, _built(checkpoint, network, arguments), shapes=True, asked=asked)
     broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if broken:
         raise InputError(f"{checkpoint}: weight {broken[0]}: not all of its numbers are finite")
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    save_extractor(output, network, settings, tensors)
+    save_extractor(output, network, arguments, tensors)
 
 
-def _built(checkpoint: Path, network: str, settings: dict[str, Any]) -> nn.Module:
-    """The network of these settings, without memory for its weights."""
+def _built(checkpoint: Path, network: str, arguments: dict[str, Any]) -> nn.Module:
+    """The network of these arguments, without memory for its weights."""
     try:
         with torch.device("meta"):
-            return build_extractor(network, **settings)
+            return build_extractor(network, **arguments)
     except (AssertionError, ArithmeticError, ValueError, RuntimeError) as error:
-        raise InputError(f"{checkpoint}: no {network} has the sizes {settings}: {error}") from None
+        raise InputError(f"{checkpoint}: no {network} has the sizes {arguments}: {error}") from None
 
 
 def _check(

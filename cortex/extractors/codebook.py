@@ -7,7 +7,9 @@ from torch import Tensor
 
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights, write_weights
-from cortex.generators.codebook import read_codebook
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.codebook_only import codebook_metadata
+from cortex.generators.load import generator_spec, read_codebook
 
 
 def look_up(codebook: Tensor, grids: Tensor) -> Tensor:
@@ -15,14 +17,17 @@ def look_up(codebook: Tensor, grids: Tensor) -> Tensor:
     return codebook[grids].permute(0, 3, 1, 2)
 
 
-def export_codebook(output: Path, *, generator: Path | None = None) -> None:
-    """Write a generator's codebook to a file of its own: extractors need nothing else of the generator.
+def export_codebook(output: Path, *, family: str = DEFAULT_FAMILY, generator: Path | None = None) -> None:
+    """Write a generator's codebook to a file of its own. Extractors need no other part of the generator.
 
     Args:
-        output: safetensors file to write: `codebook` float [K, d].
-        generator: weights file of the generator; the embedded digits generator if not given.
+        output: safetensors file to write: `codebook` float [K, d]. Its metadata holds grid and class names, so the file
+            is a weights file of the family `codebook`.
+        family: generator family: a registered name, or module:Attribute.
+        generator: weights file of the generator; the family's own, such as the bundled digits, if not given.
     """
-    write_weights(output, {"codebook": read_codebook(generator)}, {})
+    metadata = codebook_metadata(generator_spec(generator, family))
+    write_weights(output, {"codebook": read_codebook(generator, family)}, metadata)
 
 
 def load_codebook(path: Path, device: torch.device) -> Tensor:

@@ -1,9 +1,8 @@
 """Build an extractor by name, save it, and load it back from its file alone."""
 
-import importlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,43 +10,47 @@ from torch import Tensor, nn
 from cortex.core.device import place
 from cortex.core.errors import InputError
 from cortex.core.weights import load_into, read_weights, write_weights
-from cortex.extractors import NETWORKS
+from cortex.extractors import EXTRACTORS, extractor_settings
 from cortex.extractors.codebook import load_codebook
 
-NetworkName = Literal["cnn", "cnn_deep", "resnet", "transformer"]
 
+def build_extractor(name: str, **arguments: Any) -> nn.Module:
+    """A new extractor.
 
-def build_extractor(name: str, **settings: Any) -> nn.Module:
-    """A new extractor; ``settings`` are its class's keyword arguments.
+    Args:
+        name: of its network: a registered name, or module:Class.
+        arguments: the constructor's: ``channels``, ``classes``, ``grid``, and the network's shape. A shape's default is
+            that of the network's settings.
 
     Raises:
-        InputError: no such network, or it has no such setting.
+        InputError: no such network, or it takes other arguments.
     """
-    if name not in NETWORKS:
-        raise InputError(f"extractor {name!r}: allowed: {', '.join(NETWORKS)}")
-    module, cls = NETWORKS[name]
+    settings = extractor_settings(name)
+    fields = {field: settings.model_fields[field] for field in settings.shape}
+    defaults = {field: info.get_default() for field, info in fields.items() if not info.is_required()}
     try:
-        network: nn.Module = getattr(importlib.import_module(module), cls)(**settings)
+        network: nn.Module = EXTRACTORS.load(name)(**defaults | arguments)
     except (TypeError, AssertionError) as error:
         raise InputError(f"extractor {name}: {error}") from None
     return network
 
 
-def save_extractor(path: Path, name: str, settings: dict[str, Any], state: dict[str, Tensor]) -> None:
-    """Write an extractor's weights with what is needed to build it."""
+def save_extractor(path: Path, name: str, arguments: dict[str, Any], state: dict[str, Tensor]) -> None:
+    """Write an extractor's weights with the name of its network and the arguments that build it."""
     # One entry: safetensors writes several in an order of its own, and the same training is to give the same file.
-    write_weights(path, state, {"extractor": json.dumps({"network": name, "settings": settings})})
+    write_weights(path, state, {"extractor": json.dumps({"network": name, "settings": arguments})})
 
 
-def load_extractor(path: Path, device: torch.device) -> nn.Module:
+def load_extractor(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     """The extractor at ``path``, in eval mode and without gradients for its weights.
 
     Raises:
-        InputError: the file is missing, truncated, or not an extractor's.
+        InputError: the file is missing, truncated, or not an extractor's, or its network is code from outside that is
+            not allowed (:meth:`~cortex.core.registry.Registry.check_stated`).
     """
     network, tensors = _build_as(path)
     load_into(network, tensors, path)
-    return place(network, device).eval().requires_grad_(False)
+    return place(network, torch.device(device)).eval().requires_grad_(False)
 
 
 def load_with_codebook(path: Path, codebook: Path, device: torch.device) -> tuple[nn.Module, Tensor]:
@@ -96,7 +99,14 @@ def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
         raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
     try:
         stated = json.loads(metadata["extractor"])
-        return build_extractor(stated["network"], **stated["settings"]), tensors
+        name, arguments = str(stated["network"]), dict(stated["settings"])
+    except (ValueError, TypeError, LookupError) as error:
+        raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
+    EXTRACTORS.check_stated(name, path)
+    try:
+        return build_extractor(name, **arguments), tensors
+    except InputError as error:
+        raise InputError(f"{path}: not an extractor's weights: {error}") from None
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
 

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cortex.extractors.settings import ResnetSettings
+
 
 class SqueezeExcite(nn.Module):
     """Scale every channel by what the average over all positions says of it."""
@@ -51,15 +53,9 @@ class ResNet(nn.Module):
         dropout: after it.
     """
 
-    def __init__(
-        self,
-        channels: int = 256,
-        classes: int = 1000,
-        grid: tuple[int, int] = (16, 16),
-        width: int = 512,
-        hidden: int = 2048,
-        dropout: float = 0.4,
-    ):
+    Settings = ResnetSettings
+
+    def __init__(self, channels: int, classes: int, grid: tuple[int, int], width: int, hidden: int, dropout: float):
         super().__init__()
         self.layer1 = nn.Sequential(Block(channels, width, 2), Block(width, width, 1), Block(width, width, 1))
         self.layer2 = nn.Sequential(Block(width, width, 2), Block(width, width, 1), Block(width, width, 1))

@@ -12,20 +12,28 @@ Precision = Literal["float32", "bfloat16", "float16"]
 class ExtractorSettings(Section):
     """Settings of every extractor; those of a network add its shape.
 
-    A network's own settings derive from :class:`StepTraining` or :class:`WarmUpTraining`, which choose the optimizer,
-    and name the fields that the network's constructor takes in ``shape``.
+    A network's own settings derive from :class:`StepTraining` or :class:`WarmUpTraining`, which choose the optimizer
+    and its schedule, or from this class: Adam at a constant rate. ``shape`` names the fields that the network's
+    constructor takes.
     """
 
     shape: ClassVar[frozenset[str]] = frozenset()
+    # Of the arithmetic on a GPU where the settings state none. On a CPU it is float32.
+    published_gpu_precision: ClassVar[Precision] = "float32"
+    # How often a network is trained and by how many processes; no part of the recipe of one training.
+    of_the_run: ClassVar[frozenset[str]] = frozenset({"seeds", "gpus"})
 
-    network: str = Field(description="network: a registered name, or module:Class")
+    network: str = Field(description="network of the extractor: a registered name, or module:Class")
     seeds: Count = Field(1, description="trainings, each with a seed of its own")
     epochs: Count = Field(80, description="passes over the training data")
     batch: Annotated[int, Field(ge=2)] = Field(256, description="images a step")
     learning_rate: Rate = Field(1e-3, description="highest learning rate")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="of Adam (L2) or AdamW (decoupled)")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(
+        1e-4, description="weight decay of Adam (L2) or AdamW (decoupled)"
+    )
     precision: Precision | None = Field(
-        None, description="of the arithmetic; null: as published, on a GPU float16 for the transformer, else float32"
+        None,
+        description="arithmetic precision; null: as published (float16 for the transformer on a GPU, else float32)",
     )
     compile: bool = Field(False, description="compile the network with torch.compile first")
     gpus: Count = Field(1, description="processes that share every batch, each on a GPU of its own")
@@ -38,14 +46,14 @@ class ExtractorSettings(Section):
 class StepTraining(ExtractorSettings):
     """Adam; the learning rate steps down."""
 
-    step_epochs: Count = Field(20, description="epochs between steps of the learning rate")
-    step_factor: Rate = Field(0.1, description="factor of a step")
+    step_epochs: Count = Field(20, description="epochs between two reductions of the learning rate")
+    step_factor: Rate = Field(0.1, description="factor of the learning rate at each reduction")
 
 
 class WarmUpTraining(ExtractorSettings):
     """AdamW; the learning rate warms up linearly, then falls to 0 along a cosine."""
 
-    warm_up: Fraction = Field(0.1, description="share of all iterations that warm the learning rate up")
+    warm_up: Fraction = Field(0.1, description="share of all iterations in which the learning rate warms up")
 
 
 class CnnSettings(StepTraining):
@@ -65,20 +73,21 @@ class ResnetSettings(StepTraining):
 
     width: Annotated[int, Field(ge=16)] = Field(512, description="channels of every block")
     hidden: Count = Field(2048, description="units of the first fully connected layer")
-    dropout: Fraction = Field(0.4, description="dropout after that layer")
+    dropout: Fraction = Field(0.4, description="dropout after the first fully connected layer")
 
 
 class TransformerSettings(WarmUpTraining):
     """TE, the transformer extractor."""
 
     shape: ClassVar[frozenset[str]] = frozenset({"width", "layers", "heads", "mlp", "hidden", "dropout"})
+    published_gpu_precision: ClassVar[Precision] = "float16"
 
     width: Count = Field(512, description="channels of the transformer")
     layers: Count = Field(12, description="layers of the transformer")
-    heads: Count = Field(8, description="attention heads; they divide the width")
+    heads: Count = Field(8, description="attention heads; their number divides the width")
     mlp: Count = Field(2048, description="units of the transformer's MLPs")
     hidden: Count = Field(1024, description="units of the classifier's hidden layer")
-    dropout: Fraction = Field(0.2, description="dropout")
+    dropout: Fraction = Field(0.2, description="dropout of the transformer")
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "TransformerSettings":

@@ -49,8 +49,8 @@ PARTS = ("model", "optimizer", "schedule", "scaler")
 VALUES = ("epoch", "step", "rate", "images", "rows", "best", "best_loss")
 
 
-def identify(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
-    """What a result depends on: settings, or their content where they are files, and the code of modules."""
+def identify(settings: dict[str, Any], *references: str) -> dict[str, Any]:
+    """What a result depends on: settings, or their content where they are files, and the code of definitions."""
     identity: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Path):
@@ -58,11 +58,11 @@ def identify(settings: dict[str, Any], *modules: str) -> dict[str, Any]:
                 identity[name] = hashlib.file_digest(file, "sha256").hexdigest()
         else:
             identity[name] = value
-    return identity | {"code": code_fingerprint(*modules), "torch": torch.__version__}
+    return identity | {"code": code_fingerprint(*references), "torch": torch.__version__}
 
 
 class StateFile:
-    """The file of a training's state. As a context, it makes SIGTERM wait for the next call of :meth:`heed`.
+    """The file of a training's state. As a context, it delays SIGTERM to the next :meth:`stop_if_requested`.
 
     Args:
         path: safetensors file, there or not.
@@ -81,7 +81,7 @@ class StateFile:
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGTERM, self._before)
 
-    def heed(self, training: Training) -> None:
+    def stop_if_requested(self, training: Training) -> None:
         """Between two steps: save the state and stop, if SIGTERM came (pre-emption, a time limit, Snakemake's end).
 
         Raises:

@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cortex.core.device import choose_device, place
@@ -20,16 +19,17 @@ from cortex.core.errors import InputError, check_options
 from cortex.core.progress import progress
 from cortex.core.tables import write_table
 from cortex.data.packed import read_packed
-from cortex.extractors import NETWORKS
+from cortex.extractors import EXTRACTORS
 from cortex.extractors.codebook import load_codebook, look_up
-from cortex.extractors.network import NetworkName, build_extractor, save_extractor
+from cortex.extractors.names import training_seed
+from cortex.extractors.network import build_extractor, save_extractor
 from cortex.extractors.process_group import ALONE, ProcessGroup, join_process_group
+from cortex.extractors.settings import ExtractorSettings, Precision, StepTraining, WarmUpTraining
 from cortex.extractors.state import StateFile, Training, identify
 
 log = logging.getLogger(__name__)
 
 Data = tuple[Tensor, Tensor]  # grids int32 [N, h, w] and labels int64 [N], on the device
-Precision = Literal["float32", "bfloat16", "float16"]
 Network = Callable[[Tensor], Tensor]  # logits [B, classes] of embeddings [B, d, h, w]
 Classify = Callable[[Tensor], Tensor]  # logits [B, classes] of grids [B, h, w]
 
@@ -48,116 +48,108 @@ HISTORY = pa.schema(
 def train_extractor(
     output: Path,
     history: Path,
-    network: NetworkName,
     train: Path,
     validation: Path,
     codebook: Path,
     *,
+    settings: ExtractorSettings,
     classes: int,
     labels: tuple[int, ...] = (),
-    width: int = 512,
-    hidden: int | None = None,
-    dropout: float | None = None,
-    layers: int | None = None,
-    heads: int | None = None,
-    mlp: int | None = None,
-    epochs: int = 80,
-    batch: int = 256,
-    learning_rate: float = 1e-3,
-    weight_decay: float = 1e-4,
-    step_epochs: int = 20,
-    step_factor: float = 0.1,
-    warm_up: float = 0.1,
-    precision: Precision | None = None,
-    compile: bool = False,
     seed: int = 0,
+    training: int = 0,
     device: str = "auto",
 ) -> None:
     """Train one information extractor on token embeddings and keep its epoch of lowest validation loss.
 
-    Cross-entropy. CNN and ResNet: Adam, the learning rate stepped down; transformer: AdamW, linear warm-up, then
-    cosine annealing to 0.
+    The loss is cross-entropy. The class of the settings chooses optimizer and schedule.
 
-    An interrupted training goes on when it is called again: its state is kept beside the output (with the ending
-    .state) after every epoch and at SIGTERM, and removed at the end. On a CPU it comes to the same weights, to the
-    last bit.
+    An interrupted training continues when the command runs again. Its state is saved beside the output (ending .state)
+    after every epoch and at SIGTERM, and removed at the end. On a CPU the weights are the same, to the last bit.
 
     Args:
         output: weights to write (safetensors).
         history: Parquet to write: epoch, learning_rate, train_loss, val_loss (nats), val_top1 (0..1), seconds.
-        network: cnn (CE), cnn_deep, resnet (RE) or transformer (TE).
         train: packed grids to train on.
         validation: packed grids that choose the epoch.
         codebook: the generator's codebook.
-        classes: classes of the generator, or as many as there are labels.
-        labels: train on these classes alone, which the extractor knows as 0, 1, ...; on all if not given.
-        width: channels of the network.
-        hidden: units of its fully connected layers; the published number if not given.
-        dropout: the published rate if not given.
-        layers: layers of the transformer; 12 if not given.
-        heads: attention heads of the transformer; 8 if not given.
-        mlp: units of the transformer's MLPs; 2048 if not given.
-        epochs: passes over the training data.
-        batch: images a step.
-        learning_rate: at its highest.
-        weight_decay: of Adam (L2) or AdamW (decoupled).
-        step_epochs: (cnn, resnet) epochs between steps of the learning rate.
-        step_factor: (cnn, resnet) factor of a step.
-        warm_up: (transformer) share of all iterations that warm the learning rate up.
-        precision: of the arithmetic; weights are kept in float32. float16 scales the loss, so that small gradients do
-            not vanish. As published if not given: on a GPU float16 for the transformer, float32 for all else.
-        compile: whether torch.compile makes one program of the network first: minutes, then faster steps on a GPU.
-        seed: of the initial weights, the order of the images and dropout.
+        settings: settings of the network and its training. Weights are stored in float32. With float16, the loss is
+            scaled, so that small gradients do not vanish.
+        classes: number of classes: those of the generator, or of labels if given.
+        labels: classes to train on, which become the classes 0, 1, ... of the extractor; all classes if not given.
+        seed: seed of the run, for initial weights, order of the images and dropout.
+        training: number of the training, from 0, if the extractor is trained several times.
         device: auto, cpu, cuda or cuda:N.
     """
-    given = {name: value for name, value in locals().items() if name not in ("output", "history")}
-    check_options(1, epochs=epochs, width=width, hidden=hidden, layers=layers, heads=heads, mlp=mlp)
-    check_options(1, classes=classes, step_epochs=step_epochs)
-    check_options(2, batch=batch)
-    check_options(strictly=True, learning_rate=learning_rate, step_factor=step_factor)
-    check_options(weight_decay=weight_decay, dropout=dropout, warm_up=warm_up)
-    on = choose_device(device)
-    precision = precision or ("float16" if network == "transformer" and on.type == "cuda" else "float32")
-    code_vectors = load_codebook(codebook, on)
+    given = {name: value for name, value in locals().items() if name not in ("output", "history", "settings")}
+    check_options(1, classes=classes)
     if labels and not len(set(labels)) == len(labels) == classes:
         raise InputError(f"labels {list(labels)}: expected as many different ones as classes, {classes}")
+    on = choose_device(device)
+    precision = settings.precision or (settings.published_gpu_precision if on.type == "cuda" else "float32")
+    code_vectors = load_codebook(codebook, on)
     data = [_load(path, len(code_vectors), classes, on, labels) for path in (train, validation)]
-    grid = tuple(data[0][0].shape[1:])
-    settings: dict[str, Any] = {"channels": code_vectors.shape[1], "classes": classes, "grid": grid, "width": width}
-    optional = {"hidden": hidden, "dropout": dropout, "layers": layers, "heads": heads, "mlp": mlp}
-    settings |= {name: value for name, value in optional.items() if value is not None}
-    as_json = {"labels": list(labels), "precision": precision, "device": on.type}
-    identity = identify(given | as_json, __name__, NETWORKS[network][0])
+    shape = {"channels": code_vectors.shape[1], "classes": classes, "grid": tuple(data[0][0].shape[1:])}
+    arguments = shape | settings.network_arguments()
+    seed = training_seed(seed, training)
 
     torch.manual_seed(seed)
-    model = place(build_extractor(network, **settings), on)
-    steps = steps_in(len(data[0][0]), batch)
+    model = place(build_extractor(settings.network, **arguments), on)
+    steps = steps_in(len(data[0][0]), settings.batch)
     fused = on.type == "cuda" or precision == "float16"  # one kernel, which skips steps of gradients too large to scale
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    if network == "transformer":
-        optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
-        schedule = warm_up_then_cosine(optimizer, epochs * steps, warm_up)
-    else:
-        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_epochs * steps, step_factor)
+    optimizer, schedule = optimizer_of(settings, model, steps, fused=fused)
     order = torch.Generator().manual_seed(seed)
     scaler = torch.amp.GradScaler(on.type, enabled=precision == "float16")
-    training = Training(model, optimizer, schedule, order, scaler, losses=torch.zeros(steps, device=on))
+    current = Training(model, optimizer, schedule, order, scaler, losses=torch.zeros(steps, device=on))
 
+    recipe = settings.model_dump(mode="json", exclude=set(settings.of_the_run))
+    as_json = {"labels": list(labels), "precision": precision, "device": on.type}
+    identity = identify(recipe | given | as_json, f"{__name__}:train_extractor", EXTRACTORS.reference(settings.network))
     team = join_process_group(on)
     with StateFile(output.with_suffix(".state"), identity, team) as state:
         shared = team.share(model, seed)
-        read = partial(classify, torch.compile(shared) if compile else shared, code_vectors, precision=precision)
-        state.resume(training)
-        left = range(training.epoch, epochs + 1)
-        for _ in progress(left, len(left), f"training {network}", "epoch") if team.rank == 0 else left:
-            run_epoch(training, read, *data, batch=batch, team=team, heed=partial(state.heed, training))
-            state.save(training)
+        network = torch.compile(shared) if settings.compile else shared
+        read = partial(classify, network, code_vectors, precision=precision)
+        state.resume(current)
+        left = range(current.epoch, settings.epochs + 1)
+        for _ in progress(left, len(left), f"training {settings.network}", "epoch") if team.rank == 0 else left:
+            run_epoch(
+                current,
+                read,
+                *data,
+                batch=settings.batch,
+                team=team,
+                after_step=partial(state.stop_if_requested, current),
+            )
+            state.save(current)
         if team.rank == 0:
-            save_extractor(output, network, settings, training.best)
-            write_table(history, pa.Table.from_pylist(training.rows, HISTORY))
+            save_extractor(output, settings.network, arguments, current.best)
+            write_table(history, pa.Table.from_pylist(current.rows, HISTORY))
             state.remove()
+
+
+def optimizer_of(
+    settings: ExtractorSettings, model: nn.Module, steps: int, *, fused: bool
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """The optimizer of a network's weights and the schedule of its learning rate, by the class of the settings.
+
+    ``StepTraining``: Adam, the learning rate stepped down. ``WarmUpTraining``: AdamW, linear warm-up, then cosine
+    annealing to 0. Neither: Adam at a constant rate.
+
+    Args:
+        settings: of the training.
+        model: whose weights are trained.
+        steps: steps of an epoch.
+        fused: whether one kernel does the optimizer's step.
+    """
+    adam = torch.optim.AdamW if isinstance(settings, WarmUpTraining) else torch.optim.Adam
+    optimizer = adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
+    match settings:
+        case WarmUpTraining():
+            return optimizer, warm_up_then_cosine(optimizer, settings.epochs * steps, settings.warm_up)
+        case StepTraining():
+            schedule = torch.optim.lr_scheduler.StepLR(optimizer, settings.step_epochs * steps, settings.step_factor)
+            return optimizer, schedule
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
 def classify(network: Network, codebook: Tensor, grids: Tensor, precision: Precision = "float32") -> Tensor:
@@ -174,12 +166,12 @@ def run_epoch(
     *,
     batch: int,
     team: ProcessGroup = ALONE,
-    heed: Callable[[], None] = lambda: None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> None:
     """Train for an epoch, or for the rest of one; validate; add a row to the history, and keep the best weights."""
-    train_loss = train_epoch(training, read, *train, batch=batch, team=team, heed=heed)
+    train_loss = train_epoch(training, read, *train, batch=batch, team=team, after_step=after_step)
     training.model.eval()
-    val_loss, val_top1 = validate(read, *validation, batch=batch, team=team, heed=heed)
+    val_loss, val_top1 = validate(read, *validation, batch=batch, team=team, after_step=after_step)
     if not math.isfinite(val_loss):
         raise InputError(f"the validation loss is {val_loss} after epoch {training.epoch}; try a lower learning rate")
     if val_loss < training.best_loss:
@@ -210,7 +202,7 @@ def train_epoch(
     *,
     batch: int,
     team: ProcessGroup = ALONE,
-    heed: Callable[[], None] = lambda: None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> float:
     """One pass over grids ``[N, h, w]`` and labels ``[N]`` in a new order, or the rest of one; the mean loss, in nats.
 
@@ -222,7 +214,7 @@ def train_epoch(
         grids, labels: the training data, on the device.
         batch: images a step, of all processes together.
         team: the processes, each of which takes its part of every batch.
-        heed: called after every step; may raise to stop.
+        after_step: called after every step; may raise to stop.
     """
     training.model.train()
     steps = steps_in(len(grids), batch)
@@ -240,7 +232,7 @@ def train_epoch(
         training.schedule.step()
         training.losses[training.step] = loss.detach()
         training.step += 1
-        heed()
+        after_step()
     losses = team.total(training.losses)
     wrong = ~losses.isfinite()
     if wrong.any():
@@ -260,7 +252,7 @@ def validate(
     *,
     batch: int,
     team: ProcessGroup = ALONE,
-    heed: Callable[[], None] = lambda: None,
+    after_step: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats) and top-1 accuracy (0..1) over grids ``[N, h, w]``, by a network in eval mode."""
     loss = torch.zeros((), device=grids.device)
@@ -269,7 +261,7 @@ def validate(
         logits = read(part)
         loss += F.cross_entropy(logits, truth, reduction="sum")
         right += (logits.argmax(1) == truth).sum()
-        heed()
+        after_step()
     return team.total(loss).item() / len(grids), team.total(right).item() / len(grids)
 
 

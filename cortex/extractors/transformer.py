@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from cortex.extractors.settings import TransformerSettings
+
 
 class Layer(nn.Module):
     """Self-attention and an MLP, each between a layer norm before and a batch norm over channels after."""
@@ -44,17 +46,19 @@ class Transformer(nn.Module):
         dropout: everywhere.
     """
 
+    Settings = TransformerSettings
+
     def __init__(
         self,
-        channels: int = 256,
-        classes: int = 1000,
-        grid: tuple[int, int] = (16, 16),
-        width: int = 512,
-        layers: int = 12,
-        heads: int = 8,
-        mlp: int = 2048,
-        hidden: int = 1024,
-        dropout: float = 0.2,
+        channels: int,
+        classes: int,
+        grid: tuple[int, int],
+        width: int,
+        layers: int,
+        heads: int,
+        mlp: int,
+        hidden: int,
+        dropout: float,
     ):
         super().__init__()
         self.scale = math.sqrt(width)

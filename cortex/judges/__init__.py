@@ -1,10 +1,12 @@
 """Judges: classifiers of images that never saw a token (METHOD.md, section 6).
 
 A judge's network is an ``nn.Module`` of images float ``[B, 3, H, W]`` in -1..1 that gives logits ``[B, classes]``. Its
-class attribute ``Settings`` says whether the run trains it (``TrainedJudge``: the constructor takes ``classes``) or
-it comes with weights (``PretrainedJudge``: the class method ``pretrained(weights)`` builds it).
+class attribute ``Settings`` says whether the run trains it (``TrainedJudge``) or it comes with weights
+(``PretrainedJudge``: the class method ``pretrained(weights)`` gives it, of a file or of None). The constructor takes
+``classes`` if the settings state their number.
 """
 
+from cortex.core.errors import InputError, shown
 from cortex.core.registry import Registry
 from cortex.judges import settings as own
 
@@ -33,5 +35,9 @@ def judge_settings(network: str) -> type[own.JudgeSettings]:
     """
     if network in _SETTINGS:
         return _SETTINGS[network]
-    found: type[own.JudgeSettings] = getattr(JUDGES.load(network), "Settings", own.PretrainedJudge)
+    found = getattr(JUDGES.load(network), "Settings", None)
+    if not (isinstance(found, type) and issubclass(found, own.JudgeSettings)):
+        raise InputError(
+            f"judge {shown(network)}: no judge: it has no Settings, a cortex.PretrainedJudge or TrainedJudge"
+        )
     return found

@@ -1,5 +1,6 @@
 """The one interface of all judges: images in, class logits out."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -7,10 +8,9 @@ from torch import Tensor, nn
 
 from cortex.core.device import place
 from cortex.core.errors import InputError
-from cortex.core.weights import load_into, read_weights
-from cortex.data.digits import CLASS_NAMES
-from cortex.judges import imagenet
-from cortex.judges.networks import NETWORKS
+from cortex.core.weights import load_into, read_weights, write_weights
+from cortex.judges import JUDGES, judge_settings
+from cortex.judges.settings import JudgeSettings
 
 
 class Judge:
@@ -32,20 +32,58 @@ class Judge:
         return self.network(scaled).float()
 
 
-def load_judge(path: Path, device: torch.device) -> Judge:
+def build_judge(name: str, classes: int | None) -> nn.Module:
+    """A judge's network, with random weights.
+
+    Args:
+        name: of the network: a registered name, or module:Class.
+        classes: classes to tell apart; None where the network's settings state no number, and its constructor takes
+            none.
+
+    Raises:
+        InputError: no such network, or it cannot be built.
+    """
+    try:
+        network: nn.Module = JUDGES.load(name)(**{} if classes is None else {"classes": classes})
+    except TypeError as error:
+        raise InputError(f"judge {name}: {error}") from None
+    return network
+
+
+def save_judge(path: Path, settings: JudgeSettings, network: nn.Module) -> None:
+    """Write a judge's weights with the name of its network and its number of classes."""
+    # One entry: safetensors writes several in an order of its own, and the same training is to give the same file.
+    stated = {"network": settings.network, "classes": settings.classes}
+    write_weights(path, network.state_dict(), {"judge": json.dumps(stated)})
+
+
+def load_judge(path: Path, device: str | torch.device = "cpu") -> Judge:
     """The judge that ``cortex train-judge`` or ``cortex pretrained-judge`` wrote.
 
     Raises:
-        InputError: the file is missing, truncated, or not a judge's, or its network's package cannot be imported.
+        InputError: the file is missing, truncated, or not a judge's, its network's package cannot be imported, or its
+            network is code from outside that is not allowed (:meth:`~cortex.core.registry.Registry.check_stated`).
     """
     tensors, metadata = read_weights(path)
-    name = metadata.get("judge", "")
-    if name in NETWORKS:
-        network = NETWORKS[name](classes=len(CLASS_NAMES))
-    elif name in imagenet.NAMES:
-        network = imagenet.imagenet_classifier(name)
-    else:
-        known = sorted([*NETWORKS, *imagenet.NAMES])
-        raise InputError(f"{path}: not a judge's weights: its metadata has no 'judge' among {known}")
+    if "judge" not in metadata:
+        raise InputError(f"{path}: not a judge's weights: its metadata has no 'judge'")
+    name, classes = _stated(path, metadata["judge"])
+    network = build_judge(name, classes)
     load_into(network, tensors, path)
-    return Judge(network, device)
+    return Judge(network, torch.device(device))
+
+
+def _stated(path: Path, entry: str) -> tuple[str, int | None]:
+    """The network that a file's metadata states, which may be loaded, and its number of classes."""
+    if not entry.startswith("{"):  # of earlier releases: a name alone
+        JUDGES.check_stated(entry, path)
+        return entry, judge_settings(entry).classes
+    try:
+        stated = json.loads(entry)
+        name, classes = str(stated["network"]), stated["classes"]
+    except (ValueError, TypeError, LookupError) as error:
+        raise InputError(f"{path}: not a judge's weights: its 'judge' is wrong: {error!r}") from None
+    if classes is not None and not (type(classes) is int and classes > 0):
+        raise InputError(f"{path}: not a judge's weights: its 'judge' is wrong: classes = {classes!r}")
+    JUDGES.check_stated(name, path)
+    return name, classes

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cortex.judges.settings import TrainedJudge
+
 
 class ResidualBlock(nn.Module):
     """Two 3×3 convolutions beside a shortcut (He et al., CVPR 2016)."""
@@ -31,6 +33,8 @@ class ResNet(nn.Module):
         width: channels of the first stage; each further stage has twice as many at half the resolution.
     """
 
+    Settings = TrainedJudge
+
     def __init__(self, classes: int = 10, width: int = 16):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
@@ -56,6 +60,8 @@ class ViT(nn.Module):
         width, layers, heads: of the transformer; its MLPs have twice the width.
     """
 
+    Settings = TrainedJudge
+
     def __init__(self, classes: int = 10, side: int = 32, width: int = 64, layers: int = 4, heads: int = 4):
         super().__init__()
         self.patches = nn.Sequential(
@@ -75,6 +81,3 @@ class ViT(nn.Module):
         """Logits ``[B, classes]`` of images ``[B, 3, side, side]`` in -1..1."""
         x = self.patches(images).flatten(2).transpose(1, 2) + self.positions
         return self.head(self.norm(self.encoder(x)).mean(1))
-
-
-NETWORKS: dict[str, type[nn.Module]] = {"resnet": ResNet, "vit": ViT}

@@ -10,18 +10,21 @@ from cortex.core.settings import Count, File, Rate, Section, Seed
 class JudgeSettings(Section):
     """Settings of every judge."""
 
-    network: str = Field(description="network: a registered name, or module:Class")
+    classes: ClassVar[int | None] = None  # classes that it knows; None: as many as its weights say
+    other_classes: ClassVar[str | None] = None  # name of its classes, where they are one known list
+
+    network: str = Field(description="network of the judge: a registered name, or module:Class")
 
 
 class TrainedJudge(JudgeSettings):
-    """A judge that the run trains, on the real digits, which are the classes that it knows."""
+    """A judge that the run trains on real digits."""
+
+    classes: ClassVar[int | None] = 10
 
     epochs: Count = Field(description="passes over the digits")
     batch: Annotated[int, Field(ge=2)] = Field(64, description="images a step")
     learning_rate: Rate = Field(1e-3, description="peak learning rate of AdamW, on a one-cycle schedule")
     seed: Seed = Field(0, description="seed of the initial weights, the order and the jitter")
-
-    classes: ClassVar[int | None] = 10
 
 
 class PretrainedJudge(JudgeSettings):
@@ -29,10 +32,9 @@ class PretrainedJudge(JudgeSettings):
 
     weights: File | None = Field(None, description="weights file; null: those of the network's own package")
 
-    classes: ClassVar[int | None] = None
-
 
 class ImageNetJudge(PretrainedJudge):
     """A judge of ImageNet's classes."""
 
     classes: ClassVar[int | None] = 1000
+    other_classes: ClassVar[str | None] = "ImageNet's 1000 classes"

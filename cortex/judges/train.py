@@ -2,18 +2,19 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cortex.core.device import choose_device, place
+from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.tables import write_table
-from cortex.core.weights import write_weights
-from cortex.data.digits import CLASS_NAMES, jitter, real_digits
-from cortex.judges.networks import NETWORKS
+from cortex.data.digits import jitter, real_digits
+from cortex.judges.judge import build_judge, save_judge
+from cortex.judges.settings import JudgeSettings, TrainedJudge
 
 log = logging.getLogger(__name__)
 
@@ -27,65 +28,69 @@ HISTORY = pa.schema(
 )
 
 
-def train_judge(
-    output: Path,
-    history: Path,
-    network: Literal["vit", "resnet"],
-    *,
-    epochs: int = 30,
-    batch: int = 64,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    device: str = "auto",
-) -> None:
-    """Train a judge on 4,000 real digits, jittered anew every epoch; its accuracy is measured on 1,000 held-out ones.
+def train_judge(output: Path, history: Path, *, settings: JudgeSettings, device: str = "auto") -> None:
+    """Train a judge on 4,000 real digits, jittered anew every epoch, and measure its accuracy on 1,000 others.
 
     Args:
-        output: weights to write (safetensors), those of the last epoch.
+        output: weights of the last epoch to write (safetensors).
         history: Parquet to write: epoch, learning_rate, train_loss (nats), held_out_top1 (0..1).
-        network: vit (a vision transformer) or resnet (a residual network).
-        epochs: passes over the digits.
-        batch: images a step.
-        learning_rate: peak learning rate of AdamW, on a one-cycle schedule.
-        seed: of the initial weights, the order and the jitter.
+        settings: settings of the network and its training.
         device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        InputError: the run does not train such a network.
     """
+    if not isinstance(settings, TrainedJudge):
+        raise InputError(f"judge network {settings.network}: comes with weights; cortex pretrained-judge writes it")
     on = choose_device(device)
-    images, labels = real_digits("train")
-    held_out_images, held_out_labels = real_digits("held_out")
-    torch.manual_seed(seed)
-    random = torch.Generator().manual_seed(seed)
-    model = place(NETWORKS[network](classes=len(CLASS_NAMES)), on)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.05)
-    steps = epochs * -(-len(images) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.2)
+    digits, held_out = real_digits("train"), real_digits("held_out")
+    torch.manual_seed(settings.seed)
+    random = torch.Generator().manual_seed(settings.seed)
+    model = place(build_judge(settings.network, settings.classes), on)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.05)
+    steps = settings.epochs * -(-len(digits[0]) // settings.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=0.2)
     rows = []
-    for epoch in progress(range(1, epochs + 1), epochs, f"training judge {network}", "epoch"):
-        model.train()
-        total = torch.zeros((), device=on)
+    epochs = range(1, settings.epochs + 1)
+    for epoch in progress(epochs, settings.epochs, f"training judge {settings.network}", "epoch"):
         rate = schedule.get_last_lr()[0]
-        for chosen in torch.randperm(len(images), generator=random).split(batch):
-            logits = model(jitter(images[chosen], random).to(on, memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits, labels[chosen].to(on))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.detach() * len(chosen)
-        model.eval()
-        with torch.inference_mode():
-            right = sum(
-                (model(part.to(on)).argmax(1).cpu() == truth).sum().item()
-                for part, truth in zip(held_out_images.split(250), held_out_labels.split(250), strict=True)
-            )
-        rows.append(
-            {
-                "epoch": epoch,
-                "learning_rate": rate,
-                "train_loss": total.item() / len(images),
-                "held_out_top1": right / len(held_out_images),
-            }
-        )
-        log.info("epoch %d of %d: loss %.4f, held-out top-1 %.4f", epoch, epochs, *list(rows[-1].values())[2:])
-    write_weights(output, model.state_dict(), {"judge": network})
+        loss = train_epoch(model, *digits, settings.batch, random, optimizer, schedule)
+        row = {"epoch": epoch, "learning_rate": rate, "train_loss": loss, "held_out_top1": accuracy(model, *held_out)}
+        log.info("epoch %d of %d: loss %.4f, held-out top-1 %.4f", epoch, settings.epochs, *list(row.values())[2:])
+        rows.append(row)
+    save_judge(output, settings, model)
     write_table(history, pa.Table.from_pylist(rows, HISTORY))
+
+
+def train_epoch(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    batch: int,
+    random: torch.Generator,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+) -> float:
+    """One pass over the images in a new order, each jittered; the mean loss, in nats."""
+    device = next(model.parameters()).device
+    model.train()
+    total = torch.zeros((), device=device)
+    for chosen in torch.randperm(len(images), generator=random).split(batch):
+        logits = model(jitter(images[chosen], random).to(device, memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits, labels[chosen].to(device))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += loss.detach() * len(chosen)
+    return total.item() / len(images)
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Top-1 accuracy (0..1)."""
+    device = next(model.parameters()).device
+    model.eval()
+    parts = zip(images.split(250), labels.split(250), strict=True)
+    right = sum((model(part.to(device)).argmax(1).cpu() == truth).sum().item() for part, truth in parts)
+    return right / len(images)

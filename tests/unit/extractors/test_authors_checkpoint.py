@@ -1,13 +1,14 @@
 """The authors' extractors load: their names, our file, the same logits; and nothing in their file is executed."""
 
 import pickle
+from typing import get_args
 
 import pytest
 import torch
 
 from cortex.app.cli import main
 from cortex.core.errors import InputError
-from cortex.extractors.authors_checkpoint import import_extractor
+from cortex.extractors.authors_checkpoint import AUTHORS, AuthorsNetwork, import_extractor
 from cortex.extractors.network import build_extractor, load_extractor
 from tests.training import SMALL
 
@@ -87,6 +88,15 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path):
     released(tmp_path / "best_model.pth", "cnn", **{"fc2.bias": torch.full((16,), torch.nan)})
     with pytest.raises(InputError, match=r"best_model.pth: weight fc2.bias: not all of its numbers are finite"):
         import_extractor(tmp_path / "m", "cnn", tmp_path / "best_model.pth", **GRID)
+
+
+def test_it_offers_the_networks_that_the_authors_published(tmp_path, capsys):
+    assert get_args(AuthorsNetwork) == tuple(AUTHORS)
+    with pytest.raises(SystemExit):
+        main(["import-extractor", "--help"])
+    assert "{cnn,cnn_deep,resnet,transformer}" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"--network = 'vgg': allowed: cnn, cnn_deep, resnet, transformer, as"):
+        import_extractor(tmp_path / "m", "vgg", tmp_path / "best_model.pth")
 
 
 class Hostile:

@@ -16,6 +16,7 @@ from cortex.app.cli import main
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights, write_weights
 from cortex.extractors import train
+from cortex.extractors.settings import CnnSettings
 from tests.pipeline import change_config, snakemake
 from tests.training import arguments_of, run_training
 
@@ -181,7 +182,8 @@ def test_state_that_names_this_training_but_is_damaged_is_an_error(interrupted, 
 def test_every_setting_counts(interrupted, tiny_data):
     """An argument that is added to train_extractor is part of what its state is known by."""
     _, metadata = read_weights(interrupted / "cnn.state")
-    names = set(train.train_extractor.__annotations__) - {"return", "output", "history"}
+    names = set(train.train_extractor.__annotations__) - {"return", "output", "history", "settings"}
+    names |= CnnSettings.model_fields.keys() - {"seeds", "gpus"}
     assert json.loads(metadata["identity"]).keys() == names | {"code", "torch", "processes"}
 
 
@@ -202,7 +204,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step(tmp_path, tiny_data, mo
 @pytest.mark.slow
 def test_a_pre_empted_job_of_the_workflow_goes_on(tiny_run, tmp_path):
     """SIGTERM to Snakemake and all of its jobs, as SLURM sends it; then a plain rerun."""
-    model = "results/tiny/extractors/cnn/model.safetensors"
+    model = "results/tiny/extractors/cnn/0/model.safetensors"
     folders = tmp_path / "undisturbed", tmp_path / "pre-empted"
     for folder in folders:
         shutil.copytree(tiny_run, folder, symlinks=True)
@@ -210,7 +212,7 @@ def test_a_pre_empted_job_of_the_workflow_goes_on(tiny_run, tmp_path):
     undisturbed, folder = folders
     assert snakemake(undisturbed, model).returncode == 0
 
-    written = folder / "results" / "tiny" / "logs" / "train_extractor" / "cnn.log"
+    written = folder / "results" / "tiny" / "logs" / "train_extractor" / "cnn" / "0.log"
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", "tests/tiny.yaml", "--", model]
     with open(tmp_path / "said.txt", "w") as said:
         run = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, start_new_session=True)

@@ -16,9 +16,14 @@ from cortex.core.errors import InputError
 from cortex.judges.imagenet import EXTRA, ImageNetClassifier
 from cortex.judges.judge import Judge, load_judge
 from cortex.judges.pretrained import pretrained_judge
+from cortex.judges.settings import ImageNetJudge
 
 CPU = torch.device("cpu")
 DAISY = 985
+
+
+def settings(network, weights=None):
+    return ImageNetJudge(network=network, weights=None if weights is None else str(weights))
 
 
 def square(name):
@@ -50,11 +55,23 @@ def test_an_image_is_judged_alike_in_any_batch(judge):
     torch.testing.assert_close(together[1:2], judge.logits(china[None]), rtol=1e-4, atol=1e-4)
 
 
+class Seen(ImageNetClassifier):
+    """A classifier whose logits are the images that its backbone sees."""
+
+    @classmethod
+    def build(cls, classes):
+        return torch.nn.Identity()
+
+    @classmethod
+    def published(cls):
+        return {}, "nothing"
+
+
 @pytest.mark.parametrize("side", [427, 256, 224, 32])
 def test_images_are_resized_and_normalized_as_imagenet_classifiers_expect(side):
     """Against Pillow's resize, which rounds to whole grey levels after each of its two passes."""
     photograph = Image.fromarray(square("china.jpg")).resize((side, side), Image.Resampling.BICUBIC)
-    seen = Judge(ImageNetClassifier(torch.nn.Identity()), CPU).logits(torch.from_numpy(np.array(photograph))[None])[0]
+    seen = Judge(Seen(), CPU).logits(torch.from_numpy(np.array(photograph))[None])[0]
     resized = np.array(photograph.resize((224, 224), Image.Resampling.BILINEAR)) / 255
     expected = (resized - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     grey_level = 1 / 255 / 0.224
@@ -77,7 +94,7 @@ def test_weights_of_a_local_file(official, tmp_path, form):
         state = official.state_dict()
         content = {"state_dict": state, "epoch": 3} if form == "lightning" else state
         torch.save(content, path, _use_new_zipfile_serialization=form != "legacy")
-    pretrained_judge(tmp_path / "judge.safetensors", "efficientnet_lite0", weights=path)
+    pretrained_judge(tmp_path / "judge.safetensors", settings=settings("efficientnet_lite0", path))
     judge = load_judge(tmp_path / "judge.safetensors", CPU)
     images = torch.randint(256, (2, 224, 224, 3), dtype=torch.uint8)
     with torch.inference_mode():
@@ -90,15 +107,15 @@ def test_weights_that_do_not_fit_are_told(official, tmp_path):
     state["extra"] = state.pop("_fc.bias")
     save_file(state, tmp_path / "names.safetensors")
     with pytest.raises(InputError, match=r"names\.safetensors: missing .*'_fc\.bias'.* unexpected .*'extra'"):
-        pretrained_judge(tmp_path / "judge", "efficientnet_lite0", weights=tmp_path / "names.safetensors")
+        pretrained_judge(tmp_path / "judge", settings=settings("efficientnet_lite0", tmp_path / "names.safetensors"))
     state["_fc.bias"] = state.pop("extra")[:10].clone()
     save_file(state, tmp_path / "shapes.safetensors")
     with pytest.raises(InputError, match=r"shapes\.safetensors: does not fit .*_fc\.bias.*\[10\]") as told:
-        pretrained_judge(tmp_path / "judge", "efficientnet_lite0", weights=tmp_path / "shapes.safetensors")
+        pretrained_judge(tmp_path / "judge", settings=settings("efficientnet_lite0", tmp_path / "shapes.safetensors"))
     assert "\n" not in str(told.value)
     torch.save({"a": [1, 2]}, tmp_path / "none.pth")
     with pytest.raises(InputError, match=r"none\.pth: .* no 'state_dict'"):
-        pretrained_judge(tmp_path / "judge", "efficientnet_lite0", weights=tmp_path / "none.pth")
+        pretrained_judge(tmp_path / "judge", settings=settings("efficientnet_lite0", tmp_path / "none.pth"))
     assert not (tmp_path / "judge").exists()
 
 
@@ -125,7 +142,7 @@ def test_a_torchvision_built_for_another_torch_is_told(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     with pytest.raises(InputError, match=r"resnet18: operator torchvision::nms is gone; install torchvision"):
-        pretrained_judge(tmp_path / "judge", "resnet18")
+        pretrained_judge(tmp_path / "judge", settings=settings("resnet18"))
 
 
 def test_the_digits_judges_import_none_of_these():

@@ -1,0 +1,20 @@
+"""Extractors as a config names them: ``name: {network: …, …}``, for the run and for studies with their own."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, SerializeAsAny
+
+from cortex.core.messages import chosen_by, dotted, kind_of
+from cortex.core.settings import Name, Section
+from cortex.extractors import extractor_settings
+from cortex.extractors.settings import ExtractorSettings
+
+
+def _extractor(name: str, part: Mapping[str, Any]) -> type[Section]:
+    return kind_of(
+        part, "network", extractor_settings, "extractors: {{{0}: {{network: {0}, ...}}}}".format(dotted([name]))
+    )
+
+
+ExtractorMap = Annotated[dict[Name, SerializeAsAny[ExtractorSettings]], Field(min_length=1), chosen_by(_extractor)]

@@ -1,0 +1,63 @@
+"""What information extractors cost: counted on the network that the settings describe, without weights."""
+
+from collections.abc import Iterator
+
+import torch
+
+from cortex.core.cost import Counts, ExtractorCost, Stage, weight_bytes
+from cortex.core.flops import count_flops
+from cortex.extractors.network import build_extractor
+from cortex.extractors.settings import ExtractorSettings
+from cortex.fast.region_forward import RegionForward, is_convolutional
+from cortex.fast.winograd import Window
+
+
+def extractor_cost(
+    settings: ExtractorSettings, channels: int, classes: int, grid: tuple[int, int], searched: Window | None = None
+) -> ExtractorCost:
+    """What an extractor costs on grids of (h, w) codes of d channels, of which a region may be searched.
+
+    Args:
+        settings: its section of a config.
+        channels: of a code, d.
+        classes: that it tells apart.
+        grid: (h, w).
+        searched: rows and columns of the region.
+    """
+    with torch.device("meta"):
+        network = build_extractor(
+            settings.network, channels=channels, classes=classes, grid=grid, **settings.network_arguments()
+        )
+        embeddings = torch.empty(2, channels, *grid)
+        targets = torch.empty(2, dtype=torch.int64)
+    step = count_flops(lambda: network.train()(embeddings).sum().backward()) / 2
+    forward = count_flops(lambda: network.train()(embeddings)) / 2
+    network.requires_grad_(False)
+    gradient = count_flops(lambda: network.train()(embeddings.requires_grad_()).sum().backward()) / 2
+    search = gradient
+    if searched is not None and is_convolutional(network):
+        logits = RegionForward(network.eval()).target_logits(embeddings.detach(), searched, targets)
+        (top, bottom), (left, right) = searched
+        inside = torch.empty(2, bottom - top, right - left, channels, device="meta", requires_grad=True)
+        search = count_flops(lambda: logits(inside).sum().backward()) / 2
+    return ExtractorCost(step, forward, gradient, search, weight_bytes(network), network, settings.seeds)
+
+
+def training_flops(settings: ExtractorSettings, cost: ExtractorCost, train: int, validation: int) -> float:
+    """FLOP of one training on so many images."""
+    return settings.epochs * (train * cost.step + validation * cost.forward)
+
+
+def costs(counts: Counts) -> Iterator[Stage]:
+    """The trainings of every extractor."""
+    train, validation = counts.splits["train"], counts.splits["validation"]
+    for name, cost in counts.extractors.items():
+        settings = counts.config.extractors[name]
+        yield Stage(
+            "train_extractor",
+            {"extractor": name},
+            samples=cost.trainings * settings.epochs * train.samples,
+            flops=cost.trainings * training_flops(settings, cost, train.samples, validation.samples),
+            read=cost.trainings * (train.packed + validation.packed),
+            written=cost.trainings * cost.bytes,
+        )
