@@ -1,6 +1,10 @@
 """Studies beside the paper's method: each a folder with its settings, computation, cost and page section."""
 
+import contextlib
+
+from cortex.core.errors import InputError, shown
 from cortex.core.registry import Registry
+from cortex.studies.base import Study, StudySettings
 
 STUDIES = Registry(
     "study",
@@ -14,3 +18,36 @@ STUDIES = Registry(
         "bias": "cortex.studies.bias:STUDY",
     },
 )
+
+
+def load_study(name: str) -> Study:
+    """The study of a registered name, or of a reference ``module:STUDY``.
+
+    Raises:
+        InputError: there is no such study, or it cannot be imported.
+    """
+    found = STUDIES.load(name)
+    if not isinstance(found, Study):
+        raise InputError(f"study {shown(name)}: no study: a {type(found).__name__}, not a cortex.Study")
+    return found
+
+
+def study_settings(name: str) -> type[StudySettings]:
+    """The class of a study's settings.
+
+    Raises:
+        InputError: there is no such study, or it cannot be imported.
+    """
+    return load_study(name).settings
+
+
+def study_commands() -> dict[str, tuple[str, str]]:
+    """Commands of all registered studies: name → (``module:function``, description).
+
+    A study of another package that cannot be imported has none here; a config that names it is refused.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name in STUDIES.names():
+        with contextlib.suppress(InputError):
+            found |= load_study(name).commands
+    return found

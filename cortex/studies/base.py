@@ -1,13 +1,13 @@
-"""What a study is: a question beside the paper's method, in one place.
+"""The definition of a study: a question beside the paper's method, in one place.
 
 A study is a folder (or a module of another package) that defines ``STUDY``: its settings, how they fit a run, its
 computation, its cost and its section of the page. Parts are lazy references ``module:attribute``, so that a config is
-read without importing what computes. Config, rules, plan and report iterate over the studies of a run; they know none
-by name.
+read without importing the computation. Config, rules, plan, command line and report iterate over studies; none of
+them names one.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cortex.generators.spec import GeneratorSpec
 class StudySettings(Section):
     """Settings of every study."""
 
-    study: str | None = Field(None, description="module:STUDY of a study from outside; null: the registered one")
+    study: str | None = Field(None, description="module:STUDY of a study of another package; null: a registered study")
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,17 @@ class Study:
 
     Args:
         settings: class of its settings.
-        rows: ``module:function`` of the computation for one trained extractor, a row an image and measure; see
-            :mod:`cortex.studies.run`. Empty where the study has rules of its own instead.
-        by: columns that tell the measures of ``rows`` apart; the metrics are means over the other rows.
+        rows: ``module:function`` of the computation for one trained extractor, ``rows(inputs, settings, *, seed,
+            device)``: an Arrow table with the columns key, those of ``by``, and value, a row an image and measure.
+            See :class:`cortex.studies.inputs.StudyInputs`. Empty where the study has rules of its own instead.
+        by: columns that tell the measures of ``rows`` apart; the metrics are means over images of each measure.
         needs: which parts of a run it reads: "extractors", "judges", "decoder", "prior"; it is refused without them.
         checks: problems of the settings in a run, ``checks(settings, config, spec)``, each one line that begins with
             the key within the study's section.
         extra: further inputs of ``rows`` for an extractor ("cnn/0"): name → path within the run's folder.
         rules: Snakemake file of the study's own rules. It makes ``metrics/<study>.parquet``, unless ``rows`` does, and
             appends further files to ``STUDY_FILES``.
+        commands: commands of these rules: name → (``module:function``, description).
         cost: ``module:function(settings, counts)`` that yields the plan's stages.
         page: ``module:function(rows)`` that makes the page's section of the metrics' rows.
         order: place on the page.
@@ -50,6 +52,7 @@ class Study:
     checks: Callable[[Any, Any, GeneratorSpec], Iterator[str]] = lambda settings, config, spec: iter(())
     extra: Callable[[Any, str], Mapping[str, str]] = lambda settings, extractor: {}
     rules: Path | None = None
+    commands: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     cost: str = ""
     page: str = ""
     order: int = 100

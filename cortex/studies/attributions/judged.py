@@ -1,4 +1,4 @@
-"""Which attribution points best at what judges read? Methods ranked by the area under their masking curve."""
+"""Attributions ranked by the area under their deletion curves: the lower, the better they find what judges read."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,24 @@ from scipy.integrate import trapezoid
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
-from cortex.data.decoded import named_images
+from cortex.data.decoded import decoded_rows
+from cortex.data.tokens import read_tokens
 from cortex.evaluate.comparisons import judge_family, paired
 from cortex.evaluate.image_level import SCHEMA as ROWS
 from cortex.evaluate.masking import MEASURES, code_ranks, judge_masks
-from cortex.explain.explained import ranks
+from cortex.explain import IMPORTANCE
+from cortex.explain.ranks import ranks
+from cortex.extractors.names import split_name
 from cortex.judges.judge import load_judge
 
-REFERENCE = "importance"
-EVERYTHING = "everything"  # the row of an image that is painted black as a whole, where all curves end
-OVER = ("n", "masked_fraction", "masked_brightness")
+FULL_MASK = "full_mask"  # method of images that are all black, where all curves end
+CURVE_AXES = ("n", "masked_fraction", "masked_brightness")
 SCHEMA = pa.schema(
     [
         ("extractor", pa.string()),
+        ("training", pa.int32()),
         ("judge", pa.string()),
-        ("over", pa.string()),
+        ("curve_axis", pa.string()),
         ("method", pa.string()),
         ("rank", pa.int32()),
         ("samples", pa.int32()),
@@ -47,7 +50,7 @@ SCHEMA = pa.schema(
 def judge_attributions(
     output: Path,
     scores: Path,
-    shards: list[Path],
+    tokens: list[Path],
     images: list[Path],
     judge: Path,
     *,
@@ -56,55 +59,66 @@ def judge_attributions(
     batch: int = 100,
     device: str = "auto",
 ) -> None:
-    """Ask a judge how much less of an image's class is left when what an attribution points at is painted black.
+    """Measure how a judge's probability of the label changes when the positions of highest score are painted black.
 
-    Masked are the codes at the n positions of highest score, wherever they stand, as at the image level; and once
-    every position, as method `everything`.
+    The masks cover the codes at the n positions of highest score, wherever they stand, as at the image level; and once
+    every position, as method `full_mask`.
 
     Args:
         output: Parquet to write, a row an image, method and n, with the image level's columns.
         scores: scores of the attributions.
-        shards: tars of the test split.
-        images: their decoded images.
+        tokens: token tables of the test split.
+        images: decoded images of the test split, an .npy for each of the token tables.
         judge: weights of a judge.
         codes: codes in the codebook.
-        n: how many positions' codes to mask; one result for each.
+        n: positions whose codes are masked; a result for each.
         batch: images that the judge sees at once.
         device: auto, cpu, cuda or cuda:N.
     """
-    table = read_table(scores, ["key", "method", "scores"])
-    methods = list(dict.fromkeys(table["method"].to_pylist()))
-    keys = list(dict.fromkeys(table["key"].to_pylist()))
-    if table["key"].to_pylist() != keys * len(methods):
-        raise InputError(f"{scores}: not the same images, in the same order, for every method")
-    samples = named_images(shards, images, keys, codes)
-    labels = np.array([sample.label for sample in samples])
-    grids = np.stack([sample.grid.ravel() for sample in samples])
-    of_method = table["scores"].combine_chunks().flatten().to_numpy().reshape(len(methods), len(keys), -1)
-    if of_method.shape[1:] != grids.shape:
-        raise InputError(f"{scores}: {of_method.shape[2]} scores an image, the grids have {grids.shape[1]} positions")
+    methods, keys, of_method = read_attributions(scores)
+    test = read_tokens(tokens, codes=codes)
+    rows = test.rows_of(keys)
+    chosen = test.take(rows)
+    if of_method.shape[1:] != chosen.tokens.shape:
+        raise InputError(
+            f"{scores}: {of_method.shape[2]} scores an image, the grids have {chosen.tokens.shape[1]} positions"
+        )
     sizes = np.array(n)[:, None, None]
-    masks = [code_ranks(grids, ranks(values), codes) < sizes for values in of_method]
-    grid_shape = samples[0].grid.shape
+    masks = [code_ranks(chosen.tokens, ranks(values), codes) < sizes for values in of_method]
     verdict = judge_masks(
         load_judge(judge, choose_device(device)),
-        np.stack([sample.image for sample in samples if sample.image is not None]),
-        labels,
-        np.concatenate([*masks, np.ones((1, *grids.shape), bool)]),
-        (grid_shape[0], grid_shape[1]),
+        decoded_rows(test, images, rows),
+        chosen.labels,
+        np.concatenate([*masks, np.ones((1, *chosen.tokens.shape), bool)]),
+        chosen.shape,
         batch,
     )
-    curves = [(method, count) for method in methods for count in n] + [(EVERYTHING, grids.shape[1])]
-    rows = pa.table(
+    curves = [(method, count) for method in methods for count in n] + [(FULL_MASK, chosen.tokens.shape[1])]
+    table = pa.table(
         {
             "key": keys * len(curves),
-            "label": np.tile(labels, len(curves)),
+            "label": np.tile(chosen.labels, len(curves)),
             "method": np.repeat([method for method, _ in curves], len(keys)),
             "n": np.repeat([count for _, count in curves], len(keys)),
             **{measure: getattr(verdict, measure).ravel() for measure in MEASURES},
         }
     )
-    write_table(output, rows.cast(ROWS))
+    write_table(output, table.cast(ROWS))
+
+
+def read_attributions(path: Path) -> tuple[list[str], list[str], NDArray[np.float32]]:
+    """Methods M and keys N of a file of attributions, and the scores float32 ``[M, N, P]``.
+
+    Raises:
+        InputError: the file is missing or damaged, or a method lacks an image.
+    """
+    table = read_table(path, ["key", "method", "scores"])
+    methods = list(dict.fromkeys(table["method"].to_pylist()))
+    keys = list(dict.fromkeys(table["key"].to_pylist()))
+    if table["key"].to_pylist() != keys * len(methods):
+        raise InputError(f"{path}: not the same images, in the same order, for every method")
+    flat: NDArray[np.float32] = table["scores"].combine_chunks().flatten().to_numpy()
+    return methods, keys, flat.reshape(len(methods), len(keys), -1)
 
 
 def rank_attributions(
@@ -116,7 +130,7 @@ def rank_attributions(
     resamples: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Rank the attributions of every extractor by the area under their masking curves, and compare each with TIS.
+    """Rank the attributions of every extractor by the area under their deletion curves, and compare each with TIS.
 
     An image's curve is the change of the label's probability, masked minus unmasked, from 0 where nothing is masked
     on; straight between its points. Its area is the change averaged over
@@ -129,41 +143,43 @@ def rank_attributions(
 
     A lower area is a better method. The interval (95 %) is that of the mean over images by the bootstrap
     (percentiles). The difference to the importance (the method's area minus its) is tested image by image with a
-    paired t-test; p is corrected (Holm, 1979) for the number of comparisons of an `over`, those of single judges
-    apart from those of all together. The verdict says what the method is beside the importance: better, worse or
-    "no difference found".
+    paired t-test; p is corrected (Holm, 1979) for the number of comparisons of a `curve_axis`, those of single judges
+    apart from those of all together. The verdict compares the method with the importance: better, worse or "no
+    difference found".
 
     Args:
-        output: Parquet to write: extractor, judge (null: each image's mean over judges), over, method, rank (1: the
-            lowest area), samples (images), auc, auc_low, auc_high, and, null for the importance itself, difference,
-            difference_low, difference_high, effect_size, p, p_corrected, verdict.
-        tables: judged attributions, a file an extractor and judge.
-        extractors: the extractor of every file.
-        judges: the judge of every file.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        output: Parquet to write: extractor, training, judge (null: each image's mean over judges), curve_axis, method,
+            rank (1: the lowest area), samples (images), auc, auc_low, auc_high, and, null for the importance itself,
+            difference, difference_low, difference_high, effect_size, p, p_corrected, verdict.
+        tables: judged attributions, a file for each extractor and judge.
+        extractors: trained extractor of every file, as name/training.
+        judges: judge of every file.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
     if not len(tables) == len(extractors) == len(judges):
         raise InputError(f"{len(tables)} files, {len(extractors)} extractors, {len(judges)} judges: one of each a file")
     rows = []
-    for extractor in dict.fromkeys(extractors):
+    for word in dict.fromkeys(extractors):
         methods, of_judge = _areas_by_judge(
-            {judge: path for path, name, judge in zip(tables, extractors, judges, strict=True) if name == extractor}
+            {judge: path for path, name, judge in zip(tables, extractors, judges, strict=True) if name == word}
         )
-        together = {over: np.mean([found[over] for found in of_judge.values()], axis=0) for over in OVER}
+        extractor, training = split_name(word)
+        of = {"extractor": extractor, "training": training}
+        together = {axis: np.mean([found[axis] for found in of_judge.values()], axis=0) for axis in CURVE_AXES}
         for reader, found in [(None, together), *of_judge.items()]:
-            for over in OVER:
-                for row in ranked(methods, found[over], resamples, seed):
-                    rows.append({"extractor": extractor, "judge": reader, "over": over, **row})
-    for over in OVER:
+            for axis in CURVE_AXES:
+                for row in ranked(methods, found[axis], resamples, seed):
+                    rows.append({**of, "judge": reader, "curve_axis": axis, **row})
+    for axis in CURVE_AXES:
         for whole in (True, False):
-            family = [row for row in rows if row["over"] == over and (row["judge"] is None) == whole]
-            judge_family([row for row in family if row["method"] != REFERENCE], lambda row: row["difference"] < 0)
+            family = [row for row in rows if row["curve_axis"] == axis and (row["judge"] is None) == whole]
+            judge_family([row for row in family if row["method"] != IMPORTANCE], lambda row: row["difference"] < 0)
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
 def _areas_by_judge(files: dict[str, Path]) -> tuple[list[str], dict[str, dict[str, NDArray[np.float64]]]]:
-    """Methods, and by judge and what they are over, their areas ``[M, N]``, of an extractor's judged files."""
+    """Methods, and by judge and curve axis the areas ``[M, N]``, of an extractor's judged files."""
     of_judge: dict[str, dict[str, NDArray[np.float64]]] = {}
     methods: list[str] = []
     images: list[str] = []
@@ -176,7 +192,7 @@ def _areas_by_judge(files: dict[str, Path]) -> tuple[list[str], dict[str, dict[s
 
 
 def areas(path: Path) -> tuple[list[str], list[str], dict[str, NDArray[np.float64]]]:
-    """Methods and keys of a judged file, and by what it is over, the area under every image's curve ``[M, N]``.
+    """Methods and keys of a judged file, and by curve axis the area under every image's curve ``[M, N]``.
 
     Raises:
         InputError: the file is damaged, or a method lacks an image or a masking size.
@@ -190,22 +206,26 @@ def areas(path: Path) -> tuple[list[str], list[str], dict[str, NDArray[np.float6
         if rows["key"].to_pylist() != keys * (len(rows) // len(keys)):
             raise InputError(f"{path}: not the same images at every n for {method}")
         curves[method] = {name: rows[name].to_numpy().astype(np.float64).reshape(-1, len(keys)) for name in columns}
-    if missing := {REFERENCE, EVERYTHING} - curves.keys():
+    if missing := {IMPORTANCE, FULL_MASK} - curves.keys():
         raise InputError(f"{path}: no method {min(missing)!r}; it has {', '.join(curves)}")
-    end = curves.pop(EVERYTHING)
+    end = curves.pop(FULL_MASK)
     for method, curve in curves.items():
-        if not np.array_equal(curve["n"], curves[REFERENCE]["n"]):
-            raise InputError(f"{path}: other n for {method} than for {REFERENCE}")
-    return list(curves), keys, {over: np.stack([area(curve, end, over) for curve in curves.values()]) for over in OVER}
+        if not np.array_equal(curve["n"], curves[IMPORTANCE]["n"]):
+            raise InputError(f"{path}: other n for {method} than for {IMPORTANCE}")
+    return (
+        list(curves),
+        keys,
+        {axis: np.stack([area(curve, end, axis) for curve in curves.values()]) for axis in CURVE_AXES},
+    )
 
 
-def area(curve: dict[str, NDArray[np.float64]], end: dict[str, NDArray[np.float64]], over: str) -> NDArray[np.float64]:
+def area(curve: dict[str, NDArray[np.float64]], end: dict[str, NDArray[np.float64]], axis: str) -> NDArray[np.float64]:
     """Area ``[N]`` under images' masking curves, of columns ``[points, N]`` and those of all black, ``[1, N]``."""
-    fall, at = curve["probability_change"], curve[over]
-    if over == "n":
+    fall, at = curve["probability_change"], curve[axis]
+    if axis == "n":
         at = at / at.max()
     else:
-        fall, at = np.concatenate([fall, end["probability_change"]]), np.concatenate([at, end[over]])
+        fall, at = np.concatenate([fall, end["probability_change"]]), np.concatenate([at, end[axis]])
     start = np.zeros_like(at[:1])
     return trapezoid(np.concatenate([start, fall]), np.concatenate([start, at]), axis=0)
 
@@ -213,7 +233,7 @@ def area(curve: dict[str, NDArray[np.float64]], end: dict[str, NDArray[np.float6
 def ranked(methods: list[str], of_method: NDArray[np.float64], resamples: int, seed: int) -> list[dict[str, Any]]:
     """Rows of methods by rank, of areas ``[M, N]``, without the correction for the number of comparisons."""
     means = paired(of_method, resamples, seed)
-    beside = paired(of_method - of_method[methods.index(REFERENCE)], resamples, seed)
+    beside = paired(of_method - of_method[methods.index(IMPORTANCE)], resamples, seed)
     rows = []
     for rank, index in enumerate(of_method.mean(1).argsort(kind="stable"), start=1):
         mean, difference = means[index], beside[index]
@@ -224,7 +244,7 @@ def ranked(methods: list[str], of_method: NDArray[np.float64], resamples: int, s
             "auc": mean["difference"],
         }
         row |= {"auc_low": mean["low"], "auc_high": mean["high"]}
-        if methods[index] != REFERENCE:
+        if methods[index] != IMPORTANCE:
             row |= {"difference": difference["difference"], "effect_size": difference["effect_size"]}
             row |= {"difference_low": difference["low"], "difference_high": difference["high"], "p": difference["p"]}
         rows.append(row)

@@ -1,4 +1,4 @@
-"""How far neutral images lean to one of two groups, by the groups' tokens (METHOD.md, section 7)."""
+"""The lean of neutral images to one of two groups, by the groups' tokens (METHOD.md, section 7)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,9 @@ from scipy import stats
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.data.packed import read_packed, rows_of
-from cortex.generators.spec import generator_spec
-from cortex.studies.bias import METHODS
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.load import generator_spec
+from cortex.studies.bias.settings import LISTS, NeutralSets
 
 Counts = NDArray[np.int64]
 
@@ -58,7 +59,7 @@ SPLITS = ("train", "validation", "test")
 HELD_OUT = "validation"  # where the groups' own images are from: the extractor did not learn from them
 MIXED = "test"  # where mixtures are from
 AT_ONCE = 20_000_000  # resampled values held at once
-ALIKE = 1e-9  # stands for no difference between the groups in a resample: their mixtures are anywhere
+ALIKE = 1e-9  # in place of no difference between the groups in a resample, where a share is undefined
 
 
 def measure_bias(
@@ -69,25 +70,23 @@ def measure_bias(
     validation: Path,
     test: Path,
     *,
-    first: list[int],
-    second: list[int],
-    mixtures: list[float],
-    neutral: int | None = None,
+    settings: NeutralSets,
+    family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Measure how far neutral images lean to one of two groups, by how many of their positions hold each's tokens.
+    """Measure the lean of neutral images to one of two groups, by the number of positions that hold a group's tokens.
 
     The published figure is Cliff's delta between the counts of the first group's tokens and those of the second's,
-    -1 to 1, above 0 where the first's are more. It is not 0 by itself where images are even: tokens of one group may be
-    the more frequent in all images. So beside it stands where the images are between the groups' own held-out ones,
-    by the mean difference of the counts: share is 0 where that is as in the second group, 1 as in the first, and in a
-    mixture, on average, the first group's share. Intervals are of 95 % (bootstrap over images, percentiles).
+    -1 to 1, above 0 where the first's are more. It differs from 0 for even images, too, where tokens of one group are
+    more frequent in all images. The second figure is the share: where the images are between the groups' own held-out
+    ones, by the mean difference of the counts. It is 0 where that is as in the second group, 1 as in the first, and in
+    a mixture, on average, the first group's share. Intervals are of 95 % (bootstrap over images, percentiles).
 
-    Neutral sets: mixtures of a known share of the first group, of the groups' test images, none of which anything was
-    learned from; the groups' own validation images, as the ends of the scale; and all images of a class, if one is
-    given.
+    Neutral sets: mixtures of a known share of the first group, of the groups' test images, which no stage learned
+    from; the groups' own validation images, as the ends of the scale; and all images of a class, if one is given.
+    Mixtures have as many images as the smaller group, or one less, to be even.
 
     Args:
         output: Parquet to write: first_name, second_name, neutral (held-out first, mixture, held-out second, or the
@@ -97,35 +96,30 @@ def measure_bias(
             the held-out images' difference has 0 in it: the tokens do not tell the groups apart).
         counts: Parquet to write: first, second, split, row (in the split's packed grids), label, first_count,
             second_count (positions that hold the group's tokens).
-        tokens: the tokens of every pair of groups (bias-tokens).
+        tokens: the tokens of every pair of groups (bias-tokens), in the order of the pairs.
         train: packed grids of the train split; only those of the neutral class are read.
         validation: packed grids of the validation split.
         test: packed grids of the test split.
-        first: class of the first group of every pair.
-        second: class of the second group of every pair.
-        mixtures: shares of the first group, 0 to 1, in mixtures of as many images as the smaller group has, or of
-            one less, to be even.
-        neutral: class of neutral images, of all splits.
-        generator: weights file of the generator, which names the classes; the embedded digits generator if not given.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        settings: the pairs, the mixtures, and the class of neutral images, of all splits.
+        family: generator family: a registered name, or module:Attribute.
+        generator: weights file of the generator, which names the classes; the family's own if not given.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
-    if not len(tokens) == len(first) == len(second) or not tokens:
-        raise InputError(f"{len(tokens)} files, {len(first)} first, {len(second)} second: one of each a pair")
-    if wrong := [share for share in mixtures if not 0 <= share <= 1]:
-        raise InputError(f"mixtures {wrong}: allowed: 0 to 1")
+    if len(tokens) != len(settings.pairs):
+        raise InputError(f"{len(tokens)} files, {len(settings.pairs)} pairs: a file for each pair is needed")
     paths = dict(zip(SPLITS, (train, validation, test), strict=True))
-    names = generator_spec(generator).class_names
+    names, neutral = generator_spec(generator, family).class_names, settings.neutral
     rows: list[dict[str, Any]] = []
     counted: list[pa.Table] = []
-    for (path, one, other), method in product(zip(tokens, first, second, strict=True), METHODS):
-        groups = read_tokens(path, method, one), read_tokens(path, method, other)
+    for (path, (one, other)), method in product(zip(tokens, settings.pairs.items(), strict=True), LISTS):
+        groups = read_group_tokens(path, method, one), read_group_tokens(path, method, other)
         parts = [(split, label) for split in (HELD_OUT, MIXED) for label in (one, other)]
         parts += [(split, neutral) for split in SPLITS if neutral is not None]
         found = {(split, label): count_tokens(paths[split], label, groups) for split, label in parts}
         ends = found[HELD_OUT, one], found[HELD_OUT, other]
         sets: list[Neutral] = [("held-out first", 1.0, ends[0]), ("held-out second", 0.0, ends[1])]
-        sets[1:1] = mixed(found[MIXED, one], found[MIXED, other], sorted(mixtures, reverse=True))
+        sets[1:1] = mixed(found[MIXED, one], found[MIXED, other], sorted(settings.mixtures, reverse=True))
         if neutral is not None:
             sets.append((_name(names, neutral), None, joined([found[split, neutral] for split in SPLITS])))
         pair: dict[str, Any] = {"first": one, "second": other, "method": method}
@@ -133,7 +127,7 @@ def measure_bias(
         pair |= {"first_name": _name(names, one), "second_name": _name(names, other)}
         pair |= {"common_tokens": len(np.intersect1d(*groups))}
         rows += [
-            {**pair, "neutral": name, "true_share": share, **lean(images, ends, resamples, seed)}
+            {**pair, "neutral": name, "true_share": share, **effect(images, ends, resamples, seed)}
             for name, share, images in sets
         ]
     write_table(counts, pa.concat_tables(counted))
@@ -171,7 +165,7 @@ def joined(parts: Sequence[Counted]) -> Counted:
     return Counted(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "first", "second")))
 
 
-def read_tokens(path: Path, method: str, label: int) -> NDArray[np.int32]:
+def read_group_tokens(path: Path, method: str, label: int) -> NDArray[np.int32]:
     """A group's tokens in the list of a method; groups without a difference have none in that of contrast.
 
     Raises:
@@ -207,13 +201,13 @@ def mixed(first: Counted, second: Counted, shares: Sequence[float]) -> list[Neut
     return sets
 
 
-def lean(images: Counted, ends: tuple[Counted, Counted], resamples: int, seed: int) -> dict[str, float | None]:
+def effect(images: Counted, ends: tuple[Counted, Counted], resamples: int, seed: int) -> dict[str, float | None]:
     """The figures of a neutral set, by their columns' names.
 
     Args:
         images: the neutral set.
         ends: the first and the second group's own images.
-        resamples, seed: of the bootstrap.
+        resamples, seed: seed of the bootstrap.
     """
     if (fewest := min(len(part.rows) for part in (images, *ends))) < 2:
         raise InputError(f"{fewest} image of a group or neutral set: at least 2 are needed")
@@ -222,8 +216,8 @@ def lean(images: Counted, ends: tuple[Counted, Counted], resamples: int, seed: i
     gap_low, gap_high = interval(_gap, scale, resamples, seed)
     share = share_low = share_high = None
     if gap_low > 0 or gap_high < 0:
-        share = float(stand(images.difference, *scale))
-        share_low, share_high = interval(stand, (images.difference, *scale), resamples, seed)
+        share = float(share_between(images.difference, *scale))
+        share_low, share_high = interval(share_between, (images.difference, *scale), resamples, seed)
     differ = len(np.unique([images.first, images.second])) > 1
     return {
         "images": len(images.rows),
@@ -252,7 +246,7 @@ def interval(
     Args:
         statistic: of samples along an axis.
         samples: each drawn from anew by itself; if ``paired``, all at the same places.
-        resamples, seed: of the bootstrap.
+        resamples, seed: seed of the bootstrap.
     """
     found = stats.bootstrap(
         samples,
@@ -281,8 +275,8 @@ def cliffs_delta(x: Counts, y: Counts, axis: int = -1) -> NDArray[np.float64]:
     return delta
 
 
-def stand(differences: Counts, first: Counts, second: Counts, axis: int = -1) -> NDArray[np.float64]:
-    """Where images stand between two groups by the mean of a number: 0 at the second's mean, 1 at the first's.
+def share_between(differences: Counts, first: Counts, second: Counts, axis: int = -1) -> NDArray[np.float64]:
+    """Place of images between two groups by the mean of a number: 0 at the second's mean, 1 at the first's.
 
     The mean over a mixture of the groups is linear in its shares, so this estimates the first group's.
     """

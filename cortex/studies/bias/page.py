@@ -2,12 +2,18 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from cortex.report.findings import Finding, Row, Rows, listed, mean
-from cortex.report.tabular import Cell, Table, groups
-from cortex.report.topic import Topic
+from cortex.report.prose import Prose
+from cortex.report.rows import Row, Rows, groups, mean, select
+from cortex.report.tables import Cell, Table
+from cortex.report.topic import Finding, Topic
+from cortex.report.words import decimal
 
-RIGHT, WRONG, NONE = "to the right group", "to the wrong one", "to none"
+PROSE = Prose(Path(__file__).with_name("page.j2"))
+RIGHT, WRONG, NONE = "right", "wrong", "none"
+GROUPS = {1: "first", -1: "second", 0: NONE, None: "unknown"}
 
 
 @dataclass(frozen=True)
@@ -37,103 +43,58 @@ SHARE = Scale("share", "share_low", "share_high", 0.5)
 
 def section(rows: Rows) -> Topic:
     """The section of the rows of metrics/bias.parquet."""
-    known = [row for row in rows if row["neutral"] == "mixture"]
-    unknown = [row for row in rows if row["true_share"] is None]
-    tables = [
-        (
-            "Published: Cliff's delta, by the true share of the first group",
-            "Between the counts of the first group's tokens and of the second's in every image; above 0: more of the "
-            "first's. In brackets, the 95 % interval (bootstrap over images). Shares 1 and 0 are the groups' own "
-            "held-out images.",
-            _by_share(rows, DELTA),
-        ),
-        (
-            "Calibrated: reported share of the first group, by the true share",
-            "Where the mean difference of the two counts stands between those of the groups' own held-out images, 1 "
-            "and 0 by definition. –: the tokens do not tell the held-out images apart. A pair's mixtures have images "
-            "in common, and so errors.",
-            _by_share(rows, SHARE),
-        ),
+    known, unknown = select(rows, neutral="mixture"), select(rows, true_share=None)
+    published = recovered(known, DELTA)[::-1]  # of concept tokens first, as it was published
+    tables = [PROSE.table("neutral", _neutral(unknown))] if unknown else []
+    tables += [
+        PROSE.table("published", _by_share(rows, DELTA)),
+        PROSE.table("calibrated", _by_share(rows, SHARE)),
     ]
-    if unknown:
-        note = "No true share is known: it is what was asked for."
-        tables.insert(0, ("Neutral images", note, _neutral(unknown)))
-    published = _recovered(known, DELTA, "published delta")[::-1]  # of concept tokens first, as it was published
-    return Topic(
-        title="Bias: do neutral images lean to one of two groups?",
-        link="Bias",
-        lead=(
-            "An extractor learns to tell two groups apart, and every image of a neutral set is asked at how many "
-            "positions it holds tokens that were important for the one and for the other. Mixtures of the groups' test "
-            "images, whose lean is known, show whether the answer can be trusted. Concept tokens are those of a group "
-            "that are most often important, as published; contrast tokens those more often than in the other group."
-        ),
-        findings=[*_leans(unknown), *published[:1], *_recovered(known, SHARE, "share"), *published[1:]],
-        tables=tables,
+    return PROSE.topic(
+        findings=[*leans(unknown), *published[:1], *recovered(known, SHARE), *published[1:]], tables=tables
     )
 
 
-def _recovered(rows: Rows, scale: Scale, name: str) -> list[Finding]:
+def recovered(rows: Rows, scale: Scale) -> list[Finding]:
     """How often a figure says of mixtures what is true of them, by list of tokens."""
     found = []
     for (method,), of_method in reversed(groups(rows, "method").items()):
         told = [row for row in of_method if scale.group(row) is not None]
         leaning = [row for row in told if row["true_share"] != 0.5]
-        even = [row for row in told if row["true_share"] == 0.5]
-        parts = []
-        if leaning:
-            verdicts = Counter(_verdict(scale.group(row), row) for row in leaning)
-            counts = [f"{verdicts[verdict]} {verdict}" for verdict in (RIGHT, WRONG, NONE) if verdicts[verdict]]
-            parts.append(f"of {len(leaning)} mixtures that lean, {listed(counts)}")
-        if even:
-            none = sum(scale.group(row) == 0 for row in even)
-            parts.append(f"of {len(even)} even ones, {none} to none")
-        headline = f"Mixtures lean, as the {name} of {method} tokens says: {'; '.join(parts)}."
-        if not told:
-            headline = f"The {name} of {method} tokens says nothing of any mixture."
-        found.append(Finding(headline, _details(of_method, told, scale)))
+        even = select(told, true_share=0.5)
+        verdicts = Counter(_verdict(scale.group(row), row) for row in leaning)
+        facts: dict[str, Any] = {
+            "verdicts": {verdict: verdicts[verdict] for verdict in (RIGHT, WRONG, NONE) if verdicts[verdict]},
+            "leaning": len(leaning),
+            "even": len(even),
+            "even_right": sum(scale.group(row) == 0 for row in even),
+            "silent": list(dict.fromkeys(_pair(row) for row in of_method if row not in told)),
+            "wrong": sorted({_pair(row) for row in told if scale.group(row) not in (0, _truth(row))}),
+        }
+        if scale is SHARE:
+            held = [row["share_low"] <= row["true_share"] <= row["share_high"] for row in told]
+            facts["held"] = sum(held)
+            facts["error"] = mean(abs(row["share"] - row["true_share"]) for row in told) if told else None
+        else:
+            facts["common"] = mean(row["common_tokens"] for row in of_method)
+        found.append(PROSE.finding(scale.column, method=method, told=len(told), **facts))
     return found
 
 
-def _details(rows: Rows, told: Rows, scale: Scale) -> list[str]:
-    """Where a figure goes wrong, and how far it is off."""
-    details = []
-    if scale is SHARE and told:
-        held = sum(row["share_low"] <= row["true_share"] <= row["share_high"] for row in told)
-        error = mean(abs(row["share"] - row["true_share"]) for row in told)
-        details.append(
-            f"Its interval holds the true share in {held} of {len(told)}; on average, it is off by {error:.2f}."
-        )
-    if len(told) < len(rows):
-        silent = list(dict.fromkeys(_pair(row) for row in rows if row not in told))
-        details.append(f"Nothing can be said of {listed(silent)}: the tokens do not tell their held-out images apart.")
-    wrong = {_pair(row) for row in told if scale.group(row) not in (0, _truth(row))}
-    if wrong:
-        details.append(f"A lean that is not there, or to the wrong group: {listed(sorted(wrong))}.")
-    if scale is DELTA and (common := mean(row["common_tokens"] for row in rows)) > 0:
-        details.append(f"On average, {common:.1f} tokens are in both groups' lists, and count for both.")
-    if scale is DELTA and wrong:
-        details.append(
-            "Tokens of one group can be the more frequent in every image; then delta tells that, and not the lean."
-        )
-    return details
-
-
-def _leans(rows: Rows) -> list[Finding]:
+def leans(rows: Rows) -> list[Finding]:
     """What the neutral sets lean to, whose share nobody knows."""
     found = []
     for (first, second), of_pair in groups(rows, "first_name", "second_name").items():
-        said = []
-        for row in of_pair:
-            words = {1: f"leans to {first}", -1: f"leans to {second}", 0: "no lean found", None: "nothing can be said"}
-            share = f", {_interval(row, SHARE)}" if row["share"] is not None else ""
-            said.append(f"by the share of {row['method']} tokens, {words[SHARE.group(row)]}{share}")
-            said.append(f"by their published delta, {words[DELTA.group(row)]}, {_interval(row, DELTA)}")
+        said = [
+            {
+                "method": row["method"],
+                "share": {"group": GROUPS[SHARE.group(row)], "value": _text(row, SHARE)},
+                "delta": {"group": GROUPS[DELTA.group(row)], "value": _text(row, DELTA)},
+            }
+            for row in of_pair
+        ]
         name, images = of_pair[0]["neutral"], of_pair[0]["images"]
-        rest = "; ".join(said[1:])
-        found.append(
-            Finding(f"{first} or {second}, {images:,} images of {name}: {said[0]}.", [f"{rest[0].upper()}{rest[1:]}."])
-        )
+        found.append(PROSE.finding("leans", first=first, second=second, name=name, images=images, said=said))
     return found
 
 
@@ -167,12 +128,15 @@ def _neutral(rows: Rows) -> Table:
 
 
 def _cell(row: Row, scale: Scale) -> Cell:
-    return Cell("–") if row[scale.column] is None else Cell(_interval(row, scale), row[scale.column])
+    return Cell(_text(row, scale), row[scale.column])
 
 
-def _interval(row: Row, scale: Scale) -> str:
-    numbers = (f"{row[name]:.2f}".replace("-", "−") for name in (scale.column, scale.low, scale.high))
-    return "{} [{}, {}]".format(*numbers)
+def _text(row: Row, scale: Scale) -> str:
+    """The figure with its interval; a dash where it says nothing."""
+    if row[scale.column] is None:
+        return "–"
+    value, low, high = (decimal(row[name]) for name in (scale.column, scale.low, scale.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _pair(row: Row) -> str:

@@ -1,7 +1,6 @@
 """The tokens that tell two groups of images apart: the concept-level tokens of each (METHOD.md, section 7)."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +12,11 @@ from cortex.core.errors import InputError
 from cortex.core.randomness import key_seeds
 from cortex.core.tables import write_table
 from cortex.data.packed import read_packed, rows_of
-from cortex.explain.explained import ranks
 from cortex.explain.importance import grid_importance
+from cortex.explain.ranks import ranks
+from cortex.explain.settings import Importance
 from cortex.extractors.network import load_with_codebook
-from cortex.studies.bias import METHODS
+from cortex.studies.bias.settings import LISTS, GroupTokens
 
 SCHEMA = pa.schema(
     [
@@ -36,34 +36,27 @@ def find_group_tokens(
     codebook: Path,
     *,
     labels: list[int],
-    top_n: int = 5,
-    tokens: int = 10,
-    samples: int = 20,
-    noise: float = 0.2,
-    reduction: Literal["max", "mean"] = "max",
-    batch: int = 25,
+    settings: GroupTokens,
+    importance: Importance,
     seed: int = 0,
     device: str = "auto",
 ) -> None:
-    """Find the concept-level tokens of two groups: those that most often stand among an image's top-n positions.
+    """Find the concept-level tokens of two groups: the codes most often among the top-n positions of their images.
 
-    Importance is the token importance score by an extractor that was trained to tell the groups apart. The published
-    list, method concept, has each group's most counted tokens. Codes of the background may lead both; the list of
-    method contrast has those that are counted more often an image than in the other group, by how much more.
+    The importance is the token importance score by an extractor that was trained to tell the groups apart. The
+    published list, method concept, has each group's most counted tokens. Codes of the background may lead both lists.
+    The list of method contrast has the tokens that are counted more often an image than in the other group, by the
+    difference.
 
     Args:
         output: Parquet to write: label, method (concept or contrast), rank (from 0), token, count.
         train: packed grids that the extractor was trained on.
-        extractor: its weights (train-extractor with the same labels).
+        extractor: weights of the extractor (train-extractor with the same labels).
         codebook: the generator's codebook.
         labels: the two groups: classes of the packed grids, in the extractor's order.
-        top_n: how many of an image's most important positions count.
-        tokens: tokens to keep for a group in a list.
-        samples: noisy copies of every image.
-        noise: standard deviation of the noise, in units of max - min of the image's embedding.
-        reduction: over the channels of the gradient: max as published, or mean.
-        batch: images at once.
-        seed: of the noise, with the image's place in the packed grids.
+        settings: important positions of an image, and length of a list.
+        importance: settings of the importance score.
+        seed: seed of the noise, with the image's place in the packed grids.
         device: auto, cpu, cuda or cuda:N.
     """
     if len(set(labels)) != 2 or len(labels) != 2:
@@ -77,30 +70,26 @@ def find_group_tokens(
         grids = packed["grid"][places].astype(np.int64)
         if int(grids.max()) >= len(code_vectors):
             raise InputError(f"{train}: token {int(grids.max())}; allowed: 0 to {len(code_vectors) - 1}")
-        seeds = key_seeds(seed, "bias", [f"{label}/{place}" for place in places]).tolist()
         scores = grid_importance(
             network,
             code_vectors,
             torch.from_numpy(grids).to(on),
             torch.full((len(grids),), group, device=on),
-            seeds,
-            samples=samples,
-            noise=noise,
-            reduction=reduction,
-            batch=batch,
+            key_seeds(seed, "bias", [f"{label}/{place}" for place in places]).tolist(),
+            importance,
             what=f"importance, class {label}",
         )
-        important = grids.reshape(len(grids), -1)[ranks(scores) < top_n]
+        important = grids.reshape(len(grids), -1)[ranks(scores) < settings.top_n]
         counts[group] = np.bincount(important, minlength=len(code_vectors))
         images.append(len(places))
-    write_table(output, token_lists(counts, np.array(images), labels, tokens))
+    write_table(output, token_lists(counts, np.array(images), labels, settings.tokens))
 
 
 def token_lists(counts: NDArray[np.int64], images: NDArray[np.integer], labels: list[int], tokens: int) -> pa.Table:
     """Both lists of both groups, of how often every code was important ``[2, K]`` in so many images ``[2]``."""
     rates = counts / images[:, None]
     parts = []
-    for method, values in zip(METHODS, (rates, rates - rates[::-1]), strict=True):
+    for method, values in zip(LISTS, (rates, rates - rates[::-1]), strict=True):
         for group, label in enumerate(labels):
             best = np.argsort(-values[group], kind="stable")[:tokens]  # ties go to the lower code
             best = best[values[group][best] > 0]

@@ -1,7 +1,6 @@
-"""Combinations: what tokens are worth together, by removing them (METHOD.md, section 9)."""
+"""Combinations: effects of removing tokens one by one, together, and in random orders (METHOD.md, section 9)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,15 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cortex.core.device import choose_device
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds, uniforms
-from cortex.core.tables import write_table
-from cortex.explain.explained import ranks
+from cortex.explain.ranks import ranks
 from cortex.extractors.codebook import look_up
-from cortex.extractors.network import load_with_codebook
 from cortex.studies.agreement import rank_correlation
-from cortex.studies.subset import read_subset
+from cortex.studies.combinations.settings import Combinations
+from cortex.studies.inputs import StudyInputs, on_device
 
 SCHEMA = pa.schema(
     [
@@ -34,8 +31,8 @@ SCHEMA = pa.schema(
 class Removal:
     """The label's logit of images of which some tokens are removed.
 
-    A removed position holds the mean of the codebook's vectors: in the midst of what the extractor has seen, and no
-    code's own.
+    A removed position holds the mean of the codebook's vectors: it lies amid the vectors that
+    the extractor has seen and is no code's own.
 
     Args:
         extractor: in eval mode.
@@ -65,10 +62,10 @@ class Removal:
 
 
 def shapley_drops(removal: Removal, orders: Tensor) -> Tensor:
-    """What removing each position costs the label's logit when it comes in its order: ``[B, M, P]``, by position.
+    """Drop of the label's logit when each position is removed in its order: ``[B, M, P]``, by position.
 
     The mean over all orders is the Shapley value; over orders drawn at random, an unbiased estimate of it (Castro et
-    al., 2009). Over any one order the costs add up to what removing all positions costs.
+    al., 2009). Over any one order the drops add up to the drop of removing all positions.
 
     Args:
         removal: of B images.
@@ -103,59 +100,36 @@ def permutations(seeds: NDArray[np.uint64], pairs: int, positions: int) -> NDArr
     return np.concatenate([drawn, drawn[:, :, ::-1]], axis=1)
 
 
-def measure_combinations(
-    output: Path,
-    shards: list[Path],
-    importance: list[Path],
-    extractor: Path,
-    codebook: Path,
-    *,
-    n: list[int],
-    pairs: int = 10,
-    images_per_class: int = 5,
-    batch: int = 100,
-    seed: int = 0,
-    device: str = "auto",
-) -> None:
-    """Hold token importance against what removing tokens costs the extractor: one by one, together, on average.
+def rows(inputs: StudyInputs, settings: Combinations, *, seed: int, device: torch.device) -> pa.Table:
+    """Compare token importance with the costs of removing tokens: one by one, together, on average over orders.
 
     A removed position holds the mean of the codebook's vectors. Methods choose the n positions to remove: "importance"
     the highest scores; "single" the highest costs of removing a position alone; "shapley" the highest Shapley values,
     the mean costs of removing a position after others, over random orders; "greedy" each the costliest after those
     before it; "random".
 
-    Args:
-        output: Parquet to write: key, label, measure, method, n, value. Measures, costs in logits of the label:
-            "together" (removing the n positions at once), "alone" (the sum of removing each alone), "interaction"
-            (together − alone), "beyond_random" (together − that of random positions), and, with n null, "correlation"
-            of importance and of single with the Shapley values (Spearman's, over positions); that of "shapley" is
-            between the values of two halves of the orders, which is how well they are known.
-        shards: tars of the test split.
-        importance: their importance files, in the same order.
-        extractor: weights of a trained extractor.
-        codebook: the generator's codebook.
-        n: how many positions to remove; one result for each.
-        pairs: pairs of random orders, each of which goes with its reverse.
-        images_per_class: images of every class, the first in the shards' order.
-        batch: images that the extractor sees at once.
-        seed: of the orders and the random positions.
-        device: auto, cpu, cuda or cuda:N.
+    Returns:
+        key, label, measure, method, n, value. Measures, costs in logits of the label: "together" (removing the n
+        positions at once), "alone" (the sum of removing each alone), "interaction" (together − alone),
+        "beyond_random" (together − that of random positions), and, with n null, "correlation" of importance and of
+        single with the Shapley values (Spearman's, over positions); for "shapley" it compares two halves of the
+        orders, and so states the precision of the values.
     """
-    on = choose_device(device)
-    network, code_vectors = load_with_codebook(extractor, codebook, on)
-    subset = read_subset(shards, importance, images_per_class, len(code_vectors))
-    grids, labels = subset.on(on)
+    network, codebook = inputs.load(device)
+    images = inputs.first(settings.images_per_class)
+    grids, labels = on_device(images, device)
     parts = []
-    rows_of_batches = np.array_split(np.arange(len(grids)), -(-len(grids) // 10))
-    for rows in progress(rows_of_batches, len(rows_of_batches), "combinations", "batch"):
-        removal = Removal(network, code_vectors, grids[rows], labels[rows], batch)
-        keys = [subset.keys[row] for row in rows]
-        measured = _measures(removal, subset.importance[rows], keys, n, pairs, seed)
+    batches = np.array_split(np.arange(len(images)), -(-len(images) // 10))
+    for batch in progress(batches, len(batches), "combinations", "batch"):
+        removal = Removal(network, codebook, grids[batch], labels[batch], inputs.batch)
+        keys = [images.keys[row] for row in batch]
+        measured = _measures(removal, images.scores["importance"][batch], keys, settings.n, settings.pairs, seed)
         for (measure, method, size), values in measured.items():
             constant = {"measure": measure, "method": method, "n": size}
-            columns = {name: [value] * len(rows) for name, value in constant.items()}
-            parts.append(pa.table({"key": keys, "label": subset.labels[rows], **columns, "value": values}).cast(SCHEMA))
-    write_table(output, pa.concat_tables(parts))
+            of_measure = {name: [value] * len(batch) for name, value in constant.items()}
+            columns = {"key": keys, "label": images.labels[batch], **of_measure, "value": values}
+            parts.append(pa.table(columns).cast(SCHEMA))
+    return pa.concat_tables(parts)
 
 
 def _measures(

@@ -1,7 +1,6 @@
 """Explain the planted benchmark by the run's own stages: importance, concept-level tokens, codebook search."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -10,7 +9,10 @@ from cortex.explain.attributions import attribute_images
 from cortex.explain.codebook_search import search_codebook
 from cortex.explain.concept_tokens import count_important
 from cortex.explain.importance import explain_shard
+from cortex.explain.settings import CodebookSearch, ConceptTokens, Importance
 from cortex.extractors.codebook import load_codebook
+from cortex.studies.attributions.settings import AttributedImages
+from cortex.studies.inputs import from_json
 
 
 def explain_planted(
@@ -19,113 +21,66 @@ def explain_planted(
     extractor: Path,
     *,
     positions: int,
-    methods: list[str],
-    samples: int = 20,
-    noise: float = 0.2,
-    reduction: Literal["max", "mean"] = "max",
-    importance_batch: int = 25,
-    attributed_per_class: int = 20,
-    integration_steps: int = 50,
-    top: int = 7,
-    left: int = 7,
-    height: int = 4,
-    width: int = 4,
-    images_per_class: int = 2,
-    steps: int = 5000,
-    learning_rate: float = 0.01,
-    temperature: float = 1.0,
-    search_batch: int = 8,
+    searched_per_class: int,
+    attributions: AttributedImages,
+    importance: str = "{}",
+    search: str = "{}",
     seed: int = 0,
     device: str = "auto",
 ) -> None:
     """Explain the validation and test images of a planted variant as a run explains its own.
 
-    Concept-level tokens are counted in the validation images: drawn as those of training are, but not learned by heart.
-    The codebook search makes every class into the next.
+    Concept-level tokens are counted in the validation images: they are drawn as those of training, and the extractor
+    was not trained on them. The codebook search changes every class into the next one.
 
     Args:
-        folder: where to write validation.parquet and test.parquet (importance), tokens.parquet, attributions.parquet
-            and search.parquet, as the commands importance, concept-tokens, attributions and codebook-search do.
-        data: folder of the variant, as the command plant wrote it.
+        folder: folder to write validation.parquet and test.parquet (importance), tokens.parquet, attributions.parquet
+            and search.parquet to, as the commands importance, concept-tokens, attributions and codebook-search do.
+        data: folder of the variant, written by the command plant.
         extractor: weights of an extractor trained on it.
-        positions: how many of an image's most important positions count for concept-level tokens.
-        methods: other attributions, as the command attributions knows them.
-        samples: noisy copies of every image (SmoothGrad).
-        noise: their standard deviation, in units of (max − min) of the image's embedding.
-        reduction: of the gradient over the channels of a position: max (published) or mean.
-        importance_batch: images of one backward pass.
-        attributed_per_class: test images of every class to try them on.
-        integration_steps: of the integral of integrated gradients.
-        top: first row of the region that is searched for, from 0.
-        left: first column of the region, from 0.
-        height: rows of the region.
-        width: columns of the region.
-        images_per_class: test images of every class to search with.
-        steps: optimisation steps of the search.
-        learning_rate: of its Adam.
-        temperature: of its Gumbel-softmax.
-        search_batch: images searched at once.
-        seed: of the noise; an image's is a function of it and the image's key.
+        positions: important positions of an image that count for concept-level tokens.
+        searched_per_class: test images of every class for the codebook search.
+        attributions: other attributions, and the test images that they score.
+        importance: settings of the token importance, as JSON.
+        search: settings of the codebook search, as JSON; pairs, images and records are the benchmark's own.
+        seed: seed of the noise and the search, together with the image's key.
         device: auto, cpu, cuda or cuda:N.
     """
     codebook = data / "codebook.safetensors"
+    importance_settings = from_json(Importance, "importance", importance)
+    search_settings = from_json(CodebookSearch, "search", search)
     marking = read_table(data / "codes.parquet", ["label"])["label"].to_pylist()
     labels = sorted(set(marking))
     for split in ("validation", "test"):
-        explain_shard(
-            folder / f"{split}.parquet",
-            data / f"{split}.tar",
-            extractor,
-            codebook,
-            samples=samples,
-            noise=noise,
-            reduction=reduction,
-            batch=importance_batch,
-            seed=seed,
-            device=device,
-        )
+        files = folder / f"{split}.parquet", data / f"{split}.parquet"
+        explain_shard(*files, extractor, codebook, settings=importance_settings, seed=seed, device=device)
     count_important(
         folder / "tokens.parquet",
-        [data / "validation.tar"],
         [folder / "validation.parquet"],
         codes=len(load_codebook(codebook, torch.device("cpu"))),
-        top_n=[positions],
-        tokens=2 * len(marking) // len(labels),
+        settings=ConceptTokens(top_n=[positions], tokens=2 * len(marking) // len(labels)),
     )
     attribute_images(
         folder / "attributions.parquet",
-        [data / "test.tar"],
         [folder / "test.parquet"],
         extractor,
         codebook,
-        methods=methods,
-        classes=labels,
-        images_per_class=attributed_per_class,
-        steps=integration_steps,
-        samples=samples,
-        noise=noise,
-        reduction=reduction,
-        batch=importance_batch,
+        **dict(attributions),
+        importance=importance_settings,
         seed=seed,
         device=device,
     )
+    own = {
+        "pairs": dict(zip(labels, labels[1:] + labels[:1], strict=True)),
+        "images_per_class": searched_per_class,
+        "record_every": search_settings.steps,
+    }
     search_codebook(
         folder / "search.parquet",
-        [data / "test.tar"],
+        [data / "test.parquet"],
         extractor,
         codebook,
-        sources=labels,
-        targets=labels[1:] + labels[:1],
-        top=top,
-        left=left,
-        height=height,
-        width=width,
-        images_per_class=images_per_class,
-        steps=steps,
-        record_every=steps,
-        learning_rate=learning_rate,
-        temperature=temperature,
-        batch=search_batch,
+        settings=search_settings.model_copy(update=own),
         seed=seed,
         device=device,
     )

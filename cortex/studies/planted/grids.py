@@ -1,13 +1,13 @@
-"""Grids in which it is known what marks a class: a few codes, planted on a background that says nothing of it."""
+"""Grids with known ground truth: a few codes mark a class, on a background that is independent of it."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cortex.studies.planted import Variant
+from cortex.studies.planted.settings import Variant
 
-# What a position's code is to the image's class, by its number in the truth masks.
+# Roles of a position's code, by their numbers in the truth masks.
 ROLES = ("background", "own", "shared", "shortcut", "decoy")
 BACKGROUND, OWN, SHARED, SHORTCUT, DECOY = range(len(ROLES))
 # The roles of codes that mark the class wherever they stand.
@@ -20,7 +20,7 @@ class PlantedCodes:
 
     Args:
         codes: int64 ``[classes, m]``, the codes of each class.
-        roles: uint8 ``[m]``, what each of them is: a number of ``ROLES``.
+        roles: uint8 ``[m]``, the role of each code: a number of ``ROLES``.
         background: int64 ``[b]``, all other codes, the most frequent first.
     """
 
@@ -67,8 +67,8 @@ def draw_grids(
     positions.
 
     Args:
-        variant: what marks a class.
-        planted: the codes that do.
+        variant: kind of codes that mark a class.
+        planted: the codes.
         labels: ``[N]``.
         grid: (h, w).
         positions: how many hold codes that mark the class, each as often; in a combination, of every class's pair.

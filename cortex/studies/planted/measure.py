@@ -1,4 +1,4 @@
-"""What the explanations found of what was planted: precision and recall of positions and of codes."""
+"""Explanations against ground truth: precision and recall of positions and of codes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
+from cortex.data.tokens import read_tokens
 from cortex.evaluate.intervals import mean_intervals
-from cortex.explain.attributions import IMPORTANCE
-from cortex.explain.explained import ranks
+from cortex.explain import IMPORTANCE
+from cortex.explain.ranks import ranks
+from cortex.extractors.names import split_name
 from cortex.studies.planted.truth import PLANTED, Truth, read_truth
 
 SCHEMA = pa.schema(
     [
         ("variant", pa.string()),
         ("extractor", pa.string()),
+        ("training", pa.int32()),
         ("method", pa.string()),
         ("what", pa.string()),
         ("split", pa.string()),
@@ -34,7 +37,7 @@ SCHEMA = pa.schema(
     ]
 )
 EXPLAINED = ("validation", "test")
-# A measure: what it is of, as columns; its value for every image or class [units]; and what guessing gives.
+# A measure: its columns; its value for every image or class [units]; and the value of guessing.
 Measure = tuple[dict[str, Any], NDArray[np.floating], float]
 
 
@@ -49,27 +52,27 @@ def measure_planted(
     resamples: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Hold the explanations of the planted benchmark against the truth.
+    """Compare the explanations of the planted benchmark with the ground truth.
 
-    Positions: of an image's n highest, how many hold a planted code (precision), and how many of those that do are
-    among them (recall); n is 1, their number, and twice that. Codes: the same for the first n of a class's
-    concept-level tokens, or of its most frequent ones; and for what the codebook search puts into its region, where n
-    is the region's size. Planted are all codes that mark the class; where there are several kinds, or a shortcut, or
-    decoys, each has rows of its own. The extractors' accuracy stands beside. 95 % intervals are bootstrapped over
-    images; for lists of codes over classes.
+    Positions: the share of an image's n highest positions that hold a planted code (precision), and the share of the
+    positions with planted codes that are among them (recall); n is 1, their number, and twice that. Codes: the same for
+    the first n of a class's concept-level tokens, or of its most frequent ones; and for the tokens that the codebook
+    search puts into its region, where n is the region's size. All codes that mark the class are planted; where there
+    are several kinds, or a shortcut, or decoys, each has rows of its own. The extractors' accuracy stands beside. 95 %
+    intervals are bootstrapped over images; for lists of codes over classes.
 
     Args:
-        output: Parquet to write: variant, extractor, method (importance or another attribution; frequency;
+        output: Parquet to write: variant, extractor, training, method (importance or another attribution; frequency;
             token_selection, embedding; null: the extractor itself), what (positions, codes or labels), split, truth
             (planted, own, shared, shortcut, decoy; null: labels), n, measure (precision, recall, accuracy), value,
-            low, high, chance (what guessing gives), units (how many images or classes).
+            low, high, chance (the value of guessing), units (number of images or classes).
         data: the variant's folder for each of those explained, as the command plant wrote it.
         explained: folders that the command explain-planted wrote.
-        variants: the variant of each.
-        extractors: the extractor of each.
+        variants: variant of each of these folders.
+        extractors: trained extractor of each of these folders, as name/training.
         codes: codes in the codebook.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap.
     """
     if not len(data) == len(explained) == len(variants) == len(extractors):
         raise InputError(
@@ -77,7 +80,7 @@ def measure_planted(
             "extractors: one of each is needed"
         )
     rows = []
-    for planted, found, variant, extractor in zip(data, explained, variants, extractors, strict=True):
+    for planted, found, variant, word in zip(data, explained, variants, extractors, strict=True):
         truth = read_truth(planted)
         lists = {"importance": found / "tokens.parquet", "frequency": planted / "frequency.parquet"}
         measures = [
@@ -86,7 +89,8 @@ def measure_planted(
             *of_lists(truth, lists, codes),
             *of_search(truth, found / "search.parquet", codes),
         ]
-        of = {"variant": variant, "extractor": extractor}
+        extractor, training = split_name(word)
+        of = {"variant": variant, "extractor": extractor, "training": training}
         rows += [{**of, **row} for row in estimates(measures, resamples, seed)]
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
@@ -114,20 +118,19 @@ def of_labels(found: Path, classes: int) -> Iterator[Measure]:
 
 
 def of_positions(truth: Truth, found: Path) -> Iterator[Measure]:
-    """Do the positions of highest score hold what was planted?
+    """Do the positions of highest score hold planted codes?
 
     Raises:
         InputError: scores are of other images than the truth.
     """
     for split in EXPLAINED:
         path = found / f"{split}.parquet"
-        table = read_table(path, ["key", "importance"])
-        if table["key"].to_pylist() != truth.keys[split]:
+        images = read_tokens(path, [IMPORTANCE])
+        if images.keys != truth.keys[split]:
             raise InputError(f"{path}: not of the same images, in the same order, as the truth")
-        scores = table["importance"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
         for name, mask in truth.positions[split].items():
             of = {"method": "importance", "what": "positions", "split": split, "truth": name}
-            yield from precision_and_recall(of, scores, mask)
+            yield from precision_and_recall(of, images.scores[IMPORTANCE], mask)
     yield from of_attributions(truth, found / "attributions.parquet")
 
 
@@ -169,7 +172,7 @@ def of_lists(truth: Truth, lists: dict[str, Path], codes: int) -> Iterator[Measu
 def precision_and_recall(of: dict[str, Any], scores: NDArray[Any], mask: NDArray[np.bool_]) -> Iterator[Measure]:
     """Of the n highest of scores ``[N, P]``, how many lie in the mask ``[N, P]``; how many of the mask are among them.
 
-    n is 1, the size of the mask, and twice that. Rows without any of what is sought count for neither.
+    n is 1, the size of the mask, and twice that. Rows with an empty mask count for neither.
     """
     there = mask.any(1)
     rank, mask = ranks(scores[there]), mask[there]

@@ -1,4 +1,4 @@
-"""What was planted, as :func:`cortex.studies.planted.plant.plant` wrote it down."""
+"""The ground truth, as :func:`cortex.studies.planted.plant.plant` wrote it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cortex.core.tables import read_table
 from cortex.studies.planted.grids import DECOY, MARKS, ROLES, SHORTCUT
 
-PLANTED = "planted"  # all that marks the class
+PLANTED = "planted"  # all codes that mark the class
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Truth:
 
 
 def read_truth(folder: Path) -> Truth:
-    """What was planted, of the variant's folder.
+    """The ground truth of a variant's folder.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -51,7 +51,7 @@ def read_truth(folder: Path) -> Truth:
 
 
 def names_of(roles: NDArray[np.integer]) -> dict[str, NDArray[np.bool_]]:
-    """Where roles, numbers of any shape, are of each kind by name; what all is of one kind has its name ``planted``."""
+    """Masks of each kind of role by name, of roles as numbers of any shape; a kind equal to ``planted`` is left out."""
     planted = np.isin(roles, MARKS)
     kinds = {ROLES[role]: roles == role for role in (*MARKS, SHORTCUT, DECOY)}
     different = {name: mask for name, mask in kinds.items() if mask.any() and not np.array_equal(mask, planted)}

@@ -1,4 +1,4 @@
-"""Training data that can teach nothing: the same grids, their labels shuffled."""
+"""Training data without information about the classes: the same grids, their labels shuffled."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from cortex.data.packed import read_packed, write_packed
 
 
 def shuffle_labels(output: Path, grids: Path, *, seed: int = 0) -> None:
-    """Shuffle the labels of packed grids: every class keeps its number of images, and means nothing any more.
+    """Shuffle the labels of packed grids: every class keeps its number of images.
 
     Args:
         output: ``.npy`` file to write, records as those of pack-grids, the grids in the same order.
         grids: packed grids.
-        seed: of the order that labels are dealt in.
+        seed: seed of the permutation of the labels.
     """
     packed = read_packed(grids)
     order = uniforms(key_seeds(seed, "shuffled labels", [""]), len(packed))[0].argsort(kind="stable")

@@ -1,7 +1,6 @@
 """Stability: how many noisy copies does token importance need? Scores of independent noise, compared."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,16 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cortex.core.device import choose_device
-from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds
-from cortex.core.tables import write_table
 from cortex.explain.importance import reduce_channels, smooth_gradient
 from cortex.extractors.codebook import look_up
-from cortex.extractors.network import load_with_codebook
 from cortex.studies.agreement import rank_correlation, top_overlap
-from cortex.studies.subset import read_subset
+from cortex.studies.inputs import StudyInputs, on_device
+from cortex.studies.stability.settings import Stability
 
 SCHEMA = pa.schema(
     [
@@ -68,75 +64,51 @@ def importance_at(
         yield reduce_channels(total / done, reduction)
 
 
-def measure_stability(
-    output: Path,
-    shards: list[Path],
-    importance: list[Path],
-    extractor: Path,
-    codebook: Path,
-    *,
-    samples: list[int],
-    reference: int = 200,
-    top_n: list[int],
-    images_per_class: int = 10,
-    noise: float = 0.2,
-    reduction: Literal["max", "mean"] = "max",
-    batch: int = 25,
-    seed: int = 0,
-    device: str = "auto",
-) -> None:
+def rows(inputs: StudyInputs, settings: Stability, *, seed: int, device: torch.device) -> pa.Table:
     """Compare an extractor's scores of the same images at the same number of samples, but of independent noise.
 
     Each number of samples is compared with another set of as many (do two users see the same?) and with the reference,
     a third set, of more (what would they say?).
 
-    Args:
-        output: Parquet to write: key, label, samples, other_samples, measure, n, value. Measures: "correlation"
-            (Spearman's, over positions; n null) and "overlap", the share of the n highest positions that are the same.
-        shards: tars of the test split.
-        importance: their importance files, in the same order.
-        extractor: weights of a trained extractor.
-        codebook: the generator's codebook.
-        samples: numbers of noisy copies of an image to try.
-        reference: noisy copies of the reference, more than any of those.
-        top_n: highest positions of an image for the overlap; one result for each.
-        images_per_class: images of every class, the first in the shards' order.
-        noise: standard deviation, in units of (max − min) of the image's embedding.
-        reduction: of the gradient over the channels of a position: max (published) or mean.
-        batch: images of one backward pass.
-        seed: of the noise.
-        device: auto, cpu, cuda or cuda:N.
+    Returns:
+        key, label, samples, other_samples, measure, n, value. Measures: "correlation" (Spearman's, over positions; n
+        is null) and "overlap", the share of the n highest positions that are the same.
     """
-    if reference <= max(samples):
-        raise InputError(f"reference {reference}: should be more than samples {max(samples)}")
-    on = choose_device(device)
-    network, code_vectors = load_with_codebook(extractor, codebook, on)
-    subset = read_subset(shards, importance, images_per_class, len(code_vectors))
-    grids, labels = subset.on(on)
-    counts = sorted(samples)
+    network, codebook = inputs.load(device)
+    images = inputs.first(settings.images_per_class)
+    grids, labels = on_device(images, device)
+    counts, reference = sorted(settings.samples), settings.reference
     streams = {"first": counts, "second": counts, "reference": [reference]}
-    parts = torch.arange(len(grids)).split(batch)
+    noise, reduction = inputs.importance.noise, inputs.importance.reduction
+    parts = torch.arange(len(grids)).split(inputs.importance.batch)
     found: dict[tuple[str, int], list[Tensor]] = {}
-    for rows in progress(parts, len(parts), "stability", "batch"):
-        embeddings, keys = look_up(code_vectors, grids[rows]), [subset.keys[row] for row in rows]
+    for part in progress(parts, len(parts), "stability", "batch"):
+        embeddings, keys = look_up(codebook, grids[part]), [images.keys[row] for row in part]
         for stream, at in streams.items():
             scores = importance_at(
-                network, embeddings, labels[rows], keys, at, seed=seed, stream=stream, noise=noise, reduction=reduction
+                network,
+                embeddings,
+                labels[part],
+                keys,
+                at,
+                seed=seed,
+                stream=stream,
+                noise=noise,
+                reduction=reduction,
             )
-            for count, of_rows in zip(at, scores, strict=True):
-                found.setdefault((stream, count), []).append(of_rows.flatten(1).cpu())
+            for count, of_part in zip(at, scores, strict=True):
+                found.setdefault((stream, count), []).append(of_part.flatten(1).cpu())
     scored = {which: torch.cat(of_batches).numpy() for which, of_batches in found.items()}
     tables = []
     for count in counts:
         others = {count: scored["second", count], reference: scored["reference", reference]}
         for other_count, other in others.items():
-            for measure, n, values in _measures(scored["first", count], other, top_n):
+            for measure, n, values in _measures(scored["first", count], other, settings.top_n):
                 of = {"samples": count, "other_samples": other_count, "measure": measure, "n": n}
                 constant = {name: [value] * len(values) for name, value in of.items()}
-                tables.append(
-                    pa.table({"key": subset.keys, "label": subset.labels, **constant, "value": values}).cast(SCHEMA)
-                )
-    write_table(output, pa.concat_tables(tables))
+                columns = {"key": images.keys, "label": images.labels, **constant, "value": values}
+                tables.append(pa.table(columns).cast(SCHEMA))
+    return pa.concat_tables(tables)
 
 
 def _measures(

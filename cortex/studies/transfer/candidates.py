@@ -1,5 +1,5 @@
-"""What is held beside codebook searches: the images themselves, real ones of the target class, and regions that need no
-search: random codes, another image's region, and what the generator draws.
+"""Grids beside those of codebook searches: the images themselves, real images of the target class, and regions from
+random codes, from another image, and from the generator.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,27 +11,27 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from taming.modules.transformer.mingpt import GPT
 from torch import Tensor
 
 from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds, uniforms
-from cortex.data.shard_reader import read_shard
+from cortex.data.tokens import Tokens
 from cortex.evaluate.codebook_level import edited_grids
-from cortex.generators.taming.generator import Generator
-from cortex.generators.taming.likelihood import draw_region
+from cortex.generators.base import Generator, Prior
+from cortex.generators.prior import draw_region
+from cortex.generators.settings import Sampling
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Grids that methods propose for images, N of them.
+    """N grids that methods propose for images.
 
     Args:
-        extractor: that the method worked with, one a grid; None: with none.
+        extractor: the trained extractor of the method, as name/training; one a grid. None: a method without extractor.
         method: one a grid.
         step: recorded step of a search, or number of a draw, from 1; one a grid.
-        image: which of the searched images, int64 ``[N]``.
+        image: number of the searched image, int64 ``[N]``.
         grids: int64 ``[N, h, w]``.
     """
 
@@ -58,7 +58,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Searched:
-    """The images that were searched, M of them, and the region.
+    """The M images that were searched, and the region.
 
     Args:
         keys, source, target: one an image; classes int64 ``[M]``.
@@ -75,11 +75,16 @@ class Searched:
     donors: dict[int, NDArray[np.int64]]
 
 
-def read_images(paths: list[Path], tables: list[pa.Table], shards: list[Path], codes: int) -> Searched:
+def read_images(paths: list[Path], tables: list[pa.Table], test: Tokens) -> Searched:
     """The images that all searches are of, and those of the target classes.
 
+    Args:
+        paths: files of searches, for error messages.
+        tables: their rows.
+        test: the test split.
+
     Raises:
-        InputError: the searches differ in images, pairs or region, or an image is not in the shards.
+        InputError: the searches differ in images, pairs or region, or an image is not in the test split.
     """
     first: dict[str, tuple[Any, ...]] = {}
     for path, table in zip(paths, tables, strict=True):
@@ -87,29 +92,18 @@ def read_images(paths: list[Path], tables: list[pa.Table], shards: list[Path], c
         first = first or of_key
         if of_key != first:
             raise InputError(f"{path}: not of the same images, classes and region as {paths[0]}")
-    targets = {target for _, target, _ in first.values()}
-    grid_of: dict[str, NDArray[np.int64]] = {}
-    donors: dict[int, list[NDArray[np.int64]]] = {target: [] for target in targets}
-    for shard in shards:
-        for sample in read_shard(shard, codes=codes):
-            if sample.key in first:
-                grid_of[sample.key] = sample.grid.astype(np.int64)
-            if sample.label in targets:
-                donors[sample.label].append(sample.grid.astype(np.int64))
-    for key in first:
-        if key not in grid_of:
-            raise InputError(f"{paths[0]}: image {key!r} is not in {shards[0].parent}")
+    sources, targets, positions = zip(*first.values(), strict=True)
+    donors = {target: test.grids[test.labels == target] for target in set(targets)}
     for target, grids in donors.items():
-        if not grids:
-            raise InputError(f"{paths[0]}: no image of target class {target} in {shards[0].parent}")
-    sources, goals, positions = zip(*first.values(), strict=True)
+        if not len(grids):
+            raise InputError(f"{paths[0]}: no image of target class {target} in {test.path}")
     return Searched(
         keys=list(first),
         source=np.array(sources),
-        target=np.array(goals),
-        grids=np.stack([grid_of[key] for key in first]),
+        target=np.array(targets),
+        grids=test.grids[test.rows_of(first)],
         positions=positions[0],
-        donors={target: np.stack(grids) for target, grids in donors.items()},
+        donors=donors,
     )
 
 
@@ -120,13 +114,24 @@ def candidates(
     tables: list[pa.Table],
     made_with: list[str],
     images: Searched,
-    gpt: GPT | None,
     model: Generator,
-    choice: dict[str, Any],
+    prior: Prior | None,
+    sampling: Sampling,
     batch: int,
     seed: int,
 ) -> Candidates:
-    """What the searches found, the references, the images themselves and real ones of the target."""
+    """Grids of the searches, of the references, of the images themselves, and real ones of the target.
+
+    Args:
+        tables: rows of searches.
+        made_with: the trained extractor of each.
+        images: the images that were searched.
+        model: the generator.
+        prior: its prior; None: no region is drawn.
+        sampling: options of the generator's draws.
+        batch: images at once.
+        seed: seed of the references' random numbers.
+    """
     number = {key: place for place, key in enumerate(images.keys)}
     parts: list[tuple[str | None, list[str], NDArray[Any], NDArray[Any], NDArray[np.int64]]] = []
     for name, table in zip(made_with, tables, strict=True):
@@ -140,13 +145,13 @@ def candidates(
     donors = donor_grids(images, draws, seed)
     region = donors.reshape(*donors.shape[:2], -1)[:, :, images.positions]
     drawn = {"random_codes": random_codes(images, len(model.codebook), draws, seed), "pasted_region": region}
-    if gpt is not None:
-        drawn["drawn_region"] = generator_draws(images, gpt, model.device, draws, choice, batch, seed)
+    if prior is not None:
+        drawn["drawn_region"] = generator_draws(images, prior, model.device, draws, sampling, batch, seed)
     for method, tokens in drawn.items():
         grids = _with_region(images, every, tokens.reshape(len(every), -1))
         parts.append((None, [method] * len(every), step, every, grids))
     once, itself = np.ones(len(images.keys), int), np.arange(len(images.keys))
-    # The donor whose region was pasted last: a pair of the same tokens, at home and away.
+    # The donor whose region was pasted last: the same tokens in their own image and in another.
     for method, grids in (("unedited", images.grids), ("real_target", donors[:, -1])):
         parts.append((None, [method] * len(once), once, itself, grids))
     return Candidates(
@@ -177,16 +182,15 @@ def donor_grids(images: Searched, draws: int, seed: int) -> NDArray[np.int64]:
 
 
 def generator_draws(
-    images: Searched, gpt: GPT, device: torch.device, draws: int, choice: dict[str, Any], batch: int, seed: int
+    images: Searched, prior: Prior, device: torch.device, draws: int, sampling: Sampling, batch: int, seed: int
 ) -> NDArray[np.int64]:
-    """What the generator draws for the region, conditioned on the target, int64 ``[M, draws, p]``."""
+    """Tokens that the generator draws for the region, conditioned on the target, int64 ``[M, draws, p]``."""
     count = len(images.positions)
     numbers = uniforms(key_seeds(seed, "drawn region", images.keys), draws * count).reshape(-1, count)
 
     def draw(grids: Tensor, classes: Tensor, some: Tensor) -> Tensor:
-        return draw_region(
-            gpt, classes.to(device), grids.flatten(1).to(device), images.positions, some.to(device), **choice
-        )
+        flat = grids.flatten(1).to(device)
+        return draw_region(prior, classes.to(device), flat, images.positions, some.to(device), sampling)
 
     inputs = [np.repeat(images.grids, draws, axis=0), np.repeat(images.target, draws), numbers]
     found: NDArray[np.int64] = in_batches(draw, inputs, batch, "drawn regions").numpy()
@@ -194,7 +198,7 @@ def generator_draws(
 
 
 def in_batches(work: Callable[..., Tensor], inputs: Sequence[NDArray[Any]], batch: int, what: str) -> Tensor:
-    """What ``work`` makes of arrays ``[N, …]``, some rows at a time, on the CPU."""
+    """Results of ``work`` on arrays ``[N, …]``, some rows at a time, on the CPU."""
     parts = list(zip(*(torch.from_numpy(array).split(batch) for array in inputs), strict=True))
     return torch.cat([work(*part).cpu() for part in progress(parts, len(parts), what, "batch")])
 

@@ -1,4 +1,4 @@
-"""Whether codebook searches carry over: means over images of what everyone reads, and paired comparisons."""
+"""Transfer of codebook searches: means of the readings over images, and paired comparisons."""
 
 from itertools import groupby
 from typing import Any
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
 from cortex.evaluate.comparisons import judge_family, paired
+from cortex.extractors.names import join_name, split_name
 
 SCHEMA = pa.schema(
     [
         ("extractor", pa.string()),
+        ("training", pa.int32()),
         ("method", pa.string()),
         ("baseline", pa.string()),
         ("kind", pa.string()),
@@ -31,29 +33,29 @@ SCHEMA = pa.schema(
     ]
 )
 WITH_PRIOR = "token_selection_prior"  # and "_" and the prior's weight: a method's name
-# What a search is compared with: chance and another image's region, which take no search; one that knows the prior also
-# with its two halves, the extractor's search without the prior and the prior's draws without the extractor.
+# Baselines of every search: random codes and another image's region. Baselines of a search with the prior, too: the
+# extractor's search without the prior, and the prior's draws without the extractor.
 BASELINES = ("random_codes", "pasted_region")
 HALVES = ("token_selection", "drawn_region")
 SEARCHES = ("token_selection", "embedding")
 REFERENCES = ("random_codes", "pasted_region", "drawn_region", "real_target", "unedited")
-ONCE = ("unedited", "real_target")  # there is nothing to choose among
+ONCE = ("unedited", "real_target")  # one grid an image, so no best of several
 
-# Kind, reader, extractor (None: a reference) and method.
+# Kind, reader, trained extractor as name/training (None: a reference) and method.
 Read = tuple[str, str, str | None, str]
-# Extractor, method, kind, reader (None: mean), measure, selection.
+# Trained extractor, method, kind, reader (None: mean), measure, selection.
 Place = tuple[str, str, str, str | None, str, str]
 
 
 def summarise(rows: pa.Table, *, seed: int, resamples: int = 2000) -> pa.Table:
-    """The metrics of what :func:`cortex.studies.transfer.search.control_search` read.
+    """The metrics of the readings of :func:`cortex.studies.transfer.measure.measure_transfer`.
 
-    Nobody's choice favours a method at ``selection`` last: a search counts with its last step, and a reference, whose
-    draws are all alike, with their mean. At best, every reader chooses the step, or the draw, of highest probability,
-    as the paper's judges do.
+    At ``selection`` last no choice favours a method: a search counts with its last step, and a reference, whose draws
+    are exchangeable, with their mean. At best, every reader chooses the step, or the draw, of highest probability, as
+    the paper's judges do.
 
     Args:
-        rows: its rows.
+        rows: the readings.
         seed, resamples: of the bootstrap.
     """
     vectors = places(read_outcomes(rows))
@@ -68,10 +70,12 @@ def summarise(rows: pa.Table, *, seed: int, resamples: int = 2000) -> pa.Table:
     for (place, _), row in zip(
         entries, paired(np.stack([vector for _, vector in entries]), resamples, seed), strict=True
     ):
-        extractor, method, kind, reader, measure, selection, baseline = place
+        word, method, kind, reader, measure, selection, baseline = place
+        extractor, training = split_name(word)
         found.append(
             {
                 "extractor": extractor,
+                "training": training,
                 "method": method,
                 "baseline": baseline,
                 "kind": kind,
@@ -90,14 +94,17 @@ def summarise(rows: pa.Table, *, seed: int, resamples: int = 2000) -> pa.Table:
 
 
 def read_outcomes(rows: pa.Table) -> dict[Read, dict[str, NDArray[np.float64]]]:
-    """By kind, reader, extractor and method, every measure ``[M, steps]`` of the images in one order.
+    """By kind, reader, trained extractor and method, every measure ``[M, steps]`` of the images in one order.
 
     Raises:
         InputError: some method was not read at the same steps of all images.
     """
-    names = ("kind", "reader", "extractor", "method")
+    names = ("kind", "reader", "extractor", "training", "method")
     table = rows.sort_by([(name, "ascending") for name in (*names, "key", "step")])
-    groups = list(zip(*(table[name].to_pylist() for name in names), strict=True))
+    groups = [
+        (kind, reader, join_name(extractor, training) if extractor is not None else None, method)
+        for kind, reader, extractor, training, method in zip(*(table[name].to_pylist() for name in names), strict=True)
+    ]
     images = pc.count_distinct(rows["key"]).as_py()
     found, start = {}, 0
     for group, members in groupby(groups):

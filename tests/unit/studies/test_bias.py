@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cortex.app.cli import main
+from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.core.randomness import key_seeds
 from cortex.core.weights import write_weights
 from cortex.data.packed import packed_dtype
 from cortex.explain.importance import token_importance
+from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import load_extractor
-from cortex.studies.bias.effect import cliffs_delta, measure_bias, stand
+from cortex.studies.bias.effect import cliffs_delta, measure_bias, share_between
 from cortex.studies.bias.page import section
+from cortex.studies.bias.settings import GroupTokens, NeutralSets
 from cortex.studies.bias.tokens import SCHEMA, find_group_tokens, token_lists
 from tests.training import run_training
 
@@ -41,10 +44,10 @@ def test_cliffs_delta_of_many_samples_is_that_of_each():
 
 def test_a_mixture_stands_where_its_share_is():
     first, second = np.array([5, 7, 9]), np.array([-1, 1])
-    assert stand(first, first, second) == 1
-    assert stand(second, first, second) == 0
-    assert stand(np.concatenate([first, second, second, second]), first, second) == pytest.approx(3 / 9)
-    assert stand(-first, -first, -second) == 1, "whichever group has the greater numbers"
+    assert share_between(first, first, second) == 1
+    assert share_between(second, first, second) == 0
+    assert share_between(np.concatenate([first, second, second, second]), first, second) == pytest.approx(3 / 9)
+    assert share_between(-first, -first, -second) == 1, "whichever group has the greater numbers"
 
 
 def test_token_lists_are_those_worked_by_hand():
@@ -97,16 +100,17 @@ def found(planted):
     pair = {"classes": 2, "labels": (CAT, DOG)}
     model, _ = run_training(folder, files, "cnn", **pair, epochs=6, batch=16, width=16, hidden=32, learning_rate=3e-3)
     tokens = folder / "tokens.parquet"
-    settings = {"labels": [CAT, DOG], "top_n": 3, "tokens": 2, "samples": 4, "noise": 0.05, "device": "cpu"}
-    find_group_tokens(tokens, paths["train"], model, paths["codebook"], **settings)
+    lists, importance = GroupTokens(top_n=3, tokens=2), Importance(samples=4, noise=0.05)
+    options = {"labels": [CAT, DOG], "settings": lists, "importance": importance, "device": "cpu"}
+    find_group_tokens(tokens, paths["train"], model, paths["codebook"], **options)
     return model, tokens
 
 
 def measured(folder, paths, tokens, generator, **changes):
     output, counts = folder / "bias.parquet", folder / "counts.parquet"
     splits = [paths[split] for split in ("train", "validation", "test")]
-    settings = {"first": [CAT], "second": [DOG], "mixtures": [0.5, 0.7, 0.9], "generator": generator, "resamples": 500}
-    measure_bias(output, counts, [tokens], *splits, **(settings | changes))
+    settings = NeutralSets(**({"pairs": {CAT: DOG}, "mixtures": [0.5, 0.7, 0.9]} | changes))
+    measure_bias(output, counts, [tokens], *splits, settings=settings, generator=generator, resamples=500)
     return pd.read_parquet(output), pd.read_parquet(counts)
 
 
@@ -225,16 +229,41 @@ def test_tokens_that_do_not_tell_the_groups_apart_give_no_share(planted, generat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"first": [CAT, DOG]}, "1 files, 2 first, 1 second: one of each a pair"),
-        ({"mixtures": [0.5, 1.5]}, r"mixtures \[1.5\]: allowed: 0 to 1"),
+        ({"pairs": {CAT: DOG, DOG: CAT}}, "1 files, 2 pairs: a file for each pair is needed"),
         ({"neutral": 5}, r"train\.npy: no grids of class 5"),
-        ({"first": [1]}, r"tokens\.parquet: no tokens of class 1"),
+        ({"pairs": {1: DOG}}, r"tokens\.parquet: no tokens of class 1"),
     ],
 )
 def test_what_does_not_fit_is_told(planted, found, generator_weights, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         measured(tmp_path, planted[1], found[1], generator_weights, **changes)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mixtures": [0.5, 1.5]}, "mixtures.1 = 1.5: should be less than or equal to 1"),
+        ({"pairs": {0: 0}}, "pairs.0 = 0: should be another class"),
+        ({"pairs": {0: 7}}, r"pairs.0 = 7: class 7 is not among the run's \[0, 1, 2, 3, 4, 5, 6\]"),
+        ({"neutral": 1}, "pairs.0 = 1: class 1 is the neutral one"),
+        ({"neutral": 9}, "neutral = 9: class 9 is not among the run's"),
+        ({"top_n": 17}, "top_n = 17: at most 16, the positions of the grid"),
+        ({"tokens": 25}, "tokens = 25: at most 24, the codes of the codebook"),
+        ({"extractor": {"gpus": 2}}, "extractor.gpus = 2: should be 1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(fitting, changes, message):
+    parse_config(fitting | {"studies": {"bias": {"pairs": {0: 1}}}})
+    with pytest.raises(InputError, match=f"^config: studies.bias.{message}"):
+        parse_config(fitting | {"studies": {"bias": {"pairs": {0: 1}} | changes}})
+
+
+def test_intervals_need_two_images(fitting):
+    fitting["studies"] = {"bias": {"pairs": {0: 1}}}
+    fitting["data"] = {"per_class": {"validation": 1}}
+    with pytest.raises(InputError, match=r"pairs = \{0: 1\}: intervals need data.per_class.validation of at least 2"):
+        parse_config(fitting)
 
 
 def test_the_command_line_finds_tokens(planted, found, tmp_path, capsys):
@@ -272,13 +301,11 @@ def test_the_report_counts_leans_that_are_right_wrong_and_none():
     said = [" ".join([finding.headline, *finding.details]) for finding in topic.findings]
     published, share = said
     assert share.startswith(
-        "Mixtures lean, as the share of contrast tokens says: of 2 mixtures that lean, 1 to the right group and 1 to "
-        "none; of 1 even ones, 1 to none. Its interval holds the true share in 3 of 3; on average, it is off by 0.10."
+        "Mixtures by the share of contrast tokens: of 2 with a lean, 1 to the right group, 1 to none; of 1 without, "
+        "1 to none. The interval holds the true share in 3 of 3 mixtures. Mean error: 0.10."
     )
-    assert (
-        "of 2 mixtures that lean, 1 to the right group and 1 to the wrong one; of 1 even ones, 0 to none" in published
-    )
-    assert "A lean that is not there, or to the wrong group: cat and dog." in published
+    assert "of 2 with a lean, 1 to the right group, 1 to the wrong group; of 1 without, 0 to none." in published
+    assert "False lean, or lean to the wrong group: cat and dog." in published
     assert [heading.partition(":")[0] for heading, _, _ in topic.tables] == ["Published", "Calibrated"]
     for _, _, table in topic.tables:
         assert table.columns == ["groups", "tokens", "0", "0.5", "0.7", "0.9", "1"]
@@ -298,16 +325,17 @@ def test_the_report_says_what_neutral_images_lean_to_and_where_nothing_can_be_sa
     topic = section(rows)
     first, *others = topic.findings
     assert first.headline == (
-        "cat or dog, 1,200 images of pet: by the share of contrast tokens, leans to cat, 0.70 [0.60, 0.80]."
+        "cat or dog, 1,200 images of pet: by the share of contrast tokens, lean to cat 0.70 [0.60, 0.80]."
     )
     assert first.details == [
-        "By their published delta, no lean found, −0.10 [−0.30, 0.10]; by the share of concept tokens, nothing can be "
-        "said; by their published delta, leans to dog, −0.50 [−0.60, −0.40]."
+        "By the published delta of contrast tokens: no lean found −0.10 [−0.30, 0.10].",
+        "By the share of concept tokens: no statement possible.",
+        "By the published delta of concept tokens: lean to dog −0.50 [−0.60, −0.40].",
     ]
     said = " ".join(part for finding in others for part in (finding.headline, *finding.details))
-    assert "The share of concept tokens says nothing of any mixture." in said
-    assert "Nothing can be said of cat and dog: the tokens do not tell their held-out images apart." in said
-    assert "On average, 3.0 tokens are in both groups' lists" in said
+    assert "The share of concept tokens gives no statement about any mixture." in said
+    assert "No statement about cat and dog: the tokens do not separate their held-out images." in said
+    assert "Tokens in the lists of both groups, which count for both: 3.0 on average." in said
     assert topic.tables[0][0] == "Neutral images" and len(topic.tables[0][2].rows) == 2
 
 
@@ -322,7 +350,7 @@ def test_the_run_measures_its_pairs_and_the_page_has_them(controlled_run):
     assert rows["images"].tolist() == 2 * [6, 4, 4, 6, 12 + 6 + 4]
     assert rows["true_share"].tolist()[:4] == [1, 0.75, 0.5, 0]
     assert ((rows["low"] <= rows["delta"]) & (rows["delta"] <= rows["high"])).all()
-    counts = pd.read_parquet(results / "evaluation" / "bias.parquet")
+    counts = pd.read_parquet(results / "studies" / "bias" / "counts.parquet")
     assert len(counts) == 2 * (2 * 6 + 2 * 4 + 22)
     page = (results / "report.html").read_text()
     assert "Bias: do neutral images lean to one of two groups?" in page

@@ -12,12 +12,15 @@ from cortex.core.randomness import key_seeds
 from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
 from cortex.data.shard_reader import Sample
-from cortex.data.shard_writer import write_shard
 from cortex.explain.importance import explain_shard
+from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.studies.combinations import page as topic
 from cortex.studies.combinations import removal as control
-from cortex.studies.combinations.removal import Removal, greedy_order, measure_combinations, shapley_drops
+from cortex.studies.combinations.removal import Removal, greedy_order, shapley_drops
+from cortex.studies.combinations.settings import Combinations
+from cortex.studies.run import run_study
+from tests.tables import write_samples
 
 SETTINGS = {"channels": 5, "classes": 3, "grid": (2, 3), "width": 16, "hidden": 16}
 P = 6
@@ -138,15 +141,17 @@ def test_costs_by_hand():
     assert costs["correlation", "single", None] == pytest.approx(1, abs=0.05)
 
 
-def test_rows_of_a_shard(network, tmp_path):
+def test_rows_of_some_images(network, tmp_path):
     grids = np.random.default_rng(0).integers(0, 9, (12, 2, 3)).astype(np.uint16)
-    write_shard(tmp_path / "000000.tar", [Sample(f"k{place:02d}", place % 3, grid) for place, grid in enumerate(grids)])
+    samples = [Sample(f"k{place:02d}", place % 3, grid) for place, grid in enumerate(grids)]
+    tokens = write_samples(tmp_path / "tokens.parquet", samples)
     write_weights(tmp_path / "codebook.safetensors", {"codebook": 3 * torch.randn(9, 5)}, {})
     save_extractor(tmp_path / "model.safetensors", "resnet", SETTINGS, network.state_dict())
-    paths = (tmp_path / "model.safetensors", tmp_path / "codebook.safetensors")
-    explain_shard(tmp_path / "importance.parquet", tmp_path / "000000.tar", *paths, samples=2, device="cpu")
-    inputs = ([tmp_path / "000000.tar"], [tmp_path / "importance.parquet"], *paths)
-    measure_combinations(tmp_path / "rows.parquet", *inputs, n=[2, 4], pairs=3, images_per_class=4, device="cpu")
+    paths = {"extractor": tmp_path / "model.safetensors", "codebook": tmp_path / "codebook.safetensors"}
+    scores = tmp_path / "importance.parquet"
+    explain_shard(scores, tokens, *paths.values(), settings=Importance(samples=2), device="cpu")
+    settings = Combinations(study="combinations", n=[2, 4], pairs=3, images_per_class=4)
+    run_study(tmp_path / "rows.parquet", scores=[scores], **paths, settings=settings, device="cpu")
     rows = read_table(tmp_path / "rows.parquet").to_pylist()
     assert len(rows) == 12 * (3 + 2 * (5 * 3 + 4))
     for row in rows:
@@ -172,10 +177,14 @@ def test_the_report_says_more_less_or_neither():
         rows.append(row("beyond_random", "importance", n, 0.0, -0.2, 0.2))
     section = topic.section(rows)
     agreement, removal, interaction = section.findings
-    assert "no correlation is found with cnn" in agreement.details[-1]
+    assert "No correlation of the importance is found with cnn" in agreement.details[-1]
     assert removal.details == ["No difference to random positions found: cnn."]
-    assert "more: cnn at n = 2, 0.50 (0.10 to 0.90). Less: cnn at n = 5, −0.50" in interaction.headline
-    assert "No difference found: cnn at n = 10, 0.10" in interaction.headline
+    assert "above 0 in 1, below 0 in 1, no difference found in 1 of 3 combinations" in interaction.headline
+    assert interaction.details == [
+        "Above 0: cnn at n = 2, 0.50 (0.10 to 0.90).",
+        "Below 0: cnn at n = 5, −0.50 (−0.90 to −0.10).",
+        "No difference found: cnn at n = 10, 0.10 (−0.10 to 0.30).",
+    ]
     assert [len(table.rows) for *_, table in section.tables] == [6, 1]
 
 

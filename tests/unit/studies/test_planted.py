@@ -1,6 +1,7 @@
 """The planted benchmark: that it plants what it says, that it measures what it says, and what it finds."""
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,23 +10,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.core.weights import read_weights
 from cortex.data.packed import read_packed
+from cortex.data.settings import PerClass
 from cortex.data.shard_reader import read_shard
-from cortex.explain.importance import schema
+from cortex.data.tokens import read_tokens, write_tokens
+from cortex.explain.settings import CodebookSearch, Region
+from cortex.extractors.settings import TransformerSettings
 from cortex.extractors.train import train_extractor
+from cortex.studies.attributions.settings import AttributedImages
 from cortex.studies.planted.explain import explain_planted
 from cortex.studies.planted.grids import BACKGROUND, DECOY, OWN, SHORTCUT, choose_codes, draw_grids
 from cortex.studies.planted.measure import measure_planted, precision_and_recall
 from cortex.studies.planted.page import section
 from cortex.studies.planted.plant import plant
+from cortex.studies.planted.settings import PlantedGrids
 from cortex.studies.planted.truth import read_truth
 from tests.pipeline import jobs_in, snakemake
 
 VARIANTS = ["plain", "shortcut", "shared", "combination"]
 SMALL = {"classes": 4, "codes": 64, "codes_per_class": 3, "positions": 4}
+SHAPE = {"height": 6, "width": 5, "channels": 7}
+
+
+def grids_of(train, validation, test, **changes):
+    sizes = PerClass(train=train, validation=validation, test=test)
+    return PlantedGrids(**SMALL | {"per_class": sizes} | changes)
 
 
 # --- what is planted ---------------------------------------------------------------------------------------------
@@ -109,7 +122,7 @@ def test_the_background_is_zipf_and_positions_are_any():
 @pytest.fixture(scope="module")
 def planted_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("planted")
-    plant(folder, variant="shared", height=6, width=5, channels=7, train=5, validation=3, test=2, seed=4, **SMALL)
+    plant(folder, variant="shared", settings=grids_of(train=5, validation=3, test=2), **SHAPE, seed=4)
     return folder
 
 
@@ -123,6 +136,9 @@ def test_the_truth_is_that_of_the_grids(planted_folder):
     for split, count in (("train", 5), ("validation", 3), ("test", 2)):
         samples = list(read_shard(planted_folder / f"{split}.tar", codes=64))
         assert [sample.key for sample in samples] == truth.keys[split]
+        images = read_tokens(planted_folder / f"{split}.parquet", codes=64)
+        assert images.keys == truth.keys[split]
+        assert (images.grids == np.stack([sample.grid for sample in samples])).all()
         assert Counter(sample.label for sample in samples) == dict.fromkeys(range(4), count)
         for place, sample in enumerate(samples):
             for name, codes in truth.codes.items():
@@ -142,29 +158,63 @@ def test_what_is_trained_on_is_what_the_shards_hold(planted_folder):
 
 
 def test_the_same_seed_plants_the_same_and_another_seed_or_variant_another(planted_folder, tmp_path):
-    sizes = {"height": 6, "width": 5, "channels": 7, "train": 5, "validation": 3, "test": 2}
-    files = {}
+    settings, files = grids_of(train=5, validation=3, test=2), {}
     for name, changes in {"again": {}, "seed": {"seed": 5}, "variant": {"variant": "plain"}}.items():
-        plant(tmp_path / name, **({"variant": "shared", "seed": 4} | sizes | SMALL | changes))
+        plant(tmp_path / name, settings=settings, **({"variant": "shared", "seed": 4} | SHAPE | changes))
         files[name] = (tmp_path / name / "test.tar").read_bytes()
     assert files["again"] == (planted_folder / "test.tar").read_bytes()
     assert len(set(files.values())) == 3
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("variant", "changes", "message"),
     [
-        ({"variant": "combination", "classes": 8}, "combination: 4 positions of each of 8 classes: a grid has 30"),
-        ({"variant": "shortcut", "positions": 21}, "shortcut: 21 positions of each of 4 classes: a grid has 30"),
-        ({"positions": 2}, "positions 2: at least the 3 codes of a class"),
-        ({"codes": 24}, "3 codes of each of 4 classes: at most 2 with 24 codes"),
-        ({"variant": "shared", "classes": 3}, "3 classes: shared codes are those of two"),
+        ("combination", {"classes": 8}, "combination: 4 positions of each of 8 classes: a grid has 30"),
+        ("shortcut", {"positions": 21}, "shortcut: 21 positions of each of 4 classes: a grid has 30"),
     ],
 )
-def test_what_cannot_be_planted_is_refused(changes, message, tmp_path):
+def test_positions_that_a_grid_does_not_have_are_refused(variant, changes, message, tmp_path):
+    settings = PlantedGrids(**SMALL | {"codes_per_class": 2} | changes)
     with pytest.raises(InputError, match=message):
-        plant(tmp_path / "none", **({"variant": "plain", "height": 6, "width": 5} | SMALL | changes))
+        plant(tmp_path / "none", variant=variant, settings=settings, **SHAPE)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"positions": 2}, "positions = 2: should be at least codes_per_class = 3"),
+        ({"codes": 24}, "codes_per_class = 3: should be at most 2, so that half of codes = 24 is left to the"),
+        ({"classes": 3}, "classes = 3: should be a multiple of 2"),
+        (
+            {"variants": ["combination"], "classes": 6},
+            "positions = 4: with 6 classes, combination takes 24 positions; ",
+        ),
+        ({"variants": ["both"]}, "variants.0 = 'both': should be 'plain', 'shortcut', 'shared' or 'combination'"),
+        (
+            {"attributions": {"images_per_class": 61}},
+            "attributions.images_per_class = 61: should be at most per_class.",
+        ),
+        ({"searched_per_class": 61}, "searched_per_class = 61: should be at most per_class.test = 60"),
+        ({"extractors": {"cnn": {"network": "cnn", "gpus": 2}}}, "extractors.cnn.gpus = 2: should be 1"),
+        (
+            {"extractors": {"cnn": {"network": "cnn", "depth": 2}}},
+            "extractors.cnn.depth: unknown key; allowed here: .*width",
+        ),
+        (
+            {"extractors": {"cnn": {"network": "mlp"}}},
+            "extractors.cnn.network = 'mlp': allowed: cnn, .*module:Attribute",
+        ),
+        ({"extractors": {"cnn": {"width": 8}}}, "extractors.cnn.network: missing; .*extractors: {cnn: {network: cnn, "),
+        ({"extractors": {}}, "extractors = {}: "),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(fitting, changes, message):
+    settings = SMALL | {"variants": ["plain"], "extractors": {"cnn": {"network": "cnn"}}}
+    config, _ = parse_config(fitting | {"studies": {"planted": settings}})
+    assert config.model_dump()["studies"]["planted"]["extractors"]["cnn"]["width"] == 512, "all settings are recorded"
+    with pytest.raises(InputError, match=f"^config: studies.planted.{message}"):
+        parse_config(fitting | {"studies": {"planted": settings | changes}})
 
 
 # --- what is measured --------------------------------------------------------------------------------------------
@@ -204,13 +254,11 @@ def explained(planted_folder, tmp_path):
     truth = read_truth(planted_folder)
     for split in ("validation", "test"):
         mask = truth.positions[split]["planted"]
-        labels = [int(key.split("-")[1]) for key in truth.keys[split]]
-        predicted = [0] * len(labels)
-        scores = [row.tolist() for row in mask.astype(np.float32)]
-        rows = {"key": truth.keys[split], "label": labels, "predicted": predicted, "importance": scores}
-        write_table(tmp_path / f"{split}.parquet", pa.table(rows, schema(mask.shape[1])))
+        scores = {"importance": mask.astype(np.float32)}
+        images = replace(read_tokens(planted_folder / f"{split}.parquet"), scores=scores)
+        write_tokens(tmp_path / f"{split}.parquet", images, {"predicted": pa.array([0] * len(mask), pa.int32())})
     # Occlusion, of every other image, is as wrong as can be.
-    wrong = [[-score for score in row] for row in scores]
+    wrong = [[-score for score in row] for row in scores["importance"].tolist()]
     rows = {"key": truth.keys["test"], "method": ["importance", "occlusion"] * 4}
     lists = pa.array(wrong, pa.list_(pa.float32(), mask.shape[1]))
     write_table(tmp_path / "attributions.parquet", pa.table({**rows, "scores": lists}))
@@ -233,7 +281,7 @@ def explained(planted_folder, tmp_path):
 def measured(planted_folder, explained):
     output = explained / "planted.parquet"
     measure_planted(
-        output, [planted_folder], [explained], variants=["shared"], extractors=["cnn"], codes=64, resamples=200
+        output, [planted_folder], [explained], variants=["shared"], extractors=["cnn/3"], codes=64, resamples=200
     )
     return read_table(output).to_pylist()
 
@@ -248,6 +296,7 @@ def values(rows, **of):
 
 def test_a_perfect_explanation_finds_all(planted_folder, explained):
     rows = measured(planted_folder, explained)
+    assert {(row["extractor"], row["training"]) for row in rows} == {("cnn", 3)}
     found = values(rows, what="positions", split="test", truth="planted", method="importance")
     share = 4 / 30
     assert found == {
@@ -307,41 +356,44 @@ def test_scores_of_other_images_are_refused(planted_folder, explained):
 def found(tmp_path_factory):
     """The plain variant, read by the transformer and explained: rows of the metrics."""
     folder = tmp_path_factory.mktemp("found")
-    plant(folder, variant="plain", height=6, width=6, channels=32, train=150, validation=30, test=30, **SMALL)
+    settings = grids_of(train=150, validation=30, test=30)
+    plant(folder, variant="plain", settings=settings, height=6, width=6, channels=32)
     model = folder / "transformer" / "model.safetensors"
     train_extractor(
         model,
         model.with_name("history.parquet"),
-        "transformer",
         folder / "train.npy",
         folder / "validation.npy",
         folder / "codebook.safetensors",
+        settings=TransformerSettings(
+            network="transformer",
+            width=32,
+            layers=1,
+            heads=2,
+            mlp=32,
+            hidden=32,
+            dropout=0.0,
+            epochs=8,
+            batch=32,
+            learning_rate=3e-3,
+        ),
         classes=4,
-        width=32,
-        layers=1,
-        heads=2,
-        mlp=32,
-        hidden=32,
-        dropout=0.0,
-        epochs=8,
-        batch=32,
-        learning_rate=3e-3,
         device="cpu",
     )
+    region = Region(top=1, left=1)
+    search = CodebookSearch(region=region, steps=100, record_every=100, learning_rate=0.1)
     explain_planted(
         model.parent,
         folder,
         model,
         positions=4,
-        methods=["gradient_input"],
-        top=1,
-        left=1,
-        steps=100,
-        learning_rate=0.1,
+        searched_per_class=2,
+        attributions=AttributedImages(methods=["gradient_input"]),
+        search=search.model_dump_json(),
         device="cpu",
     )
     metrics = folder / "planted.parquet"
-    measure_planted(metrics, [folder], [model.parent], variants=["plain"], extractors=["transformer"], codes=64)
+    measure_planted(metrics, [folder], [model.parent], variants=["plain"], extractors=["transformer/0"], codes=64)
     return read_table(metrics).to_pylist()
 
 
@@ -405,18 +457,20 @@ def test_the_report_names_where_methods_fail():
     ]
     topic = section(rows)
     said = [(finding.headline.replace("\xa0", " "), " ".join(finding.details)) for finding in topic.findings]
-    assert "15.0 % (cnn) and 60.0 % (transformer) of an image's most important positions" in said[0][0]
-    assert "Guessing finds 12.5 %." in said[0][0]
+    assert "as many positions as are planted: 15.0 % (cnn), 60.0 % (transformer)." in said[0][0]
+    assert "Chance: 12.5 %." in said[0][0]
     assert said[0][1] == "Not above chance: cnn."
-    assert said[1][0].startswith("Other attributions of the same logits find there: occlusion 50.0 % (cnn); occlusion")
-    assert said[1][0].endswith("With cnn, one finds clearly more than the importance does.")
+    assert said[1][0].endswith(
+        "other attributions of the same logits: cnn occlusion 50.0 %; transformer occlusion 50.0 %. An attribution "
+        "finds more than the importance, with separate intervals, for cnn."
+    )
     said.pop(1)
-    assert "3.8 % (cnn) and 15.0 % (transformer) of the concept-level tokens mark the class" in said[1][0]
-    assert "2.5 % of its most frequent tokens" in said[1][0]
-    assert "cnn from 98.0 % to 60.0 %" in said[2][0]
-    assert "first concept-level token of 30.0 % (cnn) of the classes" in said[2][0]
-    assert said[3][0].startswith("On combination grids") and said[3][1] == "Not above chance: cnn."
-    assert said[-1][1] == "No better than guessing: cnn (combination)."
+    assert "concept-level tokens that mark the class: 3.8 % (cnn), 15.0 % (transformer);" in said[1][0]
+    assert "of the most frequent tokens: 2.5 %." in said[1][0]
+    assert "cnn 98.0 % → 60.0 %" in said[2][0]
+    assert "first concept-level token of a class in 30.0 % (cnn) of the classes" in said[2][0]
+    assert said[3][0].startswith("Variant combination") and said[3][1] == "Not above chance: cnn."
+    assert said[-1][1] == "Not above chance: cnn (combination)."
     positions, codes = (table for _, _, table in topic.tables)
     assert [cell.text for cell in positions.rows[0][:4]] == ["plain", "cnn", "importance", "planted"]
     assert [row[6].best for row in positions.rows] == [False, True, True, True, True, True, True, True, False, True]
@@ -443,4 +497,4 @@ def test_it_is_a_target_by_itself_and_nothing_where_it_is_not_asked_for(controll
     again = snakemake(controlled_run, "--dry-run", "planted", "--forceall")
     jobs = {"plant": 1, "train_planted": 1, "explain_planted": 1, "planted_metrics": 1, "planted": 1}
     assert jobs_in(again) == jobs
-    assert not (tiny_run / "results" / "tiny" / "planted").exists()
+    assert not (tiny_run / "results" / "tiny" / "studies" / "planted").exists()

@@ -5,20 +5,24 @@ import pytest
 import torch
 from scipy import stats
 
+from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
 from cortex.data.packed import packed_dtype, read_packed
 from cortex.data.shard_reader import Sample
-from cortex.data.shard_writer import write_shard
 from cortex.explain.importance import explain_shard
+from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, load_extractor, save_extractor, untrained_extractor
 from cortex.studies.agreement import own_rank_correlation, rank_correlation, top_overlap
+from cortex.studies.run import run_study
+from cortex.studies.sanity import STUDY
 from cortex.studies.sanity import page as topic
-from cortex.studies.sanity.randomise import even_share, randomise, randomise_from_output, weight_layers
+from cortex.studies.sanity.randomise import even_share, randomise_from_output, weight_layers
+from cortex.studies.sanity.settings import Sanity
 from cortex.studies.sanity.shuffled import shuffle_labels
-from cortex.studies.subset import read_subset
 from cortex.studies.summary import summarise
+from tests.tables import write_samples
 from tests.training import run_training
 
 SETTINGS = {
@@ -140,23 +144,34 @@ def learned(tmp_path_factory):
         Sample(f"test-{label}-{place:03d}", int(label), grid)
         for place, (label, grid) in enumerate(zip(*images(30), strict=True))
     ]
-    write_shard(folder / "000000.tar", samples)
-    explain_shard(
-        folder / "importance.parquet", folder / "000000.tar", model, data["codebook"], samples=10, device="cpu"
-    )
+    tokens = write_samples(folder / "tokens.parquet", samples)
+    importance = Importance(samples=10)
+    explain_shard(folder / "importance.parquet", tokens, model, data["codebook"], settings=importance, device="cpu")
     return folder, model, shuffled, data["codebook"]
 
 
+def run(output, learned, settings, importance, **options):
+    folder, model, _, codebook = learned
+    run_study(
+        output,
+        scores=[folder / "importance.parquet"],
+        extractor=model,
+        codebook=codebook,
+        settings=Sanity(study="sanity", **settings),
+        importance=Importance(**importance).model_dump_json(),
+        device="cpu",
+        **options,
+    )
+    return read_table(output)
+
+
 def test_scores_fall_with_what_was_learned(learned, tmp_path):
-    folder, model, shuffled, codebook = learned
-    inputs = ([folder / "000000.tar"], [folder / "importance.parquet"], model, codebook)
-    settings = {"images_per_class": 10, "samples": 10, "device": "cpu"}
-    randomise(tmp_path / "rows.parquet", *inputs, shuffled=shuffled, **settings)
-    rows = read_table(tmp_path / "rows.parquet")
+    extra = (f"shuffled={learned[2]}",)
+    rows = run(tmp_path / "rows.parquet", learned, {"images_per_class": 10}, {"samples": 10}, extra=extra)
     assert len(rows) == 30 * 3 * (1 + 1 + len(LAYERS["cnn"]))
-    by = ["test", "step", "layer", "measure", "n"]
-    summarise(tmp_path / "sanity.parquet", [tmp_path / "rows.parquet"], extractors=["cnn"], by=by)
+    summarise(tmp_path / "sanity.parquet", [tmp_path / "rows.parquet"], extractors=["cnn/2"], by=list(STUDY.by))
     means = read_table(tmp_path / "sanity.parquet").to_pylist()
+    assert {(row["extractor"], row["training"]) for row in means} == {("cnn", 2)}
     at = {(row["test"], row["step"], row["measure"]): row for row in means}
     known, steps = at["trained", 0, "own_correlation"], len(LAYERS["cnn"])
     assert known["low"] > 0.2
@@ -172,28 +187,28 @@ def test_scores_fall_with_what_was_learned(learned, tmp_path):
 
 
 def test_the_same_extractor_and_seed_give_the_same_rows(learned, tmp_path):
-    folder, model, _, codebook = learned
-    inputs = ([folder / "000000.tar"], [folder / "importance.parquet"], model, codebook)
-    for place, batch in enumerate((2, 5)):
-        randomise(tmp_path / f"{place}.parquet", *inputs, images_per_class=2, samples=2, batch=batch, device="cpu")
-    one, other = (read_table(tmp_path / f"{place}.parquet") for place in range(2))
+    one, other = (
+        run(tmp_path / f"{batch}.parquet", learned, {"images_per_class": 2}, {"samples": 2, "batch": batch})
+        for batch in (2, 5)
+    )
     assert one.drop_columns("value").equals(other.drop_columns("value"))
     assert one["value"].to_pylist() == pytest.approx(other["value"].to_pylist(), abs=0.02)  # batches round otherwise
 
 
-def test_the_subset_is_the_first_images_of_every_class(learned):
-    folder, *_ = learned
-    shards, importance = [folder / "000000.tar"], [folder / "importance.parquet"]
-    subset = read_subset(shards, importance, 2, 9)
-    assert subset.keys == [f"test-{place % 3}-{place:03d}" for place in range(6)]
-    scores = read_table(importance[0])["importance"].to_pylist()[:6]
-    assert subset.importance.tolist() == scores
-    with pytest.raises(InputError, match=r"images by class \{0: 10, 1: 10, 2: 10\}; 11 of each are needed"):
-        read_subset(shards, importance, 11, 9)
-    with pytest.raises(InputError, match=r"000000.tar: token 8; allowed: 0 to 7"):
-        read_subset(shards, importance, 2, 8)
-    with pytest.raises(InputError, match="1 shards, 2 importance files"):
-        read_subset(shards, importance * 2, 2, 9)
+def test_shuffled_extractors_are_those_of_the_run(fitting):
+    fitting["extractors"] = {"cnn": {"network": "cnn", "seeds": 2}, "wide": {"network": "cnn"}}
+    settings = {"images_per_class": 2, "top_n": 16, "shuffled": ["wide"]}
+    config, _ = parse_config(fitting | {"studies": {"sanity": settings}})
+    found = {word: STUDY.extra(config.studies["sanity"], word) for word in config.trained_extractors()}
+    model = "studies/sanity/shuffled/wide/0/model.safetensors"
+    assert found == {"cnn/0": {}, "cnn/1": {}, "wide/0": {"shuffled": model}}
+    for changes, message in (
+        ({"shuffled": ["resnet"]}, "shuffled = 'resnet': allowed: the run's extractors, cnn, wide"),
+        ({"top_n": 17}, "top_n = 17: at most 16, the positions of the grid"),
+        ({"images_per_class": 51}, "images_per_class = 51: at most data.per_class.test = 50"),
+    ):
+        with pytest.raises(InputError, match=f"^config: studies.sanity.{message}"):
+            parse_config(fitting | {"studies": {"sanity": settings | changes}})
 
 
 def test_the_pipeline_looks_at_every_extractor(controlled_run):
@@ -204,7 +219,8 @@ def test_the_pipeline_looks_at_every_extractor(controlled_run):
     steps = {row["extractor"]: row["step"] for row in rows if row["test"] == "randomised"}  # the last of each
     assert steps == {"cnn": 11, "resnet": 8, "transformer": 4}
     assert all(row["images"] == 3 * 2 and row["low"] <= row["value"] <= row["high"] for row in rows)
-    shuffled, packed = (read_packed(results / "data" / "train" / f"{name}.npy") for name in ("shuffled", "grids"))
+    shuffled = read_packed(results / "studies" / "sanity" / "shuffled" / "grids.npy")
+    packed = read_packed(results / "data" / "train" / "grids.npy")
     assert np.array_equal(shuffled["grid"], packed["grid"])
     page = (results / "report.html").read_text()
     assert "Do the scores depend on what was learned?" in page

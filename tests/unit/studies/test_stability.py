@@ -5,18 +5,23 @@ import pytest
 import torch
 from scipy import stats
 
+from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.core.randomness import key_seeds
 from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
-from cortex.data.shard_reader import Sample, read_shard
-from cortex.data.shard_writer import write_shard
+from cortex.data.shard_reader import Sample
+from cortex.data.tokens import read_tokens
 from cortex.explain.importance import explain_shard
+from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import build_extractor, save_extractor
+from cortex.studies.run import run_study
 from cortex.studies.stability import noise as stability
 from cortex.studies.stability import page as topic
-from cortex.studies.stability.noise import importance_at, measure_stability
+from cortex.studies.stability.noise import importance_at
+from cortex.studies.stability.settings import Stability
+from tests.tables import write_samples
 
 SETTINGS = {"channels": 5, "classes": 3, "grid": (8, 8), "width": 8, "hidden": 16}
 KEYS = ["a", "b"]
@@ -55,19 +60,26 @@ def files(network, tmp_path_factory):
     folder = tmp_path_factory.mktemp("stability")
     rng = np.random.default_rng(0)
     grids = rng.integers(0, 6, (9, 8, 8)).astype(np.uint16)
-    write_shard(folder / "000000.tar", [Sample(f"k{place}", place % 3, grid) for place, grid in enumerate(grids)])
+    tokens = write_samples(
+        folder / "tokens.parquet", [Sample(f"k{place}", place % 3, grid) for place, grid in enumerate(grids)]
+    )
     write_weights(folder / "codebook.safetensors", {"codebook": torch.randn(6, 5)}, {})
     save_extractor(folder / "model.safetensors", "cnn", SETTINGS, network.state_dict())
-    paths = (folder / "model.safetensors", folder / "codebook.safetensors")
-    explain_shard(folder / "importance.parquet", folder / "000000.tar", *paths, samples=2, device="cpu")
-    return [folder / "000000.tar"], [folder / "importance.parquet"], *paths
+    paths = {"extractor": folder / "model.safetensors", "codebook": folder / "codebook.safetensors"}
+    scores = folder / "importance.parquet"
+    explain_shard(scores, tokens, *paths.values(), settings=Importance(samples=2), device="cpu")
+    return {"scores": [scores], **paths}
+
+
+def run(output, files, settings, noise=0.2):
+    settings = Stability(study="stability", **settings)
+    run_study(output, **files, settings=settings, importance=Importance(noise=noise).model_dump_json(), device="cpu")
+    return read_table(output).to_pylist()
 
 
 def test_more_copies_agree_better_and_without_noise_all_agree(files, tmp_path):
-    settings = {"samples": [40, 1], "reference": 80, "top_n": [5, 64], "images_per_class": 2, "device": "cpu"}
-    for name, noise in (("noisy", 0.2), ("plain", 0.0)):
-        measure_stability(tmp_path / f"{name}.parquet", *files, noise=noise, **settings)
-    rows = read_table(tmp_path / "noisy.parquet").to_pylist()
+    settings = {"samples": [40, 1], "reference": 80, "top_n": [5, 64], "images_per_class": 2}
+    rows = run(tmp_path / "noisy.parquet", files, settings)
     assert len(rows) == 6 * 2 * 2 * 3  # images × numbers of copies × beside what × measures
     assert {row["key"] for row in rows} == {f"k{place}" for place in range(6)}
     means = {}
@@ -78,24 +90,23 @@ def test_more_copies_agree_better_and_without_noise_all_agree(files, tmp_path):
         assert means[1, 1, measure, n] < means[40, 40, measure, n] < 1
         assert means[1, 1, measure, n] < means[1, 80, measure, n] < means[40, 80, measure, n]
     assert means[1, 1, "overlap", 64] == means[40, 80, "overlap", 64] == 1  # all positions are the same
-    for row in read_table(tmp_path / "plain.parquet").to_pylist():
+    for row in run(tmp_path / "plain.parquet", files, settings, noise=0.0):
         assert row["value"] == pytest.approx(1, abs=0.01 if row["measure"] == "correlation" else 0.21)  # near ties
 
 
-def test_the_reference_has_the_most_copies(files, tmp_path):
-    with pytest.raises(InputError, match="reference 3: should be more than samples 3"):
-        measure_stability(tmp_path / "rows.parquet", *files, samples=[1, 3], reference=3, top_n=[5])
+def test_the_reference_has_the_most_copies(fitting):
+    fitting["studies"] = {"stability": {"samples": [1, 3], "reference": 3}}
+    with pytest.raises(InputError, match=r"^config: studies.stability.reference = 3: should be more than samples = 3"):
+        parse_config(fitting)
 
 
 def test_scipy_agrees_that_a_row_is_spearmans(files, tmp_path, network):
-    measure_stability(
-        tmp_path / "rows.parquet", *files, samples=[2], reference=3, top_n=[5], images_per_class=1, device="cpu"
-    )
-    rows = read_table(tmp_path / "rows.parquet").to_pylist()
+    settings = {"samples": [2], "reference": 3, "top_n": [5], "images_per_class": 1}
+    rows = run(tmp_path / "rows.parquet", files, settings)
     (row,) = [r for r in rows if r["key"] == "k1" and r["other_samples"] == 2 and r["measure"] == "correlation"]
-    sample = list(read_shard(files[0][0]))[1]
-    codebook = load_codebook(files[3], torch.device("cpu"))
-    embedding = look_up(codebook, torch.from_numpy(sample.grid.astype(np.int64))[None])
+    grid = read_tokens(files["scores"]).grids[1:2]
+    codebook = load_codebook(files["codebook"], torch.device("cpu"))
+    embedding = look_up(codebook, torch.from_numpy(grid))
     one, other = (
         next(importance_at(network, embedding, torch.tensor([1]), ["k1"], [2], seed=0, stream=stream)).flatten()
         for stream in ("first", "second")
@@ -113,14 +124,12 @@ def test_the_report_names_the_smallest_number_that_is_enough():
     rows = [overlap(name, samples, values[name][at]) for name in values for at, samples in enumerate((1, 10, 20))]
     rows.append(overlap("cnn", 10, 0.9) | {"other_samples": 200})
     found = topic.section(rows)
-    assert "of the 5 highest positions from so many copies on: 10 with cnn, 0.80 (0.79 to 0.81)." in (
-        found.findings[0].headline
+    assert found.findings[0].headline.endswith(
+        "of the 5 highest positions: cnn 10, overlap 0.80 (0.79 to 0.81); resnet more than 20, overlap 0.70 (0.69 to "
+        "0.71)."
     )
-    assert found.findings[0].headline.endswith(" With none that was tried: resnet, with 20 copies 0.70 (0.69 to 0.71).")
     none = topic.section([row for row in rows if row["extractor"] == "resnet"] + rows[-1:])
-    assert none.findings[0].headline.endswith(
-        "with no number of copies tried: resnet, with 20 copies 0.70 (0.69 to 0.71)."
-    )
+    assert none.findings[0].headline.endswith("positions: resnet more than 20, overlap 0.70 (0.69 to 0.71).")
 
 
 def test_the_pipeline_compares_every_number_of_copies(controlled_run):

@@ -1,4 +1,4 @@
-"""Controls of the codebook search (METHOD.md, section 9), against readings one at a time and figures worked by hand."""
+"""Transfer of codebook searches (METHOD.md, section 9), against readings one at a time and figures worked by hand."""
 
 import numpy as np
 import pandas as pd
@@ -7,35 +7,44 @@ import pytest
 import torch
 from scipy import stats
 
+from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.core.weights import write_weights
 from cortex.data.shard_reader import Sample
-from cortex.data.shard_writer import write_shard
 from cortex.explain.codebook_search import SCHEMA as FOUND
 from cortex.explain.codebook_search import search_codebook
+from cortex.explain.settings import CodebookSearch, Region
 from cortex.extractors.codebook import export_codebook
 from cortex.extractors.network import build_extractor, load_extractor, save_extractor
-from cortex.generators.taming.generator import load_generator
+from cortex.generators.load import load_generator
+from cortex.generators.settings import Sampling
 from cortex.judges.judge import load_judge
 from cortex.judges.networks import ResNet
 from cortex.studies.transfer.candidates import Searched, donor_grids, random_codes
+from cortex.studies.transfer.measure import SCHEMA, measure_transfer
 from cortex.studies.transfer.metrics import summarise
 from cortex.studies.transfer.page import section
 from cortex.studies.transfer.prior import prior_bonus_of, search_with_prior
-from cortex.studies.transfer.search import SCHEMA, control_search
+from cortex.studies.transfer.settings import PriorSearch
+from tests.tables import write_samples
 from tests.unit.generators.test_likelihood import bare
 
 EXTRACTORS = {"cnn": {"width": 8, "hidden": 16}, "resnet": {"width": 16, "hidden": 16}}
-REGION = {"top": 1, "left": 0, "height": 2, "width": 3}
 POSITIONS = [4, 5, 6, 8, 9, 10]
-RUN = {"sources": [1, 4], "targets": [4, 2], "images_per_class": 2, "steps": 6, "record_every": 3}
+SEARCH = CodebookSearch(
+    region=Region(top=1, left=0, height=2, width=3),
+    pairs={1: 4, 4: 2},
+    images_per_class=2,
+    steps=6,
+    record_every=3,
+)
 CPU = {"device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def files(generator_weights, tmp_path_factory):
-    """A test split of three classes, two extractors, a judge, and what both searches found with each extractor."""
+    """A test split of three classes, two extractors, a judge, and the results of both searches with each extractor."""
     folder = tmp_path_factory.mktemp("search")
     rng = np.random.default_rng(0)
     samples = [
@@ -43,9 +52,10 @@ def files(generator_weights, tmp_path_factory):
         for index in range(3)
         for label in (1, 2, 4)
     ]
-    write_shard(folder / "000000.tar", samples[:5])
-    write_shard(folder / "000001.tar", samples[5:])
-    shards = [folder / "000000.tar", folder / "000001.tar"]
+    tokens = [
+        write_samples(folder / "000000.parquet", samples[:5]),
+        write_samples(folder / "000001.parquet", samples[5:]),
+    ]
     export_codebook(folder / "codebook.safetensors", generator=generator_weights)
     torch.manual_seed(0)
     for name, sizes in EXTRACTORS.items():
@@ -53,36 +63,33 @@ def files(generator_weights, tmp_path_factory):
         network = build_extractor(name, **settings)
         network.train()(torch.randn(32, 6, 4, 4))
         save_extractor(folder / f"{name}.safetensors", name, settings, network.state_dict())
-        inputs = (shards, folder / f"{name}.safetensors", folder / "codebook.safetensors")
-        search_codebook(folder / f"{name}.parquet", *inputs, **RUN, **REGION, **CPU)
-        settings = RUN | {"generator": generator_weights, "prior_weights": [1.0], "refresh_every": 2}
-        search_with_prior(folder / f"{name}.prior.parquet", *inputs, **settings, **REGION, **CPU)
+        inputs = (tokens, folder / f"{name}.safetensors", folder / "codebook.safetensors")
+        search_codebook(folder / f"{name}.parquet", *inputs, settings=SEARCH, **CPU)
+        prior = {"prior": PriorSearch(prior_weights=[1.0], refresh_every=2), "generator": generator_weights}
+        search_with_prior(folder / f"{name}.prior.parquet", *inputs, search=SEARCH, **prior, **CPU)
     write_weights(folder / "judge.safetensors", ResNet().state_dict(), {"judge": "resnet"})
     return folder, samples
 
 
-def control(folder, generator, output, **changes):
+def measured(folder, generator, output, **changes):
     names = list(EXTRACTORS)
     arguments = {
-        "searches": [folder / f"{name}{kind}.parquet" for kind in ("", ".prior") for name in names],
-        "shards": [folder / "000000.tar", folder / "000001.tar"],
-        "made_with": names * 2,
-        "extractors": [folder / f"{name}.safetensors" for name in names],
-        "extractor_names": names,
-        "judges": [folder / "judge.safetensors"],
-        "judge_names": ["resnet"],
+        "searches": [f"{name}/0={folder / f'{name}{kind}.parquet'}" for kind in ("", ".prior") for name in names],
+        "tokens": [folder / "000000.parquet", folder / "000001.parquet"],
+        "extractors": [f"{name}/0={folder / f'{name}.safetensors'}" for name in names],
+        "judges": [f"resnet={folder / 'judge.safetensors'}"],
         "generator": generator,
-        "top_p": 0.9,
+        "sampling": Sampling(top_k=None, top_p=0.9),
         "batch": 7,
         "device": "cpu",
     }
-    control_search(output / "metrics.parquet", output / "rows.parquet", **(arguments | changes))
+    measure_transfer(output / "metrics.parquet", output / "rows.parquet", **(arguments | changes))
     return pd.read_parquet(output / "metrics.parquet"), pd.read_parquet(output / "rows.parquet")
 
 
 @pytest.fixture(scope="module")
 def read(files, generator_weights, tmp_path_factory):
-    return control(files[0], generator_weights, tmp_path_factory.mktemp("read"))
+    return measured(files[0], generator_weights, tmp_path_factory.mktemp("read"))
 
 
 def test_the_search_with_a_prior_finds_likelier_tokens(files, read):
@@ -97,10 +104,11 @@ def test_the_search_with_a_prior_finds_likelier_tokens(files, read):
 
 
 def test_the_prior_is_given_the_regions_tokens_as_they_are(generator_weights):
-    gpt = load_generator(generator_weights).transformer
+    generator = load_generator(generator_weights)
+    gpt = generator.transformer
     grids = torch.randint(0, 24, (2, 4, 4), generator=torch.Generator().manual_seed(0))
     tokens = torch.randint(0, 24, (2, 6), generator=torch.Generator().manual_seed(1))
-    prior_bonus = prior_bonus_of(gpt, torch.tensor([3, 5]), grids, POSITIONS, 0.5)(tokens)
+    prior_bonus = prior_bonus_of(generator.prior(), torch.tensor([3, 5]), grids, POSITIONS, 0.5)(tokens)
     for image, label in enumerate((3, 5)):
         edited = grids[image].flatten().tolist()
         for place, position in enumerate(POSITIONS):
@@ -116,7 +124,7 @@ def test_every_reading_is_that_of_the_edited_grid_alone(files, read, generator_w
     grid_of = {sample.key: sample.grid.astype(np.int64) for sample in samples}
     model = load_generator(generator_weights)
     judge = load_judge(folder / "judge.safetensors", torch.device("cpu"))
-    networks = {name: load_extractor(folder / f"{name}.safetensors", torch.device("cpu")) for name in EXTRACTORS}
+    networks = {f"{name}/0": load_extractor(folder / f"{name}.safetensors", torch.device("cpu")) for name in EXTRACTORS}
     found = 0
     for maker in EXTRACTORS:
         for kind in ("", ".prior"):
@@ -128,7 +136,11 @@ def test_every_reading_is_that_of_the_edited_grid_alone(files, read, generator_w
                 for name, network in networks.items():
                     logits["extractors", name] = network(model.codebook[grid].permute(0, 3, 1, 2))[0]
                 same = [searched[name] for name in ("key", "method", "step")]
-                of = rows[(rows[["key", "method", "step"]] == same).all(axis=1) & (rows.extractor == maker)]
+                of = rows[
+                    (rows[["key", "method", "step"]] == same).all(axis=1)
+                    & (rows.extractor == maker)
+                    & (rows.training == 0)
+                ]
                 for row in of[of.kind != "prior"].to_dict("records"):
                     expected = logits[row["kind"], row["reader"]]
                     target = searched["target"]
@@ -177,7 +189,8 @@ def test_random_codes_and_donors():
 
 
 def reading(key, extractor, method, step, kind, reader, probability):
-    given = {"key": key, "extractor": extractor, "method": method, "step": step, "kind": kind, "reader": reader}
+    given = {"key": key, "extractor": extractor, "training": None if extractor is None else 0, "method": method}
+    given |= {"step": step, "kind": kind, "reader": reader}
     outcome = {"log_likelihood": probability} if kind == "prior" else {"probability": probability, "logit": 2.0}
     return {"source": 0, "target": 1, "logit": None, "probability": None, "log_likelihood": None, **given, **outcome}
 
@@ -185,7 +198,7 @@ def reading(key, extractor, method, step, kind, reader, probability):
 @pytest.fixture(scope="module")
 def summary():
     """Six images; a search by cnn of two steps, and two random draws; readers cnn, resnet, transformer and a judge."""
-    base = {"cnn": 0.9, "resnet": 0.6, "transformer": 0.4, "vit": 0.2}
+    base = {"cnn/0": 0.9, "resnet/0": 0.6, "transformer/0": 0.4, "vit": 0.2}
     rows = []
     for image in range(6):
         for reader, level in base.items():
@@ -211,9 +224,9 @@ def at(summary, method, kind, reader, measure="probability", selection="last", b
 def test_the_last_step_is_nobodys_choice_and_the_best_is_every_readers_own(summary):
     middle = 0.0025  # mean of image / 1000
     for kind, reader, expected in (
-        ("own", "cnn", 0.9),
-        ("extractors", "resnet", 0.6),
-        ("extractors", "transformer", 0.4),
+        ("own", "cnn/0", 0.9),
+        ("extractors", "resnet/0", 0.6),
+        ("extractors", "transformer/0", 0.4),
         ("extractors", None, 0.5),
         ("judges", "vit", 0.2),
         ("judges", None, 0.2),
@@ -253,38 +266,53 @@ def test_without_a_prior_its_rows_are_left_out(files, generator_weights, tmp_pat
     folder, _ = files
     alone = bare(generator_weights, tmp_path / "bare.safetensors")
     with caplog.at_level("INFO"):
-        metrics, rows = control(
+        metrics, rows = measured(
             folder,
             alone,
             tmp_path,
-            searches=[folder / f"{name}.parquet" for name in EXTRACTORS],
-            made_with=list(EXTRACTORS),
+            searches=[f"{name}/0={folder / f'{name}.parquet'}" for name in EXTRACTORS],
         )
     assert "no likelihoods" in caplog.text
     assert set(rows.kind) == {"extractors", "judges"}
     assert "drawn_region" not in set(metrics.method)
-    inputs = ([folder / "000000.tar"], folder / "cnn.safetensors", folder / "codebook.safetensors")
-    with pytest.raises(InputError, match="no prior to stay likely under"):
+    inputs = ([folder / "000000.parquet"], folder / "cnn.safetensors", folder / "codebook.safetensors")
+    with pytest.raises(InputError, match=r"the generator has no prior: prior_weights should be \[\]"):
         search_with_prior(
-            tmp_path / "none.parquet", *inputs, generator=alone, prior_weights=[1.0], **RUN, **REGION, **CPU
+            tmp_path / "none.parquet", *inputs, search=SEARCH, prior=PriorSearch(), generator=alone, **CPU
         )
 
 
-def test_what_cannot_be_compared_is_refused(files, generator_weights, tmp_path):
+def test_searches_that_cannot_be_compared_are_refused(files, generator_weights, tmp_path):
     folder, _ = files
-    with pytest.raises(InputError, match=r"made with \['te'.*: one of \['cnn', 'resnet'\] for each"):
-        control(folder, generator_weights, tmp_path, made_with=["te"] * 4)
-    with pytest.raises(InputError, match="2 extractors and 1 judges, 2 and 0 names: one for each is needed"):
-        control(folder, generator_weights, tmp_path, judge_names=[])
-    with pytest.raises(InputError, match="image 'test-0004-000001' is not in"):
-        control(folder, generator_weights, tmp_path, shards=[folder / "000000.tar"])
+    with pytest.raises(
+        InputError, match=r"search made with 'te/0': allowed: the extractors that read, cnn/0, resnet/0"
+    ):
+        measured(folder, generator_weights, tmp_path, searches=[f"te/0={folder / 'cnn.parquet'}"])
+    with pytest.raises(InputError, match=r"'judge.safetensors': should be name=path"):
+        measured(folder, generator_weights, tmp_path, judges=["judge.safetensors"])
+    with pytest.raises(InputError, match="no image 'test-0004-000001'"):
+        measured(folder, generator_weights, tmp_path, tokens=[folder / "000000.parquet"])
     other = read_table(folder / "resnet.parquet")
     other = other.set_column(4, "target", pa.array([0] * len(other), pa.int32()))
     write_table(tmp_path / "other.parquet", other)
-    searches = [folder / "cnn.parquet", tmp_path / "other.parquet"]
+    searches = [f"cnn/0={folder / 'cnn.parquet'}", f"resnet/0={tmp_path / 'other.parquet'}"]
     with pytest.raises(InputError, match=r"other.parquet: not of the same images, classes and region"):
-        control(folder, generator_weights, tmp_path, searches=searches, made_with=["cnn", "resnet"])
+        measured(folder, generator_weights, tmp_path, searches=searches)
     assert not (tmp_path / "metrics.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"refresh_every": 5001}, "refresh_every = 5001: at most codebook_search.steps = 5000"),
+        ({"prior_weights": [0.0]}, "prior_weights.0 = 0.0: should be greater than 0"),
+        ({"prior_weights": [1.0, 1.0]}, "prior_weights = .*should have every value once"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(fitting, settings, message):
+    parse_config(fitting | {"studies": {"transfer": {}}})
+    with pytest.raises(InputError, match=f"^config: studies.transfer.{message}"):
+        parse_config(fitting | {"studies": {"transfer": settings}})
 
 
 def metric(extractor, method, kind, value, verdict=None, baseline=None, **of):
@@ -300,7 +328,7 @@ def metric(extractor, method, kind, value, verdict=None, baseline=None, **of):
     return fixed | names | {"p_corrected": 0.0, "verdict": verdict} | of
 
 
-def test_the_page_counts_what_carries_over_and_names_what_does_not():
+def test_the_page_counts_what_transfers_and_names_what_does_not():
     rows = []
     for extractor, method, own, extractors, judges in (
         ("cnn", "token_selection", "better", "better", "better"),
@@ -318,21 +346,21 @@ def test_the_page_counts_what_carries_over_and_names_what_does_not():
         rows += [metric(extractor, "pasted_region", kind, 0.45) for kind in ("own", "extractors", "judges")]
     told = section(rows)
     first, read, free, unknown = told.findings
-    assert first.headline.startswith("Of 4 codebook searches, 1 carries over to the other extractors and the judges: ")
-    assert "0 do so more than the region of another image" in first.headline
+    assert first.headline.startswith("1 of 4 codebook searches transfers to the other extractors and the judges: ")
+    assert "0 exceed the region of another image" in first.headline
     assert first.details == [
-        "Carries over to the judges only: embedding optimisation with cnn.",
-        "Pleases its own extractor only: token selection with resnet.",
-        "Worse than random codes to the other extractors and the judges: embedding optimisation with resnet.",
+        "Transfers to the judges only: embedding optimisation with cnn.",
+        "Raises the target for its own extractor only: token selection with resnet.",
+        "Worse than random codes for the other extractors and the judges: embedding optimisation with resnet.",
     ]
-    assert "token selection 0.90, against 0.50 as the other extractors do and 0.25 as the judges do" in read.headline
+    assert "selection 0.90 for its own extractor, 0.50 for the other extractors, 0.25 for the judges" in read.headline
     assert "region of another image of the target class 0.45" in free.headline
-    assert "as the other extractors read it, better in all 2 (mean difference −0.200)" in free.details[0]
+    assert "for the other extractors better in all 2 (mean difference −0.200)" in free.details[0]
     assert "no prior" in unknown.headline
     (_, _, values), (_, _, compared) = told.tables
     assert [[cell.text for cell in row][-1] for row in values.rows][:2] == [
-        "carries over",
-        "carries over to the judges only",
+        "transfers",
+        "transfers to the judges only",
     ]
     assert len(compared.rows) == 4 * 2 * 2
 
@@ -357,8 +385,8 @@ def test_the_page_says_what_was_measured(read):
 
 def test_a_run_that_asks_for_it_holds_its_searches_against_their_controls(controlled_run):
     results = controlled_run / "results" / "tiny"
-    metrics = pd.read_parquet(results / "metrics" / "search.parquet")
-    rows = pd.read_parquet(results / "controls" / "search" / "readings.parquet")
+    metrics = pd.read_parquet(results / "metrics" / "transfer.parquet")
+    rows = pd.read_parquet(results / "studies" / "transfer" / "readings.parquet")
     assert set(metrics.extractor) == {"cnn", "resnet", "transformer"}
     assert set(metrics.method) == {
         *("token_selection", "embedding", "token_selection_prior_1.0", "random_codes", "pasted_region", "drawn_region"),
@@ -366,7 +394,7 @@ def test_a_run_that_asks_for_it_holds_its_searches_against_their_controls(contro
     }
     assert (metrics.samples == 4).all()
     judged = rows[(rows.kind == "judges") & (rows.method == "token_selection") & (rows.extractor == "cnn")]
-    published = pd.read_parquet(results / "evaluation" / "codebook_level" / "cnn" / "vit.parquet")
+    published = pd.read_parquet(results / "evaluation" / "codebook_level" / "cnn" / "0" / "vit.parquet")
     best = judged[judged.reader == "vit"].groupby("key").probability.max()
     expected = published[published.method == "token_selection"].set_index("key").target_probability_after
     pd.testing.assert_series_equal(best, expected.sort_index(), check_names=False, rtol=1e-4)
