@@ -1,22 +1,36 @@
-"""A section of the page that one table of metrics makes."""
+"""A section of the page that one table of metrics makes, as a study's ``page`` returns it."""
 
 from dataclasses import dataclass, field
 
-from cortex.report.findings import Finding
-from cortex.report.tabular import Table
+from cortex.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a metric says.
+
+    Args:
+        headline: the count that matters, wins and losses in one sentence or two.
+        details: where it was lost, and what else keeps it from being misread.
+    """
+
+    headline: str
+    details: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A section of the page: what was asked, what came out, and the numbers.
+    """A section of the page: the question, the answer, and the numbers.
 
     Args:
         title: its heading.
         link: the heading in one to three words, for the list of contents.
-        lead: what was done and why, in a sentence or two.
+        lead: what was done and why, in a few sentences.
         findings: what the numbers say, losses named like wins; the headlines of the first two are repeated at the
             top of the page.
         tables: the numbers, each table with its heading and a note on how to read it.
+        limits: what the numbers do not say, or what they add to the limits of others; sentences of the page's last
+            section.
     """
 
     title: str
@@ -24,3 +38,4 @@ class Topic:
     lead: str
     findings: list[Finding]
     tables: list[tuple[str, str, Table]] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)

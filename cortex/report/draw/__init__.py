@@ -1,0 +1,1 @@
+"""Commands ``draw-<figure>``: read a run's files, draw one figure."""

@@ -1,0 +1,87 @@
+"""How figures look, and how they are written; figures take plain values and read no file."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from cortex.core.files import whole_file
+
+Images = NDArray[np.uint8]  # [..., H, W, 3]
+
+# Okabe and Ito's palette, told apart with any colour vision; in curves, markers and dashes say the same again.
+BLUE, VERMILION, GREEN, SKY, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#56B4E9", "#E69F00", "#CC79A7"
+INK, FAINT = "#22272e", "#8b949e"
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
+METHOD_LOOKS: dict[str, dict[str, Any]] = {
+    "importance": {"color": BLUE, "marker": "o", "linestyle": "-", "linewidth": 2.0},
+    "random": {"color": VERMILION, "marker": "s", "linestyle": "--"},
+    "random_area": {"color": GREEN, "marker": "^", "linestyle": ":"},
+    "random_brightness": {"color": PURPLE, "marker": "D", "linestyle": "-."},
+    "token_selection": {"color": BLUE, "marker": "o", "linewidth": 2.0},
+    "embedding": {"color": VERMILION, "marker": "s", "linewidth": 2.0},
+}
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
+    "font.size": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e7eb",
+    "grid.linewidth": 0.7,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$1"
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "svg.hashsalt": "cortex",  # the same values give the same file
+}
+WIDTH = 10.0  # inches, of every figure: the width of the page
+
+
+Args = ParamSpec("Args")
+Result = TypeVar("Result")
+
+
+def styled(function: Callable[Args, Result]) -> Callable[Args, Result]:
+    """Run ``function`` under :data:`STYLE`, and leave matplotlib's settings as they were."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Args.args, **kwargs: Args.kwargs) -> Result:
+        with matplotlib.rc_context(STYLE):
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+@styled
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as the kind that ``path`` ends in (svg or png), whole or not at all."""
+    kind = path.suffix.removeprefix(".")
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
+
+
+def look_of(method: str, place: int) -> dict[str, Any]:
+    """Colour, marker and line of a method; of a name without a look of its own, by its place among the methods."""
+    return METHOD_LOOKS.get(method, {"color": SERIES[place % len(SERIES)], "marker": "os^Dv"[place % 5]})
+
+
+def short(name: str) -> str:
+    """A class's name where there is little room: its first synonym, cut after 14 letters."""
+    first = name.partition(",")[0]
+    return first if len(first) <= 14 else first[:13] + "…"

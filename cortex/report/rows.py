@@ -1,0 +1,68 @@
+"""Rows of metrics tables: read, grouped, and with the trainings of an extractor told apart."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cortex.core.tables import read_table
+from cortex.extractors.names import split_name
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+VERDICTS = ("better", "worse", "no difference found")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table; see :func:`tell_trainings_apart`.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return tell_trainings_apart(read_table(path).to_pylist())
+
+
+def tell_trainings_apart(rows: Rows) -> list[Row]:
+    """The rows, where the column ``extractor`` says "cnn/2" for training 2 of an extractor that has several here."""
+    trainings = {(row["extractor"], row["training"]) for row in rows if row.get("training") is not None}
+    several = {name for name, count in Counter(name for name, _ in trainings).items() if count > 1}
+    return [
+        {**row, "extractor": f"{row['extractor']}/{row['training']}"} if row.get("extractor") in several else row
+        for row in rows
+    ]
+
+
+def short_names(trained: Sequence[str]) -> list[str]:
+    """Names of trained extractors ("cnn/0") as tables show them: "cnn", or "cnn/0" where it has several trainings."""
+    several = {name for name, count in Counter(split_name(one)[0] for one in trained).items() if count > 1}
+    return [one if split_name(one)[0] in several else split_name(one)[0] for one in trained]
+
+
+def groups(rows: Rows, *columns: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Rows by their values in some columns, in order of appearance."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return found
+
+
+def distinct(rows: Rows, column: str) -> list[Any]:
+    """The values of a column, in order of appearance."""
+    return list(dict.fromkeys(row[column] for row in rows))
+
+
+def select(rows: Rows, **values: object) -> list[Row]:
+    """The rows that have all of these values."""
+    return [row for row in rows if all(row[name] == value for name, value in values.items())]
+
+
+def tally(verdicts: Iterable[str]) -> dict[str, int]:
+    """How often each verdict was given, without those that were not."""
+    counts = Counter(verdicts)
+    return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+
+
+def mean(values: Iterable[float]) -> float:
+    """The arithmetic mean."""
+    found = list(values)
+    return sum(found) / len(found)
