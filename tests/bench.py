@@ -22,24 +22,29 @@ from taming.modules.transformer.mingpt import GPT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cortex.app.plan import SHAPE, cache_bytes, copy_rate, extractor_cost, product_rate
-from cortex.config.method import CnnSettings, ResnetSettings, Training, TransformerSettings
+from cortex.app.rates import copy_rate, product_rate
 from cortex.core.device import choose_device, place
 from cortex.data.packed import pack_grids
 from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
+from cortex.data.tokens import read_shard_tokens
 from cortex.evaluate.image_level import image_masks
 from cortex.evaluate.masking import brightness, judge_masks
-from cortex.explain.codebook_search import Region, select_tokens, target_logits_with
+from cortex.explain.codebook_search import select_tokens, target_logits_with
 from cortex.explain.concept_tokens import TokenCounts
 from cortex.explain.importance import token_importance
+from cortex.explain.settings import Region, SearchOptimisation
 from cortex.extractors.codebook import look_up
+from cortex.extractors.cost import extractor_cost
 from cortex.extractors.network import build_extractor
+from cortex.extractors.settings import CnnSettings, ExtractorSettings, ResnetSettings, TransformerSettings
 from cortex.extractors.state import Training as State
 from cortex.extractors.train import classify, train_epoch
 from cortex.fast.region_forward import RegionForward
+from cortex.generators.choice import choose_tokens
 from cortex.generators.spec import GeneratorSpec
-from cortex.generators.taming.sampler import Sampler, choose_tokens, sample_tokens
+from cortex.generators.taming.cost import cache_bytes
+from cortex.generators.taming.sampler import Sampler, sample_tokens
 from cortex.judges.judge import Judge
 from cortex.judges.networks import ResNet
 
@@ -163,7 +168,7 @@ def released_search(network: nn.Module, codebook: Tensor, grid: Tensor, region: 
 
 def search(images: int, goal: float) -> Row:
     """Token selection over the whole codebook, per image and step."""
-    network, region, steps = cnn(), Region(7, 7, 4, 4), 20
+    network, region, steps = cnn(), Region(top=7, left=7, height=4, width=4), 20
     codebook = torch.randn(CODES, CHANNELS)
     grids = torch.randint(CODES, (images, *GRID))
     # Prepared once for the 10,000 steps of a batch, so left out of what twenty take.
@@ -171,8 +176,8 @@ def search(images: int, goal: float) -> Row:
     logits = target_logits_with(prepared, look_up(codebook, grids), torch.full((images,), 7), region)
 
     def ours() -> None:
-        settings = {"steps": steps, "record_every": steps, "learning_rate": 0.01, "temperature": 1.0}
-        collections.deque(select_tokens(logits, codebook, list(range(images)), 16, **settings), maxlen=0)
+        optimisation = SearchOptimisation(steps=steps, record_every=steps)
+        collections.deque(select_tokens(logits, codebook, list(range(images)), 16, optimisation), maxlen=0)
 
     mine, ratio = faster(ours, lambda: released_search(network, codebook, grids[0], region, steps))
     return Row(
@@ -191,9 +196,9 @@ def least_of_search(region: Region) -> float:
     The weights of two connected layers, which no cache holds, are read twice; then there is the arithmetic of what the
     region reaches, by minimal filtering: 16 multiplications for 36.
     """
-    cpu, settings = torch.device("cpu"), CnnSettings()
+    cpu, settings = torch.device("cpu"), CnnSettings(network="cnn")
     connected = settings.hidden * (settings.width * 16 + settings.hidden)
-    step = extractor_cost("cnn", settings, PAPER.facts, CLASSES, region).search
+    step = extractor_cost(settings, CHANNELS, CLASSES, GRID, region.window).search
     large = torch.zeros(1 << 26)
     reading = 4 * connected * 2 / (4 * large.numel() / min(seconds(large.sum) for _ in range(5)))
     return reading + (step - 2 * 2 * connected) * 16 / 36 / product_rate(cpu)
@@ -361,7 +366,8 @@ def stored() -> Iterator[Row]:
             for index in range(500)
         ]
         write_shard(Path(folder) / "000000.tar", samples)
-        pack_grids(Path(folder) / "grids.npy", [Path(folder) / "000000.tar"], codes=CODES)
+        read_shard_tokens(Path(folder) / "000000.parquet", Path(folder) / "000000.tar", codes=CODES)
+        pack_grids(Path(folder) / "grids.npy", [Path(folder) / "000000.parquet"], codes=CODES)
         for name, file, goal in (("packed grids", "grids.npy", 500), ("tokens-only shard", "000000.tar", 60)):
             each = (Path(folder) / file).stat().st_size / len(samples)
             yield Row(f"stored, {name}", f"{each:.0f} bytes an image", "float32 embeddings", 4 * 256 * 256 / each, goal)
@@ -397,7 +403,7 @@ class Sizes:
     """
 
     facts: GeneratorSpec
-    extractors: dict[str, Training]
+    extractors: dict[str, ExtractorSettings]
     gpt: dict[str, int]
     explained: int
     steps: int
@@ -408,9 +414,9 @@ class Sizes:
 PAPER = Sizes(
     facts=GeneratorSpec(tuple(map(str, range(CLASSES))), GRID, CODES, CHANNELS),
     extractors={
-        "cnn": CnnSettings(),
-        "resnet": ResnetSettings(),
-        "transformer": TransformerSettings(precision="float16"),
+        "cnn": CnnSettings(network="cnn"),
+        "resnet": ResnetSettings(network="resnet"),
+        "transformer": TransformerSettings(network="transformer", precision="float16"),
     },
     gpt={"vocab_size": CODES, "block_size": 256, "n_layer": 48, "n_head": 24, "n_embd": 1536},
     explained=25,
@@ -426,22 +432,22 @@ def on_gpu(device: torch.device, sizes: Sizes) -> Iterator[Row]:
     yield Row("a product", f"{flops:.3g} FLOP")
     yield Row("a copy", f"{bandwidth:.3g} bytes")
     for name, settings in sizes.extractors.items():
-        cost = extractor_cost(name, settings, sizes.facts, len(sizes.facts.class_names))
+        facts = sizes.facts
+        cost = extractor_cost(settings, facts.channels, len(facts.class_names), facts.grid)
         yield importance_on(device, name, settings, sizes, cost.gradient / flops)
         yield training_on(device, name, settings, sizes, cost.step / flops)
     yield sampling_on(device, sizes, bandwidth)
 
 
-def extractor_on(device: torch.device, name: str, settings: Training, facts: GeneratorSpec) -> nn.Module:
+def extractor_on(device: torch.device, settings: ExtractorSettings, facts: GeneratorSpec) -> nn.Module:
     """An extractor of a config's settings, with random weights."""
-    shape = {key: value for key, value in settings if key in SHAPE}
     known = {"channels": facts.channels, "classes": len(facts.class_names), "grid": facts.grid}
-    return place(build_extractor(name, **known, **shape), device)
+    return place(build_extractor(settings.network, **known, **settings.network_arguments()), device)
 
 
-def importance_on(device: torch.device, name: str, settings: Training, sizes: Sizes, least: float) -> Row:
+def importance_on(device: torch.device, name: str, settings: ExtractorSettings, sizes: Sizes, least: float) -> Row:
     """Token importance of a batch; ``least`` seconds are counted for one copy of an image."""
-    network = extractor_on(device, name, settings, sizes.facts).eval().requires_grad_(False)
+    network = extractor_on(device, settings, sizes.facts).eval().requires_grad_(False)
     embeddings = torch.randn(sizes.explained, sizes.facts.channels, *sizes.facts.grid, device=device)
     labels = torch.arange(sizes.explained, device=device) % len(sizes.facts.class_names)
 
@@ -457,9 +463,9 @@ def importance_on(device: torch.device, name: str, settings: Training, sizes: Si
     )
 
 
-def training_on(device: torch.device, name: str, settings: Training, sizes: Sizes, least: float) -> Row:
+def training_on(device: torch.device, name: str, settings: ExtractorSettings, sizes: Sizes, least: float) -> Row:
     """Steps of a training, as ``cortex train-extractor`` does them; ``least`` seconds are counted for an image."""
-    network = extractor_on(device, name, settings, sizes.facts)
+    network = extractor_on(device, settings, sizes.facts)
     count, (height, width) = sizes.steps * settings.batch, sizes.facts.grid
     grids = torch.randint(sizes.facts.codes, (count, height, width), dtype=torch.int32, device=device)
     labels = torch.randint(len(sizes.facts.class_names), (count,), device=device)

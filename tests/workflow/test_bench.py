@@ -4,16 +4,16 @@ import math
 
 import torch
 
-from cortex.config.method import CnnSettings, ResnetSettings, TransformerSettings
+from cortex.extractors.settings import CnnSettings, ResnetSettings, TransformerSettings
 from cortex.generators.spec import GeneratorSpec
 from tests.bench import Sizes, on_gpu
 
 TINY = Sizes(
     facts=GeneratorSpec(("ant", "bee", "cat"), (8, 8), 24, 6),
     extractors={
-        "cnn": CnnSettings(width=8, hidden=16, batch=4),
-        "resnet": ResnetSettings(width=16, hidden=16, batch=4),
-        "transformer": TransformerSettings(width=8, layers=1, heads=2, mlp=8, hidden=8, batch=4),
+        "cnn": CnnSettings(network="cnn", width=8, hidden=16, batch=4),
+        "resnet": ResnetSettings(network="resnet", width=16, hidden=16, batch=4),
+        "transformer": TransformerSettings(network="transformer", width=8, layers=1, heads=2, mlp=8, hidden=8, batch=4),
     },
     gpt={"vocab_size": 24, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16},
     explained=3,

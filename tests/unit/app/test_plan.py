@@ -13,25 +13,22 @@ from taming.modules.transformer.mingpt import GPT
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cortex.app.cli import main
-from cortex.app.plan import (
-    SPLITS,
-    Counts,
-    Stage,
-    amount,
-    cache_bytes,
-    copy_rate,
-    count_flops,
-    duration,
-    product_rate,
-    stages_of,
-    token_flops,
-)
+from cortex.app.plan import Line, amount, counts_of, duration, stages_of, with_jobs
+from cortex.app.rates import copy_rate, product_rate
+from cortex.app.snakemake_internals import Job, planned_jobs
 from cortex.config import parse_config
-from cortex.data.draw import generate_shard
+from cortex.core.cost import Stage
+from cortex.core.flops import count_flops
+from cortex.data.cost import SPLITS
+from cortex.data.draw import Stretch, generate_shard
+from cortex.data.settings import ImageFiles
+from cortex.generators.settings import Sampling
+from cortex.generators.taming.cost import cache_bytes, token_flops
 from cortex.generators.taming.sampler import Sampler
-from tests.pipeline import CHECKOUT, copy_checkout, snakemake
+from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, snakemake
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
+CONFIGS = ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml", "configs/dalle_mini.yaml"]
 
 
 @pytest.fixture(scope="module")
@@ -56,30 +53,51 @@ def checkout(tmp_path_factory):
 
 
 def parsed(checkout, name, monkeypatch):
-    """Config and facts, as read in the checkout: the config names the generator's folder relative to it."""
+    """Config and spec, as read in the checkout: the config names the generator's folder relative to it."""
     monkeypatch.chdir(checkout)
     return parse_config(yaml.safe_load(Path(name).read_text()))
 
 
-def jobs_of_snakemake(checkout, name):
-    done = snakemake(checkout, "--dry-run", "--configfile", name)
+def lines_of(checkout, name, monkeypatch):
+    config, spec = parsed(checkout, name, monkeypatch)
+    return list(with_jobs(list(stages_of(config, counts_of(config, spec))), planned_jobs(Path(name))))
+
+
+def jobs_of_snakemake(checkout, *arguments):
+    done = snakemake(checkout, "--dry-run", *arguments)
     assert done.returncode == 0, done.stderr
-    table = (done.stdout + done.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
-    jobs = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
-    return {rule: count for rule, count in jobs.items() if rule not in ("all", "total")}
+    return jobs_in(done)
 
 
-@pytest.mark.parametrize("name", ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml", "configs/dalle_mini.yaml"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_the_jobs_are_those_that_snakemake_plans(checkout, name, monkeypatch):
-    planned = jobs_of_snakemake(checkout, name)
+    planned = jobs_of_snakemake(checkout, "--configfile", name)
     jobs = Counter()
-    for stage in stages_of(*parsed(checkout, name, monkeypatch)):
-        jobs[stage.rule] += stage.jobs
+    for line in lines_of(checkout, name, monkeypatch):
+        jobs[line.stage.rule] += line.jobs
     assert jobs == planned
 
 
+def rules_on_a_device():
+    """Rules that ask for a GPU on a device that is one: those that compute."""
+    files = [*CHECKOUT.glob("rules/*.smk"), *CHECKOUT.glob("cortex/studies/*/rules.smk")]
+    text = "\n".join(path.read_text() for path in files)
+    rules = re.split(r"^ *(?:use )?rule ", text, flags=re.MULTILINE)[1:]
+    return {re.match(r"\w+", rule).group() for rule in rules if "gpu=" in rule}
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "configs/imagenet.yaml"])
+def test_every_rule_that_computes_states_its_cost(checkout, name, monkeypatch):
+    lines = lines_of(checkout, name, monkeypatch)
+    computing = rules_on_a_device()
+    assert {"generate_shard", "train_extractor", "importance", "study"} <= computing
+    stated = {line.stage.rule for line in lines if line.stated}
+    assert computing & {line.stage.rule for line in lines} <= stated
+    assert {line.stage.rule for line in lines if line.stage.flops} >= computing & stated - {"pretrained_judge"}
+
+
 def test_the_papers_run_is_planned_without_its_weights_in_hundreds_of_jobs(checkout):
-    planned = jobs_of_snakemake(checkout, "configs/imagenet.yaml")
+    planned = jobs_of_snakemake(checkout, "--configfile", "configs/imagenet.yaml")
     assert planned["convert_generator"] == 1
     assert planned["generate_shard"] == 100 + 30 + 5
     assert planned["importance"] == 3 * (100 + 5)
@@ -88,9 +106,46 @@ def test_the_papers_run_is_planned_without_its_weights_in_hundreds_of_jobs(check
     assert sum(planned.values()) < 1000
 
 
+def test_stages_without_jobs_are_dropped_and_jobs_without_a_stage_are_listed():
+    stages = [Stage("a", flops=1), Stage("b", flops=2), Stage("b", part="more", flops=3)]
+    jobs = [Job("b", {"shard": "0"}), Job("c", {}), Job("b", {"shard": "1"}), Job("c", {})]
+    lines = list(with_jobs(stages, jobs))
+    assert lines == [Line(stages[1], 2), Line(stages[2], 0), Line(Stage("c"), 2, stated=False)]
+
+
+def test_a_stage_has_the_jobs_of_its_wildcards_and_of_all_trainings():
+    stages = [Stage("a", {"extractor": "cnn"}), Stage("a", {"extractor": "cnn2"}), Stage("a", {"judge": "cnn"})]
+    jobs = [Job("a", {"extractor": name, "judge": "vit"}) for name in ("cnn/0", "cnn/1", "cnn2/0")]
+    assert list(with_jobs(stages, jobs)) == [Line(stages[0], 2), Line(stages[1], 1)]
+    assert list(with_jobs(stages, [Job("a", {"extractor": "vit/0", "judge": "cnn"})])) == [Line(stages[2], 1)]
+
+
+def test_every_training_of_an_extractor_costs(monkeypatch, tmp_path):
+    """Three trainings of one extractor, one of the others: three times its cost, and more to judge."""
+    once = yaml.safe_load(TINY.read_text())
+    thrice = yaml.safe_load(TINY.read_text())
+    thrice["extractors"]["cnn"]["seeds"] = 3
+    (tmp_path / "thrice.yaml").write_text(yaml.safe_dump(thrice))
+    jobs = planned_jobs(tmp_path / "thrice.yaml")
+    (config, spec), (before, _) = parse_config(thrice), parse_config(once)
+    lines = {key(line.stage): line for line in with_jobs(list(stages_of(config, counts_of(config, spec))), jobs)}
+    costs = {key(stage): stage for stage in stages_of(before, counts_of(before, spec))}
+    for rule in ("train_extractor", "importance", "codebook_search", "extractor_accuracy"):
+        assert lines[rule, "cnn"].stage.flops == 3 * costs[rule, "cnn"].flops
+        assert lines[rule, "resnet"].stage.flops == costs[rule, "resnet"].flops
+    assert lines["train_extractor", "cnn"].jobs == 3
+    assert lines["train_extractor", "resnet"].jobs == 1
+    assert lines["image_level", "vit"].jobs == 5
+    assert lines["image_level", "vit"].stage.flops == pytest.approx(5 / 3 * costs["image_level", "vit"].flops)
+
+
+def key(stage):
+    return (stage.rule, *stage.wildcards.values())
+
+
 @pytest.fixture
 def imagenet(checkout, monkeypatch):
-    return Counts(*parsed(checkout, "configs/imagenet.yaml", monkeypatch))
+    return counts_of(*parsed(checkout, "configs/imagenet.yaml", monkeypatch))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +183,8 @@ def test_the_samplers_arithmetic_is_that_of_the_sampler():
 
 
 def test_the_cache_that_a_token_reads_is_that_of_all_before_it(imagenet):
-    transformer = imagenet.architecture["transformer"]
+    transformer = {"n_layer": 48, "n_embd": 1536, "vocab_size": 16384}
+    assert imagenet.generator.sample_flops == token_flops(transformer, 256)
     assert cache_bytes(transformer, 1, 2) == 48 * 2 * 1536 * 2
     assert cache_bytes(transformer, 3, 2) == (1 + 2 + 3) * 48 * 2 * 1536 * 2
     assert 2.6e12 / cache_bytes(transformer, 256, 2) == pytest.approx(270, rel=0.01), "images a second on an H100"
@@ -136,22 +192,23 @@ def test_the_cache_that_a_token_reads_is_that_of_all_before_it(imagenet):
 
 def test_samples_that_a_shard_throws_away_are_counted():
     """Classes 1, 2, 7 of ten, drawn by all ten classes × 2 indices; shards of 18 hold six indices."""
-    counts = Counts(*parse_config(yaml.safe_load(TINY.read_text())))
-    assert [counts.drawn(split) for split in ("train", "validation", "test")] == [2 * 3 * 20, 3 * 20, 2 * 20]
+    counts = counts_of(*parse_config(yaml.safe_load(TINY.read_text())))
+    assert [counts.splits[split].computed for split in SPLITS] == [2 * 3 * 20, 3 * 20, 2 * 20]
 
 
 def test_the_papers_batches_throw_nothing_away(imagenet):
-    assert imagenet.drawn("train") == 1_000_000
+    assert imagenet.splits["train"].computed == 1_000_000
 
 
 def test_a_shards_size_is_foreseen(tmp_path):
     config = yaml.safe_load(TINY.read_text()) | {"data": {"per_class": {"train": 3, "validation": 4, "test": 4}}}
-    counts = Counts(*parse_config(config))
-    generate_shard(tmp_path / "a.tar", "train", 0, 30, seed=0, classes=list(range(10)), batch_indices=3, device="cpu")
+    split = counts_of(*parse_config(config)).splits["train"]
+    stretch, sampling = Stretch("train", 0, 30, seed=0, classes=list(range(10))), Sampling(top_k=None, top_p=None)
+    generate_shard(tmp_path / "a.tar", stretch, sampling=sampling, keep=ImageFiles(), batch_indices=3, device="cpu")
     size = (tmp_path / "a.tar").stat().st_size
-    assert 0.7 < counts.tars("train") / size < 1.4
+    assert 0.7 < split.tars / size < 1.4
     images = sum(member.size for member in images_in(tmp_path / "a.tar"))
-    assert counts.tokens("train") < size - images < 1.5 * counts.tokens("train")
+    assert split.members < size - images < 1.5 * split.members
 
 
 def images_in(path):
@@ -160,8 +217,8 @@ def images_in(path):
 
 
 def test_the_slower_of_arithmetic_and_memory_decides():
-    assert Stage("a", "", 1, flops=6e12, traffic=1e12).seconds(flops=2e12, bandwidth=1e12) == 3
-    assert Stage("a", "", 1, flops=6e12, traffic=5e12).seconds(flops=2e12, bandwidth=1e12) == 5
+    assert Stage("a", flops=6e12, traffic=1e12).seconds(flops=2e12, bandwidth=1e12) == 3
+    assert Stage("a", flops=6e12, traffic=5e12).seconds(flops=2e12, bandwidth=1e12) == 5
 
 
 @pytest.mark.parametrize(
