@@ -1,25 +1,24 @@
-"""The config file: every setting of a run, its type, its range and its default.
+"""The config file: every setting of a run, its type, its range, its default and its description.
 
-The defaults are those of the paper (METHOD.md); ``config.yaml`` states what the digits run does instead.
+The defaults are those of the paper (METHOD.md). Sections stand beside the stages that take them.
 """
 
 from typing import Any
 
 from pydantic import ValidationError
 
-from cortex.config.controls import Attributions
 from cortex.config.cross_checks import cross_checks
-from cortex.config.messages import one_line
-from cortex.config.method import PerClass, PretrainedJudge, TrainedJudge, Training
 from cortex.config.schema import Config
 from cortex.core.errors import InputError
-from cortex.generators.spec import GeneratorSpec, spec_of
+from cortex.core.messages import one_line
+from cortex.generators.load import spec_of_settings
+from cortex.generators.spec import GeneratorSpec
 
-__all__ = ["Attributions", "Config", "PretrainedJudge", "TrainedJudge", "Training", "parse_config"]
+__all__ = ["Config", "parse_config"]
 
 
 def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
-    """The validated config of the nested mapping that a YAML file holds, and the facts of its generator.
+    """The validated config of the nested mapping that a YAML file holds, and the shapes of its generator.
 
     Raises:
         InputError: one line naming the first wrong key, its value and what is allowed.
@@ -27,25 +26,14 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:
-        raise InputError(one_line(error)) from None
+        raise InputError(one_line(error, Config)) from None
     origin = "weights" if config.generator.folder is None else "folder"
     path = getattr(config.generator, origin)
     try:
-        architecture = config.generator.architecture()
-        facts = spec_of(architecture)
-        drawn = PerClass.model_fields.keys() - config.data.imports.chosen().keys()
-        if architecture["transformer"] is None and drawn:
-            splits = ", ".join(sorted(drawn))
-            raise InputError(f"a VQGAN without a transformer draws no images: data.imports lacks {splits}")
-        if not facts.class_names:
-            raise InputError("a VQGAN without a transformer has no classes: set generator.class_names, a file of names")
+        spec = spec_of_settings(config.generator)
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise InputError(f"config: generator.{origin} = {path!r}: {reason}") from None
-    search = config.controls.search
-    if architecture["transformer"] is None and search is not None and search.prior_weights:
-        key = f"controls.search.prior_weights = {search.prior_weights}"
-        raise InputError(f"config: {key}: should be [], as a VQGAN without a transformer has no prior")
-    for problem in cross_checks(config, facts):
+    for problem in cross_checks(config, spec):
         raise InputError(f"config: {problem}")
-    return config, facts
+    return config, spec

@@ -1,58 +1,93 @@
-"""The config file as a whole."""
+"""The config file as a whole: sections from beside the stages, parts from the registries."""
 
 import hashlib
 import json
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, WrapValidator
+from pydantic import Field, SerializeAsAny, WrapValidator
 
-from cortex.config.controls import Bias, Controls, Planted
-from cortex.config.method import (
-    CodebookSearch,
-    ConceptTokens,
-    Data,
-    Evaluation,
-    Extractors,
-    Generator,
-    GeneratorTraining,
-    Importance,
-    Judge,
-)
-from cortex.config.values import Name, Section
+from cortex.core.messages import PartError, chosen_by, dotted, kind_of
+from cortex.core.registry import REFERENCE
+from cortex.core.settings import Name, Section, Seed
+from cortex.data.settings import Data
+from cortex.evaluate.settings import Evaluation
+from cortex.explain.settings import CodebookSearch, ConceptTokens, Importance
+from cortex.extractors.config import ExtractorMap
+from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
+from cortex.generators.taming.settings import GeneratorTraining
+from cortex.judges import judge_settings
+from cortex.judges.settings import JudgeSettings
+from cortex.studies import STUDIES, load_study, study_settings
+from cortex.studies.base import Study, StudySettings
 
 
-def _null_is(empty: Any) -> WrapValidator:
-    """Accept null, as ``empty``."""
-    return WrapValidator(lambda value, validate: empty if value is None else validate(value))
+def _null_is_empty(value: Any, validate: Any) -> Any:
+    return {} if value is None else validate(value)
+
+
+def _judge(name: str, part: Mapping[str, Any]) -> type[Section]:
+    return kind_of(part, "network", judge_settings, "judges: {{{0}: {{network: {0}, ...}}}}".format(dotted([name])))
+
+
+def _study(name: str, part: Mapping[str, Any]) -> type[Section]:
+    reference = part.get("study")
+    if reference is None and name not in STUDIES.names():
+        known = ", ".join(STUDIES.names())
+        raise PartError([], f": no study of this name; allowed: {known}, or study: module:STUDY of one of your own")
+    if reference is not None and not (isinstance(reference, str) and REFERENCE.fullmatch(reference)):
+        raise PartError(["study"], f" = {reference!r}: should be module:STUDY")
+    return study_settings(reference or name)
+
+
+Judges = Annotated[dict[Name, SerializeAsAny[JudgeSettings]], Field(min_length=1), chosen_by(_judge)]
+Studies = Annotated[dict[Name, SerializeAsAny[StudySettings]], chosen_by(_study)]
 
 
 class Config(Section):
-    run: Name
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    generator: Generator = Generator()
-    data: Data = Data()
-    # null, both of them, in a run of bias alone, which is about no extractor and judge of its own
-    extractors: Annotated[Extractors, _null_is(Extractors.model_construct())]
-    importance: Importance = Importance()
-    concept_tokens: ConceptTokens = ConceptTokens()
-    codebook_search: CodebookSearch = CodebookSearch()
-    judges: Annotated[dict[Name, Judge], Field(min_length=1), _null_is({})]
-    evaluation: Evaluation = Evaluation()
-    controls: Controls = Controls()
-    planted: Planted | None = None
-    bias: Bias | None = None
-    generator_training: GeneratorTraining = GeneratorTraining()
+    """Every setting of a run."""
 
-    def classes(self, facts: GeneratorSpec) -> list[int]:
+    moved: ClassVar[dict[str, str]] = {
+        "controls": "write studies: {attributions: {...}, transfer: {...} (was search), sanity: {...}, ...}; ",
+        "planted": "write studies: {planted: {...}}; ",
+        "bias": "write studies: {bias: {...}}; ",
+    }
+
+    run: Name = Field(description="name of the run; its files are in results/<run>/")
+    seed: Seed = Field(0, description="seed of all random numbers")
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = Field(
+        "auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one"
+    )
+    generator: GeneratorSettings = Field(GeneratorSettings(), description="generator and sampling")
+    data: Data = Field(Data(), description="data set: classes, numbers of images, shards, imports")
+    extractors: Annotated[ExtractorMap, WrapValidator(_null_is_empty)] = Field(
+        description="information extractors by name; null: none"
+    )
+    importance: Importance = Field(Importance(), description="token importance score")
+    concept_tokens: ConceptTokens = Field(ConceptTokens(), description="concept-level tokens")
+    codebook_search: CodebookSearch = Field(CodebookSearch(), description="codebook search")
+    judges: Annotated[Judges, WrapValidator(_null_is_empty)] = Field(description="judges by name; null: none")
+    evaluation: Evaluation = Field(Evaluation(), description="three levels of evaluation")
+    studies: Annotated[Studies, WrapValidator(_null_is_empty)] = Field(
+        {}, description="studies beside the method, by name; other studies do not run"
+    )
+    generator_training: GeneratorTraining = Field(
+        GeneratorTraining(), description="recipe of the bundled digits generator"
+    )
+
+    def classes(self, spec: GeneratorSpec) -> list[int]:
         """The class indices that the run is about, ascending; all of the generator's unless configured."""
-        return sorted(self.data.classes) if self.data.classes is not None else list(range(len(facts.class_names)))
+        return sorted(self.data.classes) if self.data.classes is not None else list(range(len(spec.class_names)))
 
-    def topics(self) -> list[str]:
-        """What the run tells beyond the method's three levels: names of :data:`cortex.report.topics.TOPICS`."""
-        asked_for = [*self.controls, ("planted", self.planted), ("bias", self.bias)]
-        return [name for name, asked in asked_for if asked is not None]
+    def trained_extractors(self) -> list[str]:
+        """Every training of every extractor, as ``name/training``."""
+        return [f"{name}/{training}" for name, part in self.extractors.items() for training in range(part.seeds)]
+
+    def chosen_studies(self) -> dict[str, Study]:
+        """The studies of the run by name, in the order of the page."""
+        found = {name: load_study(settings.study or name) for name, settings in self.studies.items()}
+        return dict(sorted(found.items(), key=lambda item: item[1].order))
 
     def hash(self) -> str:
         """SHA-256 of all settings, defaults included, independent of their order in the file."""

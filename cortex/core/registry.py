@@ -6,13 +6,16 @@ name of its own, too: a config may say ``network: my_module:MLP`` of a module th
 """
 
 import importlib
+import os
 import re
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from cortex.core.errors import InputError, shown
 
+ALLOWED = "CORTEX_NETWORKS"
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
@@ -59,6 +62,25 @@ class Registry:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise InputError(f"{self.kind} {shown(name)}: {reference} cannot be imported: {error}") from None
+
+    def check_stated(self, name: str, path: Path) -> None:
+        """Raise an InputError unless a name that a file states may be loaded.
+
+        The file may come from elsewhere, and to import a module is to run it. So a reference has to be allowed, by the
+        environment variable ``CORTEX_NETWORKS``: references, separated by spaces. Registered names always are.
+
+        Args:
+            name: as the file states it.
+            path: the file.
+        """
+        if name in self.names() or name in os.environ.get(ALLOWED, "").split():
+            return
+        if not REFERENCE.fullmatch(name):
+            raise InputError(f"{path}: {self.kind} {shown(name)}: allowed: {', '.join(self.names())}")
+        raise InputError(
+            f"{path}: its {self.kind} is {shown(name)}, which is imported only if the environment variable {ALLOWED} "
+            "names it"
+        )
 
     def _found(self) -> dict[str, str]:
         if self._plug_ins is None:

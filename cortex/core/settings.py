@@ -4,7 +4,7 @@ A section is the one statement of its settings: type, range, default and descrip
 line, ``docs/configuration.md`` and ``config.schema.json`` all come from it. Sections import nothing heavy.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -40,3 +40,5 @@ class Section(BaseModel):
     """Settings that belong together. Every field has a description; unknown keys and other types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    moved: ClassVar[dict[str, str]] = {}  # key of an older release → what to write instead

@@ -1,19 +1,24 @@
 """The command line: what it offers, how it explains itself, and how it fails."""
 
+import dataclasses
 import importlib
 import inspect
 import re
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 
-from cortex.app.cli import COMMANDS, main
+from cortex.app.cli import all_commands, main
 from cortex.core.tables import write_table
-from cortex.data.draw import generate_shard
+from cortex.data.draw import Stretch, generate_shard
+from cortex.data.settings import ImageFiles
+from cortex.generators.settings import Sampling
 
-TARGETS = {name: target for phase in COMMANDS.values() for name, (target, _) in phase.items()}
+TARGETS = {name: target for phase in all_commands().values() for name, (target, _) in phase.items()}
 
 
 def run(arguments, capsys):
@@ -32,7 +37,7 @@ def run(arguments, capsys):
 def test_the_overview_lists_every_command_by_phase(arguments, capsys):
     status, output, errors = run(arguments, capsys)
     assert (status, errors) == (0, "")
-    assert re.findall(r"^(\w+)$", output, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^(\w+)$", output, re.MULTILINE) == list(all_commands())
     assert [line.split()[0] for line in output.splitlines() if line.startswith("  ")] == list(TARGETS)
     assert all(len(line.split()) >= 4 for line in output.splitlines() if line.startswith("  ")), (
         "each says what it does"
@@ -42,15 +47,44 @@ def test_the_overview_lists_every_command_by_phase(arguments, capsys):
 def options_of(text):
     """Explanation of every option by its name, from the text of a help page."""
     _, _, table = text.partition(" options ")
-    lines = [line.strip(" │─╭╮╰╯") for line in table.splitlines()]  # a box, where the terminal can print one
     explained, name = {}, None
-    for line in lines:
-        kinds = r"\{\S+\}(?:\|\S+)?|\[.*\]|INT(?: INT)+|[A-Z]+"
+    for row in table.splitlines():
+        line = row.strip(" │─╭╮╰╯")  # a box, where the terminal can print one
+        if re.fullmatch(r"\W*[\w.-]+ options\W*", row):  # the title of another box, whose subject follows
+            name = None
+        kinds = r"\{[^}]+\}(?:\|\{?\S+(?: INT\})?)?|\[.*\]|INT(?: INT)+|[A-Z]+"
         if match := re.match(rf"--([a-z][a-z0-9-]*)(?: (?:{kinds})(?=\s|$))?(.*)", line):
-            name, line = match.groups()  # noqa: PLW2901
+            name, line = match.groups()
         if name is not None:
             explained[name] = (explained.get(name, "") + " " + line).strip()
     return {name: re.sub(r"\s*\((required|default: .*)\)$", "", text) for name, text in explained.items()}
+
+
+def fields_of(section):
+    """Fields of a section and of the sections in it, with their descriptions."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields_of(field.annotation)
+        else:
+            yield name, field.description
+
+
+def documentation(function):
+    """A command's options, and the words that explain them: its own, and those of its settings' sections."""
+    names, words = [], [inspect.getdoc(function)]
+    kinds = get_type_hints(function)
+    for parameter in inspect.signature(function).parameters.values():
+        section = kinds[parameter.name]
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            for name, description in fields_of(section):
+                names.append(name)
+                words.append(description)
+        elif dataclasses.is_dataclass(section):
+            names += [field.name for field in dataclasses.fields(section)]
+            words.append(inspect.getdoc(section))
+        else:
+            names.append(parameter.name)
+    return [name.replace("_", "-") for name in names], re.sub(r"\s+", " ", " ".join(words))
 
 
 @pytest.mark.parametrize("command", TARGETS)
@@ -62,12 +96,11 @@ def test_help_explains_every_parameter_in_the_words_of_the_function(command, cap
     first_line = inspect.getdoc(function).splitlines()[0]
     assert first_line in output
     options = options_of(output)
-    documented = re.sub(r"\s+", " ", inspect.getdoc(function))
+    parameters, documented = documentation(function)
     if command == "verify":  # its one argument has no name on the command line
         (explanation,) = re.findall(r"results: (folder of a run.*?)\.", documented)
         assert explanation in output
         return
-    parameters = [parameter.replace("_", "-") for parameter in inspect.signature(function).parameters]
     assert set(options) == set(parameters)
     for parameter in parameters:
         assert len(options[parameter].split()) >= 2, f"--{parameter} is explained"
@@ -102,7 +135,8 @@ def test_the_help_of_an_option_is_read_right():
 
 def test_a_command_is_its_function(generator_weights, tmp_path, capsys):
     by_hand, by_command = tmp_path / "hand.tar", tmp_path / "command.tar"
-    generate_shard(by_hand, "test", 1, 5, seed=3, classes=[0, 2], generator=generator_weights, top_p=0.9, device="cpu")
+    stretch, sampling = Stretch("test", 1, 5, seed=3, classes=[0, 2]), Sampling(top_p=0.9)
+    generate_shard(by_hand, stretch, sampling=sampling, keep=ImageFiles(), generator=generator_weights, device="cpu")
     options = "--split test --first 1 --last 5 --seed 3 --classes 0 2 --top-p 0.9 --device cpu"
     arguments = ["generate-shard", "--output", by_command, *options.split(), "--generator", generator_weights]
     assert run(arguments, capsys)[0] == 0
@@ -138,9 +172,9 @@ def test_wrong_options_stop_with_the_status_of_wrong_usage(arguments, capsys):
 def broken(tmp_path, generator_weights):
     """A folder of files that end too early."""
     (tmp_path / "cut.safetensors").write_bytes(generator_weights.read_bytes()[:9000])
-    generate_shard(
-        tmp_path / "000000.tar", "test", 0, 2, seed=0, classes=[0, 1], generator=generator_weights, device="cpu"
-    )
+    stretch = Stretch("test", 0, 2, seed=0, classes=[0, 1])
+    options = {"sampling": Sampling(), "keep": ImageFiles(), "generator": generator_weights, "device": "cpu"}
+    generate_shard(tmp_path / "000000.tar", stretch, **options)
     (tmp_path / "cut.tar").write_bytes((tmp_path / "000000.tar").read_bytes()[:2000])
     write_table(tmp_path / "whole.parquet", pa.table({"method": ["importance"]}))
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "whole.parquet").read_bytes()[:200])
@@ -156,15 +190,15 @@ METRICS = "metrics --extractors cnn --judges vit --by method --measures logit --
     [
         ("export-codebook --generator", "none.safetensors", "no such weights file"),
         ("export-codebook --generator", "cut.safetensors", "not a whole safetensors file"),
-        ("pack-grids --codes 24 --shards", "none.tar", "no such shard"),
-        ("pack-grids --codes 24 --shards", "cut.tar", "member '.*': the tar ends inside it"),
+        ("tokens --codes 24 --shard", "none.tar", "no such shard"),
+        ("tokens --codes 24 --shard", "cut.tar", "member '.*': the tar ends inside it"),
         (
-            "pack-grids --codes 1 --shards",
+            "tokens --codes 1 --shard",
             "000000.tar",
             r"member test-0000-000000\.tokens\.npy: token \d+; allowed: 0 to 0",
         ),
-        ("frequent-tokens --codes 24 --grids", "none.npy", "no such file of packed grids"),
-        ("frequent-tokens --codes 24 --grids", "cut.npy", "not a whole npy file"),
+        ("frequent-tokens --codes 24 --tokens 5 --grids", "none.npy", "no such file of packed grids"),
+        ("frequent-tokens --codes 24 --tokens 5 --grids", "cut.npy", "not a whole npy file"),
         (METRICS, "none.parquet", "no such Parquet file"),
         (METRICS, "cut.parquet", "not a whole Parquet file"),
         (METRICS, "whole.parquet", r"no column \['logit'\]; it has \['method'\]"),
@@ -181,7 +215,7 @@ def test_a_bad_file_is_named_in_one_line(command, file, message, broken, capsys)
 
 def test_an_output_that_cannot_be_written_is_named(broken, capsys):
     shard = broken / "000000.tar"
-    arguments = ["pack-grids", "--codes", "24", "--shards", shard, "--output", shard / "grids.npy"]
+    arguments = ["tokens", "--codes", "24", "--shard", shard, "--output", shard / "tokens.parquet"]
     status, _, errors = run(arguments, capsys)
     assert status == 1 and len(errors.splitlines()) == 1 and str(shard) in errors
 

@@ -11,10 +11,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cortex.config import Config, PretrainedJudge, parse_config
+from cortex.config import Config, parse_config
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights, write_weights
-from cortex.generators.taming.generator import load_generator
+from cortex.generators.load import load_generator
+from cortex.judges.settings import ImageNetJudge
 from tests.pipeline import CHECKOUT
 
 # 2021-04-03T19-39-50-project.yaml of the ImageNet transformer, at its full size.
@@ -23,13 +24,13 @@ TINY = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
 # What a config must say, on a generator of 7 classes, 4×4 grids and 24 codes; all other defaults fit it.
 FITTING = {
     "run": "small",
-    "extractors": {"cnn": {}},
+    "extractors": {"cnn": {"network": "cnn"}},
     "judges": {"vit": {"network": "vit", "epochs": 1}},
     "concept_tokens": {"top_n": [1, 5], "tokens": 6},
     "codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {0: 6}},
     "evaluation": {"accuracy": {"k": [1, 7]}, "image_level": {"n": [16]}, "concept_level": {"top_n": [5]}},
 }
-PLANTED = {"positions": 4, "extractors": {"cnn": {}}}
+PLANTED = {"positions": 4, "extractors": {"cnn": {"network": "cnn"}}}
 
 
 @pytest.fixture
@@ -62,7 +63,8 @@ def changed(config, key, value):
 @pytest.mark.parametrize("name", ["config.yaml", "tests/tiny.yaml"])
 def test_the_configs_that_come_with_the_code_are_valid(name):
     config, facts = parse_config(yaml.safe_load((CHECKOUT / name).read_text()))
-    assert list(config.extractors.chosen()) == ["cnn", "resnet", "transformer"]
+    assert list(config.extractors) == ["cnn", "resnet", "transformer"]
+    assert config.trained_extractors() == ["cnn/0", "resnet/0", "transformer/0"]
     assert list(config.judges) == ["vit", "resnet"]
     assert (facts.grid, len(facts.class_names)) == ((8, 8), 10)
 
@@ -72,7 +74,7 @@ def test_what_is_not_set_has_the_papers_value(fitting):
     config, _ = parse_config(fitting)
     assert config.data.per_class.model_dump() == {"train": 1000, "validation": 300, "test": 50}
     assert (config.generator.temperature, config.generator.top_k, config.generator.top_p) == (1.0, 600, 0.92)
-    cnn = config.extractors.cnn
+    cnn = config.extractors["cnn"]
     assert (cnn.width, cnn.hidden, cnn.dropout) == (512, 4096, 0.5)
     assert (cnn.epochs, cnn.batch, cnn.learning_rate, cnn.weight_decay) == (80, 256, 1e-3, 1e-4)
     assert (cnn.step_epochs, cnn.step_factor) == (20, 0.1)
@@ -97,12 +99,11 @@ def test_the_run_is_about_the_configured_classes_or_all(fitting):
 
 
 def test_a_whole_number_is_a_number_and_null_is_a_value(fitting):
-    fitting["extractors"] = {"cnn": {"learning_rate": 1, "dropout": 0}, "resnet": None}
+    fitting["extractors"] = {"cnn": {"network": "cnn", "learning_rate": 1, "dropout": 0}}
     fitting["generator"] |= {"temperature": 2, "top_k": None, "top_p": None}
     config, _ = parse_config(fitting)
-    assert config.extractors.cnn.learning_rate == 1.0
+    assert config.extractors["cnn"].learning_rate == 1.0
     assert (config.generator.top_k, config.generator.top_p) == (None, None)
-    assert list(config.extractors.chosen()) == ["cnn"]
 
 
 def test_the_hash_tells_settings_apart_and_not_their_order(fitting):
@@ -125,8 +126,28 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         # unknown keys
         ("epochs", 3, f"epochs: unknown key; allowed here: {SECTIONS}"),
         ("data.per_class.dev", 1, "data.per_class.dev: unknown key; allowed here: train, validation, test"),
-        ("extractors.vgg", {}, "extractors.vgg: unknown key; allowed here: cnn, cnn_deep, resnet, transformer"),
-        ("extractors.cnn.depth", 3, "extractors.cnn.depth: unknown key; allowed here: epochs, batch, learning_rate, "),
+        (
+            "extractors.resnet",
+            {"epochs": 1},
+            "extractors.resnet.network: missing; it must be set, as in extractors: {resnet: {network: resnet, ...}}",
+        ),
+        ("extractors.a", {"network": "vgg"}, "extractors.a.network = 'vgg': allowed: cnn, cnn_deep, resnet, transfor"),
+        ("extractors.a", {"network": "vgg"}, "transformer, or module:Attribute of a module of your own"),
+        (
+            "extractors.a",
+            {"network": "no.such:Net"},
+            "extractors.a.network = 'no.such:Net': no.such:Net cannot be impo",
+        ),
+        ("extractors.cnn.seeds", 0, "extractors.cnn.seeds = 0: should be greater than or equal to 1"),
+        (
+            "controls",
+            {"sanity": {}},
+            "controls: unknown key; write studies: {attributions: {...}, transfer: {...} (was",
+        ),
+        ("planted", {}, "planted: unknown key; write studies: {planted: {...}}; allowed here: run, "),
+        ("studies.sanity2", {}, "studies.sanity2: no study of this name; allowed: attributions, sanity, stability, "),
+        ("studies.mine", {"study": "no_such:STUDY"}, "no_such:STUDY cannot be imported"),
+        ("extractors.cnn.depth", 3, "extractors.cnn.depth: unknown key; allowed here: network, seeds, epochs, batch, "),
         ("judges.vit.width", 3, "judges.vit.width: unknown key; allowed here: network, epochs, batch, "),
         ("data.7", 1, "data.7 = 7: keys are words; allowed here: classes, per_class, shard_size"),
         ("line\nbreak", 1, "'line\\nbreak': unknown key; allowed here: run, "),
@@ -159,7 +180,7 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("generator.batch.classes", 0, "generator.batch.classes = 0: should be greater than or equal to 1"),
         ("data.per_class.test", 0, "data.per_class.test = 0: should be greater than or equal to 1"),
         ("data.shard_size", 0, "data.shard_size = 0: should be greater than or equal to 1"),
-        ("data.images.test", "none", "data.images.test = 'none': should be 'png', 'jpeg' or 'webp'"),
+        ("data.images.test", "none", "data.images.test = 'none': should be 'png', 'jpeg' or 'webp', as judges look"),
         ("data.images.train", "gif", "data.images.train = 'gif': should be 'png', 'jpeg', 'webp' or 'none'"),
         ("data.image_quality", 101, "data.image_quality = 101: should be less than or equal to 100"),
         ("data.imports.train", "a.csv", "data.imports.train = 'a.csv': should be a mapping of keys to values"),
@@ -173,14 +194,15 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("data.classes", [3, 0, 3], "data.classes = [3, 0, 3]: should have every value once"),
         ("data.classes", [0, -1], "data.classes.1 = -1: should be greater than or equal to 0"),
         ("data.classes", [0, 7], "data.classes = 7: the generator has classes 0 to 6"),
-        ("extractors", {}, "extractors = {}: should configure at least one of cnn, cnn_deep, resnet, transformer"),
-        ("extractors.cnn", None, "extractors = {'cnn': None}: should configure at least one of"),
+        ("extractors", {}, "extractors = {}: should have at least 1 item"),
+        ("extractors.cnn", None, "extractors.cnn = None: should be a mapping of keys to values"),
+        ("extractors", None, "extractors = None: should be set beside judges"),
         ("extractors.cnn.dropout", 1, "extractors.cnn.dropout = 1: should be less than 1"),
         ("extractors.cnn.batch", 1, "extractors.cnn.batch = 1: should be greater than or equal to 2"),
         ("extractors.cnn.learning_rate", 0, "extractors.cnn.learning_rate = 0: should be greater than 0"),
         (
             "extractors.transformer",
-            {"width": 10, "heads": 4},
+            {"network": "transformer", "width": 10, "heads": 4},
             "extractors.transformer.width = 10: should be a multiple of heads = 4",
         ),
         ("importance.reduction", "sum", "importance.reduction = 'sum': should be 'max' or 'mean'"),
@@ -200,22 +222,22 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("codebook_search.steps", 499, "codebook_search.record_every = 500: should be at most steps = 499"),
         ("codebook_search.images_per_class", 51, "images_per_class = 51: at most data.per_class.test = 50"),
         (
-            "controls.search",
+            "studies.transfer",
             {"refresh_every": 5001},
-            "search.refresh_every = 5001: at most codebook_search.steps = 5000",
+            "studies.transfer.refresh_every = 5001: at most codebook_search.steps = 5000",
         ),
-        ("controls.sanity", {"top_n": 17}, "sanity.top_n = 17: at most 16, the positions of the grid"),
+        ("studies.sanity", {"top_n": 17}, "sanity.top_n = 17: at most 16, the positions of the grid"),
         (
-            "controls.sanity",
+            "studies.sanity",
             {"shuffled": ["cnn_deep"]},
             "sanity.shuffled = 'cnn_deep': allowed: the run's extractors, cnn",
         ),
-        ("controls.sanity", {"images_per_class": 51}, "images_per_class = 51: at most data.per_class.test = 50"),
-        ("controls.stability", {"samples": [1, 200]}, "stability.reference = 200: should be more than samples = 200"),
-        ("controls.combinations", {"n": [2, 300]}, "combinations.n = 300: at most 16, the positions of the grid"),
-        ("controls.combinations", {"pairs": 1}, "combinations.pairs = 1: should be greater than or equal to 2"),
-        ("controls.search", {"prior_weights": [0.0]}, "prior_weights.0 = 0.0: should be greater than 0"),
-        ("controls.search", {"prior_weights": [1.0, 1.0]}, "prior_weights = [1.0, 1.0]: should have every value once"),
+        ("studies.sanity", {"images_per_class": 51}, "images_per_class = 51: at most data.per_class.test = 50"),
+        ("studies.stability", {"samples": [1, 200]}, "stability.reference = 200: should be more than samples = 200"),
+        ("studies.combinations", {"n": [2, 300]}, "combinations.n = 300: at most 16, the positions of the grid"),
+        ("studies.combinations", {"pairs": 1}, "combinations.pairs = 1: should be greater than or equal to 2"),
+        ("studies.transfer", {"prior_weights": [0.0]}, "prior_weights.0 = 0.0: should be greater than 0"),
+        ("studies.transfer", {"prior_weights": [1.0, 1.0]}, "prior_weights = [1.0, 1.0]: should have every value once"),
         ("extractors.cnn.precision", "float64", "precision = 'float64': should be 'float32', 'bfloat16' or 'float16'"),
         ("judges.vit", {"network": "vit_b_16", "weights": "gone"}, "judges.vit.weights = 'gone': no such file"),
         ("extractors.cnn.gpus", 2, "extractors.cnn.gpus = 2: only with device = 'cuda'; it is 'auto'"),
@@ -224,9 +246,9 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         (
             "judges.vgg",
             {"network": "vgg", "epochs": 1},
-            "judges.vgg.network = 'vgg': should be one of 'vit', 'resnet', 'vit_b_16', 'vit_b_32', ",
+            "judges.vgg.network = 'vgg': allowed: vit, resnet, vit_b_16, vit_b_32, ",
         ),
-        ("judges.vgg", {"network": 3}, "judges.vgg.network = '3': should be one of 'vit', 'resnet', "),
+        ("judges.vgg", {"network": 3}, "judges.vgg.network = 3: should be a valid string"),
         ("judges.vgg", {"epochs": 1}, "judges.vgg.network: missing; it must be set"),
         (
             "judges.b16",
@@ -241,23 +263,43 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("evaluation.image_level.n", [0], "evaluation.image_level.n.0 = 0: should be greater than or equal to 1"),
         ("evaluation.image_level.n", [2, 2], "evaluation.image_level.n = [2, 2]: should have every value once"),
         ("evaluation.concept_level.top_n", [2], "evaluation.concept_level.top_n = 2: allowed: those of concept_tokens"),
-        ("planted", {}, "planted.extractors: missing; it must be set"),
-        ("planted", PLANTED | {"classes": 3}, "planted.classes = 3: should be a multiple of 2"),
-        ("planted", PLANTED | {"variants": ["odd"]}, "planted.variants.0 = 'odd': should be 'plain', 'shortcut', "),
-        ("planted", PLANTED | {"codes_per_class": 5, "codes": 40}, "codes_per_class = 5: should be at most 4, so that"),
-        ("planted", PLANTED | {"positions": 3}, "planted.positions = 3: should be at least codes_per_class = 4"),
+        ("studies.planted", {}, "planted.extractors: missing; it must be set"),
+        ("studies.planted", PLANTED | {"classes": 3}, "planted.classes = 3: should be a multiple of 2"),
         (
-            "planted",
+            "studies.planted",
+            PLANTED | {"variants": ["odd"]},
+            "planted.variants.0 = 'odd': should be 'plain', 'shortcut', ",
+        ),
+        (
+            "studies.planted",
+            PLANTED | {"codes_per_class": 5, "codes": 40},
+            "codes_per_class = 5: should be at most 4, so that",
+        ),
+        (
+            "studies.planted",
+            PLANTED | {"positions": 3},
+            "planted.positions = 3: should be at least codes_per_class = 4",
+        ),
+        (
+            "studies.planted",
             PLANTED | {"positions": 5},
             "planted.positions = 5: with 4 classes, combination takes 20 positions",
         ),
-        ("planted", PLANTED | {"searched_per_class": 61}, "searched_per_class = 61: should be at most per_class.test"),
         (
-            "planted",
+            "studies.planted",
+            PLANTED | {"searched_per_class": 61},
+            "searched_per_class = 61: should be at most per_class.test",
+        ),
+        (
+            "studies.planted",
             PLANTED | {"attributions": {"images_per_class": 61}},
             "planted.attributions.images_per_class = 61: should be at most per_class.test = 60",
         ),
-        ("planted", {"extractors": {"cnn": {"gpus": 2}}}, "planted.extractors.cnn.gpus = 2: should be 1"),
+        (
+            "studies.planted",
+            {"extractors": {"cnn": {"network": "cnn", "gpus": 2}}},
+            "planted.extractors.cnn.gpus = 2: should be 1",
+        ),
         # files
         ("generator.weights", "/no/where", "generator.weights = '/no/where': no such weights file"),
         ("generator.weights", "", "generator.weights = '': should have at least 1 character"),
@@ -296,7 +338,7 @@ def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
     write_weights(tmp_path / "vqgan.safetensors", vqgan, {"architecture": json.dumps(architecture)})
     load_generator(tmp_path / "vqgan.safetensors")
     fitting["generator"]["weights"] = str(tmp_path / "vqgan.safetensors")
-    assert "vqgan.safetensors': a VQGAN without a transformer draws no images" in refusal(fitting)
+    assert "vqgan.safetensors': a generator without a transformer draws no images" in refusal(fitting)
 
 
 def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder, tmp_path, monkeypatch):
@@ -312,7 +354,7 @@ def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder
     )
     del fitting["judges"]["vit"]
     config, _ = parse_config(fitting)
-    assert [type(judge) for judge in config.judges.values()] == [PretrainedJudge, PretrainedJudge]
+    assert [type(judge) for judge in config.judges.values()] == [ImageNetJudge, ImageNetJudge]
     assert (config.judges["b16"].weights, config.judges["r50"].weights) == ("vit.safetensors", None)
 
 
@@ -349,7 +391,7 @@ def test_what_is_wrong_with_a_folder_is_told(fitting, folder, tmp_path):
     project.write_text(project.read_text().replace("n_head: 24", "n_head: 25"))
     assert "n_embd = 1536 should be a multiple of n_head = 25" in refusal(fitting)
     project.write_text(yaml.safe_dump({"model": CIN_TRANSFORMER["model"]["params"]["first_stage_config"]}))
-    assert f"generator.folder = '{folder}': a VQGAN without a transformer draws no images" in refusal(fitting)
+    assert f"generator.folder = '{folder}': a generator without a transformer draws no images" in refusal(fitting)
     (folder / "checkpoints/last.ckpt").unlink()
     assert f"generator.folder = '{folder}': none of checkpoints/last.ckpt" in refusal(fitting)
 
@@ -423,6 +465,7 @@ def dry_run(folder, *options):
     return done.returncode, done.stdout
 
 
+@pytest.mark.workflow
 def test_snakemake_stops_at_a_wrong_value_in_a_file_before_it_plans_anything(tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(yaml.safe_dump(TINY | {"data": {"per_class": {"test": 0}}}))
@@ -432,6 +475,7 @@ def test_snakemake_stops_at_a_wrong_value_in_a_file_before_it_plans_anything(tmp
     assert "Traceback" not in output and "Job stats" not in output
 
 
+@pytest.mark.workflow
 def test_snakemake_stops_at_a_wrong_value_on_its_command_line(tmp_path):
     tiny = ["--configfile", str(CHECKOUT / "tests" / "tiny.yaml")]
     status, output = dry_run(tmp_path, *tiny, "--config", "seed=-1")
@@ -444,5 +488,5 @@ def test_snakemake_stops_at_a_wrong_value_on_its_command_line(tmp_path):
 
 def test_a_run_of_bias_alone_knows_its_classes(fitting):
     fitting |= {"extractors": None, "judges": None, "data": {"classes": [0, 1, 42]}}
-    fitting["bias"] = {"pairs": {0: 42}, "top_n": 1, "tokens": 2}
+    fitting["studies"] = {"bias": {"pairs": {0: 42}, "top_n": 1, "tokens": 2}}
     assert refusal(fitting) == "config: data.classes = 42: the generator has classes 0 to 6"
