@@ -4,13 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test test-slurm bench lint clean
+.PHONY: run test test-quick test-slurm bench lint clean
 
 run: .venv/run
 	$(BIN)/snakemake --cores all
 
 test: .venv/dev lint
 	$(BIN)/python -m pytest --ignore=tests/workflow/test_slurm.py
+
+# The tests without Snakemake, on two cores.
+test-quick: .venv/dev
+	$(BIN)/python -m pytest --numprocesses 2 -m "not workflow and not slow" tests/unit
 
 # The workflow through sbatch, on a SLURM that the tests start: needs root, and Debian's slurm-wlm and munge.
 test-slurm: .venv/dev
@@ -23,7 +27,7 @@ bench: .venv/dev
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules cortex/studies
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 

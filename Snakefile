@@ -20,49 +20,35 @@ include: "rules/generate.smk"
 include: "rules/train.smk"
 include: "rules/explain.smk"
 include: "rules/evaluate.smk"
+include: "rules/studies.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
 
 
-if CONFIG.planted is not None:
-
-    include: "rules/planted.smk"
-
-
-include: "rules/controls.smk"
+rule metrics:
+    input:
+        METRICS,
+        STUDY_TABLES,
 
 
-if CONFIG.bias is not None:
-
-    include: "rules/bias.smk"
-
-
-if EXTRACTORS:
-
-    include: "rules/report.smk"
-
-
-# What the report and the metrics are made of is asked for too: Snakemake would not miss a file that was deleted, as
-# long as what was made of it is there.
+# Inputs of the report and of the metrics are asked for, too: Snakemake does not miss a deleted file whose results exist.
 rule all:
     default_target: True
     input:
-        [rules.report.output, rules.report.input, rules.metrics.input] if EXTRACTORS else TOPICS,
+        METRICS,
+        STUDY_TABLES,
+        STUDY_FILES,
+        PAGE,
         rules.manifest.output,
         rules.manifest.input,
-        expand(rules.pack_grids.output, split=["train", "validation"]),
-        expand(rules.decode_images.output, shard=shards_of("test") if JUDGES else []),
+        expand(GRIDS, split=["train", "validation"]),
+        [of_shards(TOKENS, split) for split in SPLITS],
+        of_shards(IMAGES, "test") if JUDGES else [],
         expand(rules.train_extractor.output, extractor=EXTRACTORS),
         expand(rules.train_judge.output, judge=TRAINED_JUDGES),
         rules.judges.input,
-        expand(rules.importance.output, extractor=EXTRACTORS, split="train", shard=shards_of("train")),
-        expand(rules.importance.output, extractor=EXTRACTORS, split="test", shard=shards_of("test")),
+        [of_shards(expand(SCORES, extractor=EXTRACTORS, allow_missing=True), split) for split in EXPLAINED],
         expand(rules.codebook_search.output, extractor=EXTRACTORS),
-        expand(rules.extractor_accuracy.output, extractor=EXTRACTORS),
-        expand(rules.judge_accuracy.output, judge=JUDGES),
-        expand(rules.image_level.output, extractor=EXTRACTORS, judge=JUDGES, shard=shards_of("test")),
-        expand(rules.concept_level.output, extractor=EXTRACTORS, judge=JUDGES, shard=shards_of("test")),
-        expand(rules.codebook_level.output, extractor=EXTRACTORS, judge=JUDGES),
-        rules.planted_metrics.input if CONFIG.planted is not None else [],
-        CONTROLS,
-        [rules.bias.output, rules.bias.input] if CONFIG.bias is not None else [],
+        [rows for rows, _, _ in TABLES.values()],
         GENERATOR_WEIGHTS,
-        rules.export_codebook.output,
+        CODEBOOK,

@@ -3,278 +3,199 @@
 
 rule extractor_accuracy:
     input:
-        shards=shard_paths("test"),
-        extractor=rules.train_extractor.output.model,
-        codebook=rules.export_codebook.output.codebook,
+        tokens=of_shards(TOKENS, "test"),
+        extractor=MODEL,
+        codebook=CODEBOOK,
     output:
         rows=f"{RUN}/evaluation/extractor_accuracy/{{extractor}}.parquet",
     log:
-        f"{RUN}/logs/extractor_accuracy/{{extractor}}.log",
+        log_of("extractor_accuracy", "{extractor}"),
     benchmark:
-        f"{RUN}/benchmarks/extractor_accuracy/{{extractor}}.tsv"
+        benchmark_of("extractor_accuracy", "{extractor}")
     group:
         "accuracy"
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000, 1, of=max),
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        batch=options({"batch": CONFIG.evaluation.batch}),
-        device=CONFIG.device,
-        code=lambda wildcards: code_fingerprint("cortex.evaluate.accuracy", network_module(wildcards.extractor)),
+        options=options({"split": "test"}, BATCH, DEVICE),
+        code=code_of("extractor-accuracy", network_of),
     message:
-        "Accuracy of {wildcards.extractor} on the test split"
+        "Measure the accuracy of {wildcards.extractor} on the test split"
     shell:
-        "python -m cortex extractor-accuracy --output {output.rows} --shards {input.shards}"
-        " --extractor {input.extractor} --codebook {input.codebook} {params.batch}"
-        " --device {params.device} &> {log}"
+        "python -m cortex extractor-accuracy --output {output.rows} --tokens {input.tokens}"
+        " --extractor {input.extractor} --codebook {input.codebook} {params.options} &> {log}"
 
 
 rule judge_accuracy:
     input:
-        shards=shard_paths("test"),
-        images=expand(rules.decode_images.output.images, shard=shards_of("test")),
-        judge=JUDGE_MODEL,
+        tokens=of_shards(TOKENS, "test"),
+        images=of_shards(IMAGES, "test"),
+        judge=JUDGE,
     output:
         rows=f"{RUN}/evaluation/judge_accuracy/{{judge}}.parquet",
     log:
-        f"{RUN}/logs/judge_accuracy/{{judge}}.log",
+        log_of("judge_accuracy", "{judge}"),
     benchmark:
-        f"{RUN}/benchmarks/judge_accuracy/{{judge}}.tsv"
+        benchmark_of("judge_accuracy", "{judge}")
     group:
         "accuracy"
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000, 2, of=max),
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        batch=options({"batch": CONFIG.evaluation.batch}),
-        device=CONFIG.device,
-        code=code_fingerprint("cortex.evaluate.accuracy"),
+        options=options({"split": "test"}, BATCH, DEVICE),
+        code=code_of("judge-accuracy", judge_of),
     message:
-        "Does judge {wildcards.judge} read what the generator was asked for?"
+        "Measure the accuracy of judge {wildcards.judge} on the test split"
     shell:
-        "python -m cortex judge-accuracy --output {output.rows} --shards {input.shards} --images {input.images}"
-        " --judge {input.judge} {params.batch} --device {params.device} &> {log}"
+        "python -m cortex judge-accuracy --output {output.rows} --tokens {input.tokens} --images {input.images}"
+        " --judge {input.judge} {params.options} &> {log}"
 
 
 rule image_level:
     input:
-        shard=f"{RUN}/data/test/{{shard}}.tar",
-        images=rules.decode_images.output.images,
-        importance=f"{RUN}/importance/{{extractor}}/test/{{shard}}.parquet",
-        judge=JUDGE_MODEL,
+        scores=f"{RUN}/importance/{{extractor}}/test/{{shard}}.parquet",
+        images=IMAGES,
+        judge=JUDGE,
     output:
-        rows=f"{RUN}/evaluation/image_level/{{extractor}}/{{judge}}/{{shard}}.parquet",
+        rows=ROWS.replace("{level}", "image_level"),
     log:
-        f"{RUN}/logs/image_level/{{extractor}}/{{judge}}/{{shard}}.log",
+        log_of("image_level", "{extractor}/{judge}/{shard}"),
     benchmark:
-        f"{RUN}/benchmarks/image_level/{{extractor}}/{{judge}}/{{shard}}.tsv"
+        benchmark_of("image_level", "{extractor}/{judge}/{shard}")
     group:
-        "evaluate_{extractor}"
+        "evaluate"
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000, 2),
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
-        codes=options({"codes": GENERATOR.codes}),
-        n=CONFIG.evaluation.image_level.n,
-        batch=options({"batch": CONFIG.evaluation.batch}),
-        seed=options({"seed": CONFIG.seed}),
-        device=CONFIG.device,
-        code=code_fingerprint("cortex.evaluate.image_level"),
+        options=options(CODES, CONFIG.evaluation.image_level, BATCH, SEED, DEVICE),
+        code=code_of("image-level", judge_of),
     message:
-        "Image level: judge {wildcards.judge} on {wildcards.extractor}'s tokens, test shard {wildcards.shard}"
+        "Judge images without their important tokens: {wildcards.extractor}, judge {wildcards.judge}"
     shell:
-        "python -m cortex image-level --output {output.rows} --shard {input.shard} --images {input.images}"
-        " --importance {input.importance} --judge {input.judge} {params.codes} --n {params.n} {params.batch}"
-        " {params.seed} --device {params.device} &> {log}"
+        "python -m cortex image-level --output {output.rows} --scores {input.scores} --images {input.images}"
+        " --judge {input.judge} {params.options} &> {log}"
 
 
 rule concept_level:
     input:
-        shard=f"{RUN}/data/test/{{shard}}.tar",
-        images=rules.decode_images.output.images,
-        tokens=rules.concept_tokens.output.tokens,
-        frequency=rules.frequent_tokens.output.tokens,
-        judge=JUDGE_MODEL,
+        tokens=f"{RUN}/data/test/{{shard}}.parquet",
+        images=IMAGES,
+        concept=rules.concept_tokens.output.tokens,
+        frequent=rules.frequent_tokens.output.tokens,
+        judge=JUDGE,
     output:
-        rows=f"{RUN}/evaluation/concept_level/{{extractor}}/{{judge}}/{{shard}}.parquet",
+        rows=ROWS.replace("{level}", "concept_level"),
     log:
-        f"{RUN}/logs/concept_level/{{extractor}}/{{judge}}/{{shard}}.log",
+        log_of("concept_level", "{extractor}/{judge}/{shard}"),
     benchmark:
-        f"{RUN}/benchmarks/concept_level/{{extractor}}/{{judge}}/{{shard}}.tsv"
+        benchmark_of("concept_level", "{extractor}/{judge}/{shard}")
     group:
-        "evaluate_{extractor}"
+        "evaluate"
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000, 2),
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
-        codes=options({"codes": GENERATOR.codes}),
-        top_n=options({"top_n": CONFIG.evaluation.concept_level.top_n}),
-        tokens=options({"keep": CONFIG.concept_tokens.tokens}),
-        batch=options({"batch": CONFIG.evaluation.batch}),
-        device=CONFIG.device,
-        code=code_fingerprint("cortex.evaluate.concept_level"),
+        options=options(CODES, CONFIG.evaluation.concept_level, {"keep": CONFIG.concept_tokens.tokens}, BATCH, DEVICE),
+        code=code_of("concept-level", judge_of),
     message:
-        "Concept level: judge {wildcards.judge} on {wildcards.extractor}'s tokens, test shard {wildcards.shard}"
+        "Judge images without concept tokens: {wildcards.extractor}, judge {wildcards.judge}"
     shell:
-        "python -m cortex concept-level --output {output.rows} --shard {input.shard} --images {input.images}"
-        " --tokens {input.tokens} --frequency {input.frequency} --judge {input.judge} {params.codes} {params.top_n}"
-        " {params.tokens} {params.batch} --device {params.device} &> {log}"
+        "python -m cortex concept-level --output {output.rows} --tokens {input.tokens} --images {input.images}"
+        " --concept-tokens {input.concept} --frequent-tokens {input.frequent} --judge {input.judge}"
+        " {params.options} &> {log}"
 
 
 rule codebook_level:
     input:
         GENERATOR_WEIGHTS,
         search=rules.codebook_search.output.tokens,
-        shards=shard_paths("test"),
-        judge=JUDGE_MODEL,
+        tokens=of_shards(TOKENS, "test"),
+        judge=JUDGE,
     output:
-        rows=f"{RUN}/evaluation/codebook_level/{{extractor}}/{{judge}}.parquet",
+        rows=SEARCH_ROWS,
     log:
-        f"{RUN}/logs/codebook_level/{{extractor}}/{{judge}}.log",
+        log_of("codebook_level", "{extractor}/{judge}"),
     benchmark:
-        f"{RUN}/benchmarks/codebook_level/{{extractor}}/{{judge}}.tsv"
+        benchmark_of("codebook_level", "{extractor}/{judge}")
     group:
-        "evaluate_{extractor}"
+        "evaluate"
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000, 2.5, of=max),
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        generator=options({"generator": WEIGHTS}),
-        batch=options({"batch": CONFIG.evaluation.batch}),
-        device=CONFIG.device,
-        embedded=EMBEDDED_WEIGHTS,
-        code=code_fingerprint("cortex.evaluate.codebook_level"),
+        options=options(GENERATOR, BATCH, DEVICE),
+        bundled=BUNDLED_WEIGHTS,
+        code=code_of("codebook-level", judge_of, FAMILY),
     message:
-        "Codebook level: judge {wildcards.judge} on {wildcards.extractor}'s search"
+        "Judge the codebook search of {wildcards.extractor}: judge {wildcards.judge}"
     shell:
-        "python -m cortex codebook-level --output {output.rows} --search {input.search} --shards {input.shards}"
-        " --judge {input.judge} {params.generator} {params.batch} --device {params.device} &> {log}"
+        "python -m cortex codebook-level --output {output.rows} --search {input.search} --tokens {input.tokens}"
+        " --judge {input.judge} {params.options} &> {log}"
 
 
-rule accuracy_metrics:
+# Every table of metrics: its evaluation files, and the command that averages them, with its options.
+TABLES = {
+    f"{kind}_accuracy": (
+        [f"{RUN}/evaluation/{kind}_accuracy/{reader}.parquet" for reader in readers],
+        "accuracy",
+        options({"of": kind, "names": readers}, CONFIG.evaluation.accuracy),
+    )
+    for kind, readers in {"extractor": EXTRACTORS, "judge": JUDGES}.items()
+    if readers
+}
+for level, how in LEVELS.items():
+    rows, extractors, judges = map(list, zip(*evaluations(level)))
+    TABLES[level] = rows, "metrics", options({"extractors": extractors, "judges": judges}, how)
+if LEVELS:
+    rows, extractors, judges = map(list, zip(*[each for level in LEVELS for each in evaluations(level)]))
+    levels = [level for level in LEVELS for _ in evaluations(level)]
+    named = options({"levels": levels, "extractors": extractors, "judges": judges})
+    TABLES["comparisons"] = rows, "comparisons", named
+
+
+rule metrics_table:
     input:
-        rows=lambda wildcards: [
-            f"{RUN}/evaluation/{wildcards.reader}_accuracy/{name}.parquet" for name in READERS[wildcards.reader]
-        ],
+        rows=lambda wildcards: TABLES[wildcards.table][0],
     output:
-        metrics=f"{RUN}/metrics/{{reader}}_accuracy.parquet",
+        metrics=f"{RUN}/metrics/{{table}}.parquet",
     log:
-        f"{RUN}/logs/metrics/{{reader}}_accuracy.log",
+        log_of("metrics_table", "{table}"),
     benchmark:
-        f"{RUN}/benchmarks/metrics/{{reader}}_accuracy.tsv"
+        benchmark_of("metrics_table", "{table}")
     wildcard_constraints:
-        reader="extractor|judge",
+        table=of_package.one_of(TABLES),
     group:
         "metrics"
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
-    resources:
-        mem_mb=growing(1000, 4),
-        runtime=growing(10),
-    params:
-        names=lambda wildcards: READERS[wildcards.reader],
-        k=CONFIG.evaluation.accuracy.k,
-        seed=options({"seed": CONFIG.seed}),
-        code=code_fingerprint("cortex.evaluate.metrics"),
-    message:
-        "Metrics: accuracy of every {wildcards.reader}"
-    shell:
-        "python -m cortex accuracy --output {output.metrics} --tables {input.rows} --of {wildcards.reader}"
-        " --names {params.names} --k {params.k} {params.seed} &> {log}"
-
-
-rule judged_metrics:
-    input:
-        rows=lambda wildcards: [path for path, _, _ in evaluations(wildcards.level)],
-    output:
-        metrics=f"{RUN}/metrics/{{level}}.parquet",
-    log:
-        f"{RUN}/logs/metrics/{{level}}.log",
-    benchmark:
-        f"{RUN}/benchmarks/metrics/{{level}}.tsv"
-    wildcard_constraints:
-        level="image_level|concept_level|codebook_level",
-    group:
-        "metrics"
-    conda:
-        "../envs/cortex.yaml"
-    threads: 1
-    resources:
-        mem_mb=growing(1000, 8),
-        runtime=growing(20),
-    params:
-        extractors=lambda wildcards: [extractor for _, extractor, _ in evaluations(wildcards.level)],
-        judges=lambda wildcards: [judge for _, _, judge in evaluations(wildcards.level)],
-        by=lambda wildcards: METRICS[wildcards.level]["by"],
-        measures=lambda wildcards: METRICS[wildcards.level]["measures"],
-        seed=options({"seed": CONFIG.seed}),
-        code=code_fingerprint("cortex.evaluate.metrics"),
-    message:
-        "Metrics: {wildcards.level}"
-    shell:
-        "python -m cortex metrics --output {output.metrics} --tables {input.rows} --extractors {params.extractors}"
-        " --judges {params.judges} --by {params.by} --measures {params.measures} {params.seed} &> {log}"
-
-
-rule comparisons:
-    input:
-        rows=[path for level in METRICS for path, _, _ in evaluations(level)],
-    output:
-        comparisons=f"{RUN}/metrics/comparisons.parquet",
-    log:
-        f"{RUN}/logs/metrics/comparisons.log",
-    benchmark:
-        f"{RUN}/benchmarks/metrics/comparisons.tsv"
-    group:
-        "metrics"
-    conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(2000, 8),
         runtime=growing(20, 0.5),
     params:
-        levels=[level for level in METRICS for _ in evaluations(level)],
-        extractors=[extractor for level in METRICS for _, extractor, _ in evaluations(level)],
-        judges=[judge for level in METRICS for _, _, judge in evaluations(level)],
-        seed=options({"seed": CONFIG.seed}),
-        code=code_fingerprint("cortex.evaluate.comparisons"),
+        command=lambda wildcards: TABLES[wildcards.table][1],
+        options=lambda wildcards: TABLES[wildcards.table][2],
+        seed=options(SEED),
+        code=lambda wildcards: CODE.of(TABLES[wildcards.table][1]),
     message:
-        "Comparisons with the baselines: differences, intervals, tests"
+        "Compute the metrics: {wildcards.table}"
     shell:
-        "python -m cortex comparisons --output {output.comparisons} --tables {input.rows} --levels {params.levels}"
-        " --extractors {params.extractors} --judges {params.judges} {params.seed} &> {log}"
-
-
-# Of a run of bias alone, there are no others.
-rule metrics:
-    input:
-        TOPICS,
-        [
-            rules.comparisons.output,
-            expand(f"{RUN}/metrics/{{reader}}_accuracy.parquet", reader=READERS),
-            expand(f"{RUN}/metrics/{{level}}.parquet", level=METRICS),
-        ]
-        if EXTRACTORS
-        else [],
+        "python -m cortex {params.command} --output {output.metrics} --tables {input.rows} {params.options}"
+        " {params.seed} &> {log}"

@@ -1,63 +1,56 @@
-# Explain: token importance of every image, concept-level tokens of every label, codebook search.
+# Explain: token importance of every image, concept tokens of every class, codebook search.
 
 
 rule importance:
     input:
-        shard=f"{RUN}/data/{{split}}/{{shard}}.tar",
-        extractor=rules.train_extractor.output.model,
-        codebook=rules.export_codebook.output.codebook,
+        tokens=TOKENS,
+        extractor=MODEL,
+        codebook=CODEBOOK,
     output:
-        scores=f"{RUN}/importance/{{extractor}}/{{split}}/{{shard}}.parquet",
+        scores=SCORES,
     log:
-        f"{RUN}/logs/importance/{{extractor}}/{{split}}/{{shard}}.log",
+        log_of("importance", "{extractor}/{split}/{shard}"),
     benchmark:
-        f"{RUN}/benchmarks/importance/{{extractor}}/{{split}}/{{shard}}.tsv"
+        benchmark_of("importance", "{extractor}/{split}/{shard}")
     group:
-        "importance_{extractor}"
+        "importance"
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000, 1),
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
-        options=options(CONFIG.importance),
-        seed=options({"seed": CONFIG.seed}),
-        device=CONFIG.device,
-        code=lambda wildcards: code_fingerprint("cortex.explain.importance", network_module(wildcards.extractor)),
+        options=options(CONFIG.importance, SEED, DEVICE),
+        code=code_of("importance", network_of),
     message:
-        "Token importance by {wildcards.extractor}: shard {wildcards.shard} of the {wildcards.split} split"
+        "Compute token importance by {wildcards.extractor}: shard {wildcards.shard} of the {wildcards.split} split"
     shell:
-        "python -m cortex importance --output {output.scores} --shard {input.shard} --extractor {input.extractor}"
-        " --codebook {input.codebook} {params.options} {params.seed} --device {params.device} &> {log}"
+        "python -m cortex importance --output {output.scores} --tokens {input.tokens} --extractor {input.extractor}"
+        " --codebook {input.codebook} {params.options} &> {log}"
 
 
 rule concept_tokens:
     input:
-        shards=shard_paths("train"),
-        importance=[f"{RUN}/importance/{{extractor}}/train/{shard}.parquet" for shard in shards_of("train")],
+        scores=of_shards(SCORES, "train"),
     output:
         tokens=f"{RUN}/tokens/{{extractor}}.parquet",
     log:
-        f"{RUN}/logs/concept_tokens/{{extractor}}.log",
+        log_of("concept_tokens", "{extractor}"),
     benchmark:
-        f"{RUN}/benchmarks/concept_tokens/{{extractor}}.tsv"
+        benchmark_of("concept_tokens", "{extractor}")
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(2000, 4, of=max),
         runtime=growing(30, 0.001),
     params:
-        codes=options({"codes": GENERATOR.codes}),
-        options=options(CONFIG.concept_tokens),
-        code=code_fingerprint("cortex.explain.concept_tokens"),
+        options=options(CODES, CONFIG.concept_tokens),
+        code=code_of("concept-tokens"),
     message:
-        "Concept-level tokens by {wildcards.extractor}"
+        "Find the concept tokens of every class by {wildcards.extractor}"
     shell:
-        "python -m cortex concept-tokens --output {output.tokens} --shards {input.shards}"
-        " --importance {input.importance} {params.codes} {params.options} &> {log}"
+        "python -m cortex concept-tokens --output {output.tokens} --scores {input.scores} {params.options} &> {log}"
 
 
 rule frequent_tokens:
@@ -66,60 +59,46 @@ rule frequent_tokens:
     output:
         tokens=f"{RUN}/tokens/frequency.parquet",
     log:
-        f"{RUN}/logs/frequent_tokens.log",
+        log_of("frequent_tokens"),
     benchmark:
-        f"{RUN}/benchmarks/frequent_tokens.tsv"
+        benchmark_of("frequent_tokens")
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(1500, 4),
         runtime=growing(30, 0.1),
     params:
-        codes=options({"codes": GENERATOR.codes}),
-        tokens=options({"tokens": CONFIG.concept_tokens.tokens}),
-        code=code_fingerprint("cortex.explain.concept_tokens"),
+        options=options(CODES, {"tokens": CONFIG.concept_tokens.tokens}),
+        code=code_of("frequent-tokens"),
     message:
-        "Most frequent tokens of every label"
+        "Find the most frequent tokens of every class"
     shell:
-        "python -m cortex frequent-tokens --output {output.tokens} --grids {input.grids} {params.codes}"
-        " {params.tokens} &> {log}"
+        "python -m cortex frequent-tokens --output {output.tokens} --grids {input.grids} {params.options} &> {log}"
 
 
 rule codebook_search:
     input:
-        shards=shard_paths("test"),
-        extractor=rules.train_extractor.output.model,
-        codebook=rules.export_codebook.output.codebook,
+        tokens=of_shards(TOKENS, "test"),
+        extractor=MODEL,
+        codebook=CODEBOOK,
     output:
         tokens=f"{RUN}/codebook/{{extractor}}.parquet",
     log:
-        f"{RUN}/logs/codebook_search/{{extractor}}.log",
+        log_of("codebook_search", "{extractor}"),
     benchmark:
-        f"{RUN}/benchmarks/codebook_search/{{extractor}}.tsv"
+        benchmark_of("codebook_search", "{extractor}")
     priority: 1  # long, and others wait for it
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000, 1, of=max),
         runtime=growing(480),
         gpu=GPUS,
     params:
-        pairs=options(
-            {
-                "sources": list(CONFIG.codebook_search.pairs),
-                "targets": list(CONFIG.codebook_search.pairs.values()),
-            }
-        ),
-        region=options(CONFIG.codebook_search.region),
-        options=options(CONFIG.codebook_search, without=("pairs", "region")),
-        seed=options({"seed": CONFIG.seed}),
-        device=CONFIG.device,
-        code=lambda wildcards: code_fingerprint("cortex.explain.codebook_search", network_module(wildcards.extractor)),
+        options=options(CONFIG.codebook_search, SEED, DEVICE),
+        code=code_of("codebook-search", network_of),
     message:
-        "Codebook search with {wildcards.extractor}"
+        "Search the codebook with {wildcards.extractor}"
     shell:
-        "python -m cortex codebook-search --output {output.tokens} --shards {input.shards}"
-        " --extractor {input.extractor} --codebook {input.codebook} {params.pairs} {params.region}"
-        " {params.options} {params.seed} --device {params.device} &> {log}"
+        "python -m cortex codebook-search --output {output.tokens} --tokens {input.tokens}"
+        " --extractor {input.extractor} --codebook {input.codebook} {params.options} &> {log}"

@@ -1,4 +1,4 @@
-# Draw class-balanced synthetic images with their token grids, and pack the grids for training.
+# Draw or import class-balanced images with their token grids; read the grids into tables.
 
 
 rule train_generator:
@@ -6,49 +6,51 @@ rule train_generator:
         weights=f"{RUN}/generator/digits.safetensors",
         history=f"{RUN}/generator/history.parquet",
     log:
-        f"{RUN}/logs/train_generator.log",
+        log_of("train_generator"),
     benchmark:
-        f"{RUN}/benchmarks/train_generator.tsv"
+        benchmark_of("train_generator")
     conda:
-        "../envs/cortex.yaml"
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
         options=options(CONFIG.generator_training),
-        code=code_fingerprint("cortex.generators.taming.train"),
+        code=code_of("train-generator"),
     message:
-        "Training the embedded digits generator anew (set generator.weights to use the result)"
+        "Train the bundled digits generator anew (set generator.weights to use the result)"
     shell:
         "python -m cortex train-generator --output {output.weights} --history {output.history} {params.options}"
         " &> {log}"
 
 
-# Of a folder of taming-transformers; without one there is nothing to convert.
-if CONFIG.generator.folder:
+if CONFIG.generator.converts():
 
     rule convert_generator:
         input:
-            files=files_of(Path(CONFIG.generator.folder)),
-            class_names=[CONFIG.generator.class_names] if CONFIG.generator.class_names else [],
+            files=of_package.origin_files(CONFIG.generator),
         output:
             weights=WEIGHTS,
         log:
-            f"{RUN}/logs/convert_generator.log",
+            log_of("convert_generator"),
         benchmark:
-            f"{RUN}/benchmarks/convert_generator.tsv"
+            benchmark_of("convert_generator")
         conda:
-            "../envs/cortex.yaml"
-        threads: 1
+            ENVIRONMENT
         resources:
             mem_mb=growing(4000),
             runtime=growing(60),
         params:
-            options=options({"folder": CONFIG.generator.folder, "class_names": CONFIG.generator.class_names}),
-            code=code_fingerprint("cortex.generators.taming.convert"),
+            options=options(
+                {
+                    name: getattr(CONFIG.generator, name)
+                    for name in ("family", "folder", "weights", "class_names", "grid")
+                }
+            ),
+            code=code_of("convert-generator", FAMILY),
         message:
-            "Converting the generator's checkpoint"
+            "Convert the generator's checkpoint"
         shell:
             "python -m cortex convert-generator --output {output.weights} {params.options} &> {log}"
 
@@ -57,47 +59,40 @@ rule generate_shard:
     input:
         GENERATOR_WEIGHTS,
     output:
-        tar=f"{RUN}/data/{{split}}/{{shard}}.tar",
+        tar=TAR,
     log:
-        f"{RUN}/logs/generate_shard/{{split}}/{{shard}}.log",
+        log_of("generate_shard", "{split}/{shard}"),
     benchmark:
-        f"{RUN}/benchmarks/generate_shard/{{split}}/{{shard}}.tsv"
+        benchmark_of("generate_shard", "{split}/{shard}")
     wildcard_constraints:
         split="|".join(split for split in SPLITS if split not in IMPORTS) or "none",
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(4000, 2.5),
         runtime=growing(120, 0.05),
         gpu=GPUS,
     params:
-        samples=lambda wildcards: options(stretch_of(wildcards.split, int(wildcards.shard))),
+        samples=stretch_of,
         options=options(
-            {
-                "seed": CONFIG.seed,
-                "classes": CLASSES,
-                "batch_classes": CONFIG.generator.batch.classes,
-                "batch_indices": CONFIG.generator.batch.indices,
-                "temperature": CONFIG.generator.temperature,
-                "top_k": CONFIG.generator.top_k,
-                "top_p": CONFIG.generator.top_p,
-                "generator": WEIGHTS,
-                "precision": CONFIG.generator.precision,
-                "step": CONFIG.generator.step,
-            }
+            SEED,
+            {"classes": CLASSES},
+            {"batch_classes": CONFIG.generator.batch.classes, "batch_indices": CONFIG.generator.batch.indices},
+            CONFIG.generator.sampling(),
+            GENERATOR,
+            {"precision": CONFIG.generator.precision, "step": CONFIG.generator.step},
         ),
-        images=lambda wildcards: image_options(wildcards.split),
-        embedded=EMBEDDED_WEIGHTS,
-        code=code_fingerprint("cortex.data.draw"),
+        images=lambda wildcards: options(kept_images(wildcards.split)),
+        bundled=BUNDLED_WEIGHTS,
+        code=code_of("generate-shard", FAMILY),
     message:
-        "Drawing shard {wildcards.shard} of the {wildcards.split} split"
+        "Draw shard {wildcards.shard} of the {wildcards.split} split"
     shell:
         "python -m cortex generate-shard --output {output.tar} --split {wildcards.split} {params.samples}"
         " {params.options} {params.images} &> {log}"
 
 
-# A split that others made: all its shards at once, in the source's order.
+# An imported split: all its shards at once, in the source's order.
 for split, imported in IMPORTS.items():
 
     rule:
@@ -108,109 +103,126 @@ for split, imported in IMPORTS.items():
             [imported.labels] if imported.labels else [],
             source=imported.source,
         output:
-            shard_paths(split),
+            of_shards(TAR, split),
         log:
-            f"{RUN}/logs/import/{split}.log",
+            log_of(f"import_{split}"),
         benchmark:
-            f"{RUN}/benchmarks/import/{split}.tsv"
+            benchmark_of(f"import_{split}")
         conda:
-            "../envs/cortex.yaml"
-        threads: 1
+            ENVIRONMENT
         resources:
             mem_mb=growing(4000, 2.5, of=max),
             runtime=growing(240, 0.5),
             gpu=GPUS,
         params:
-            folder=f"{RUN}/data/{split}",
-            split=split,
             options=options(
-                {
-                    "labels": imported.labels,
-                    "embeddings": imported.embeddings,
-                    "classes": CLASSES,
-                    "per_class": getattr(CONFIG.data.per_class, split),
-                    "shard_size": CONFIG.data.shard_size,
-                    "generator": WEIGHTS,
-                }
+                {"output": f"{RUN}/data/{split}", "split": split, "labels": imported.labels},
+                {"embeddings": imported.embeddings, "classes": CLASSES},
+                {"per_class": getattr(CONFIG.data.per_class, split), "shard_size": CONFIG.data.shard_size},
+                kept_images(split),
+                GENERATOR,
+                DEVICE,
             ),
-            images=image_options(split),
-            device=CONFIG.device,
-            embeddings=lambda wildcards, imported=imported: embeddings_state(imported),
-            code=code_fingerprint("cortex.data.importing"),
+            embeddings=lambda wildcards, imported=imported: of_package.embeddings_state(imported),
+            bundled=BUNDLED_WEIGHTS,
+            code=code_of("import", FAMILY),
         message:
-            "Importing the {params.split} split from {input.source}"
+            "Import a split from {input.source}"
         shell:
-            "python -m cortex import --output {params.folder} --split {params.split} --source {input.source:q}"
-            " {params.options} {params.images} --device {params.device} &> {log}"
+            "python -m cortex import --source {input.source:q} {params.options} &> {log}"
 
 
 rule manifest:
     input:
-        shards=[f"{RUN}/data/{split}/{shard}.tar" for split in SPLITS for shard in shards_of(split)],
+        shards=[tar for split in SPLITS for tar in of_shards(TAR, split)],
     output:
         manifest=f"{RUN}/data/manifest.parquet",
     log:
-        f"{RUN}/logs/manifest.log",
+        log_of("manifest"),
     benchmark:
-        f"{RUN}/benchmarks/manifest.tsv"
+        benchmark_of("manifest")
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(1000),
         runtime=growing(30, 0.001),
     params:
-        code=code_fingerprint("cortex.data.manifest"),
+        code=code_of("manifest"),
     message:
-        "Listing all shards with their checksums"
+        "List all shards with their checksums"
     shell:
         "python -m cortex manifest --output {output.manifest} --shards {input.shards} &> {log}"
 
 
+rule read_tokens:
+    input:
+        shard=TAR,
+    output:
+        tokens=TOKENS,
+    log:
+        log_of("read_tokens", "{split}/{shard}"),
+    benchmark:
+        benchmark_of("read_tokens", "{split}/{shard}")
+    group:
+        "read"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(1000, 0.1),
+        runtime=growing(30, 0.001),
+    params:
+        options=options(CODES),
+        code=code_of("tokens"),
+    message:
+        "Read the tokens of shard {wildcards.shard} of the {wildcards.split} split"
+    shell:
+        "python -m cortex tokens --output {output.tokens} --shard {input.shard} {params.options} &> {log}"
+
+
 rule pack_grids:
     input:
-        shards=lambda wildcards: shard_paths(wildcards.split),
+        tokens=lambda wildcards: of_shards(TOKENS, wildcards.split),
     output:
-        grids=f"{RUN}/data/{{split}}/grids.npy",
+        grids=GRIDS,
     log:
-        f"{RUN}/logs/pack_grids/{{split}}.log",
+        log_of("pack_grids", "{split}"),
     benchmark:
-        f"{RUN}/benchmarks/pack_grids/{{split}}.tsv"
+        benchmark_of("pack_grids", "{split}")
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(1000, 0.05),
         runtime=growing(30, 0.001),
     params:
-        codes=options({"codes": GENERATOR.codes}),
-        code=code_fingerprint("cortex.data.packed"),
+        options=options(CODES),
+        code=code_of("pack-grids"),
     message:
-        "Packing the grids of the {wildcards.split} split"
+        "Pack the grids of the {wildcards.split} split"
     shell:
-        "python -m cortex pack-grids --output {output.grids} --shards {input.shards} {params.codes} &> {log}"
+        "python -m cortex pack-grids --output {output.grids} --tokens {input.tokens} {params.options} &> {log}"
 
 
-# Of the test split, which the judges look at: each image is decoded once for all of them and all masks.
+# Of the test split: each image is decoded once for all judges and all masks.
 rule decode_images:
     input:
         shard=f"{RUN}/data/test/{{shard}}.tar",
     output:
-        images=f"{RUN}/data/test/images/{{shard}}.npy",
+        images=IMAGES,
     log:
-        f"{RUN}/logs/decode_images/{{shard}}.log",
+        log_of("decode_images", "{shard}"),
     benchmark:
-        f"{RUN}/benchmarks/decode_images/{{shard}}.tsv"
+        benchmark_of("decode_images", "{shard}")
+    group:
+        "read"
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(1000),
         runtime=growing(30, 0.01),
     params:
-        code=code_fingerprint("cortex.data.decoded"),
+        code=code_of("decode-images"),
     message:
-        "Decoding the images of test shard {wildcards.shard}"
+        "Decode the images of test shard {wildcards.shard}"
     shell:
         "python -m cortex decode-images --output {output.images} --shard {input.shard} &> {log}"
 
@@ -219,22 +231,21 @@ rule export_codebook:
     input:
         GENERATOR_WEIGHTS,
     output:
-        codebook=f"{RUN}/generator/codebook.safetensors",
+        codebook=CODEBOOK,
     log:
-        f"{RUN}/logs/export_codebook.log",
+        log_of("export_codebook"),
     benchmark:
-        f"{RUN}/benchmarks/export_codebook.tsv"
+        benchmark_of("export_codebook")
     conda:
-        "../envs/cortex.yaml"
-    threads: 1
+        ENVIRONMENT
     resources:
         mem_mb=growing(1000, 1.5),
         runtime=growing(20),
     params:
-        options=options({"generator": WEIGHTS}),
-        embedded=EMBEDDED_WEIGHTS,
-        code=code_fingerprint("cortex.extractors.codebook"),
+        options=options(GENERATOR),
+        bundled=BUNDLED_WEIGHTS,
+        code=code_of("export-codebook", FAMILY),
     message:
-        "Writing the generator's codebook"
+        "Write the generator's codebook"
     shell:
         "python -m cortex export-codebook --output {output.codebook} {params.options} &> {log}"

@@ -1,0 +1,154 @@
+"""What the Snakefile asks of the package: names, fingerprints and locks of a run, as plain functions of its config."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cortex.config import Config
+from cortex.core.errors import InputError
+from cortex.core.files import whole_file
+from cortex.core.fingerprint import content_fingerprint
+from cortex.core.provenance import VARIABLE, git_commit
+from cortex.core.registry import ALLOWED, REFERENCE, Registry
+from cortex.core.settings import Section
+from cortex.data.settings import ImportedSplit
+from cortex.evaluate.levels import LEVELS
+from cortex.extractors import EXTRACTORS
+from cortex.extractors.settings import ExtractorSettings
+from cortex.generators import GENERATORS
+from cortex.generators.load import load_family
+from cortex.generators.settings import GeneratorSettings
+from cortex.generators.spec import GeneratorSpec
+from cortex.judges import JUDGES
+from cortex.judges.settings import JudgeSettings, TrainedJudge
+
+SETTINGS = "settings.json"
+
+
+def allow_references(config: Config) -> None:
+    """Let jobs import what the config itself names as ``module:Attribute``, where a weights file states it, too."""
+    named = [extractor.network for extractor in config.extractors.values()]
+    named += [judge.network for judge in config.judges.values()]
+    os.environ[ALLOWED] = " ".join(sorted({name for name in named if REFERENCE.fullmatch(name)}))
+
+
+def words(part: Section | Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:
+    """A section, or other options by name, as words of a command line.
+
+    Sections inside a section flatten, and a mapping's keys and values alternate, as the commands read them. An option
+    that is None is left out where it stands by itself, and is ``None`` in a section: its default may be another.
+    """
+    found: list[str] = []
+    for name, value in dict(part).items():
+        if name in without or (value is None and not isinstance(part, Section)):
+            continue
+        if isinstance(value, Section):
+            found += words(value)
+            continue
+        values = [each for item in value.items() for each in item] if isinstance(value, Mapping) else value
+        values = values if isinstance(values, list | tuple) else [values]
+        found += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return found
+
+
+def is_trained(judge: JudgeSettings) -> bool:
+    """Whether the run trains a judge; others come with weights."""
+    return isinstance(judge, TrainedJudge)
+
+
+def network_of(settings: ExtractorSettings | JudgeSettings) -> str:
+    """The reference of an extractor's or a judge's network."""
+    registry: Registry = EXTRACTORS if isinstance(settings, ExtractorSettings) else JUDGES
+    return registry.reference(settings.network)
+
+
+def family_of(generator: GeneratorSettings) -> str:
+    """The reference of the generator's family."""
+    return GENERATORS.reference(generator.family)
+
+
+def weights_of(generator: GeneratorSettings, run: str) -> str | None:
+    """The generator's weights file: the user's, or the one that the run makes; None: the family's own generator."""
+    return f"{run}/generator/weights.safetensors" if generator.converts() else generator.weights
+
+
+def origin_files(generator: GeneratorSettings) -> list[str]:
+    """The files that a weights file is made of."""
+    named = [generator.class_names] if generator.class_names else []
+    return [str(path) for path in load_family(generator.family).files(generator.origin())] + named
+
+
+def bundled_fingerprint(generator: GeneratorSettings) -> str:
+    """Names and SHA-256 of the weights that come with the generator's family; empty where none come."""
+    return "; ".join(content_fingerprint(path) for path in load_family(generator.family).files(generator.origin()))
+
+
+def launcher(gpus: int) -> str:
+    """The program that runs a training on so many GPUs."""
+    return "python" if gpus == 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A wildcard's constraint to some names, or to none."""
+    return "|".join(map(re.escape, sorted(names))) or "(?!)"
+
+
+def levels(spec: GeneratorSpec, judges: list[str]) -> dict[str, dict[str, Any]]:
+    """The judged levels of a run, with the options of the command that averages them."""
+    chosen = [level for level in LEVELS if judges and (spec.decodes or level != "codebook_level")]
+    return {level: {"by": list(LEVELS[level][0]), "measures": list(LEVELS[level][1])} for level in chosen}
+
+
+def embeddings_state(imported: ImportedSplit) -> str:
+    """The .npy files of an import's embeddings, by names, sizes and times: too many to be inputs of a rule."""
+    if imported.embeddings is None:
+        return ""
+    found = sorted(
+        (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
+        for entry in os.scandir(imported.embeddings)
+        if entry.name.endswith(".npy")
+    )
+    return f"{len(found)} embeddings: {hashlib.sha256(repr(found).encode()).hexdigest()[:16]}"
+
+
+def state_origin(config: Config, folder: str, *, main: bool) -> None:
+    """State the origin of every output in the environment. It is no parameter of a rule: a commit reruns nothing.
+
+    Args:
+        config: the run's.
+        folder: of the workflow.
+        main: whether this is the Snakemake that the user started, not one in a cluster's job.
+
+    Raises:
+        InputError: a cluster's job finds another config than its run was started with.
+    """
+    if main or VARIABLE not in os.environ:
+        stated = {
+            "run": config.run,
+            "seed": config.seed,
+            "config_sha256": config.hash(),
+            "git_commit": git_commit(folder),
+        }
+        os.environ[VARIABLE] = json.dumps(stated)
+    # A cluster's jobs read the config file anew, hours later; their outputs are recorded under its settings.
+    elif json.loads(os.environ[VARIABLE])["config_sha256"] != config.hash():
+        raise InputError(
+            "The config was changed while its run was going on: put it back, or let the run end; "
+            "for another run at the same time, copy the file, and give the copy a run name of its own"
+        )
+
+
+def study_words(config: Config) -> list[str]:
+    """Names of the run's studies in the page's order; ``NAME=module:STUDY`` of a study from outside."""
+    references = {name: config.studies[name].study for name in config.chosen_studies()}
+    return [f"{name}={reference}" if reference else name for name, reference in references.items()]
+
+
+def write_settings(config: Config, folder: str) -> None:
+    """Write the run's settings, defaults included, as ``settings.json`` in the run's folder."""
+    with whole_file(Path(folder) / SETTINGS) as temporary:
+        temporary.write_text(json.dumps(config.model_dump(mode="json"), indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,74 @@
+# The figures of the report: functions alone, which rules/report.smk calls.
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Figure:
+    """A figure: its command's options, its place in Snakemake's report, and its files."""
+
+    command: str
+    category: str
+    label: str
+    inputs: dict
+    options: str = ""
+    kind: str = "svg"
+    caption: str = ""
+    more: list = field(default_factory=list)
+
+
+def first_test(pattern):
+    """A file of the first test shard."""
+    return of_shards(pattern.replace("{split}", "test"), "test")[0]
+
+
+def every(pattern):
+    """A file of every extractor."""
+    return expand(pattern, extractor=EXTRACTORS, allow_missing=True)
+
+
+def figures():
+    """The figures of the run by name: of what it has."""
+    models, which = "1 Images, extractors, judges", "2 Which tokens"
+    tests = {"tokens": of_shards(TOKENS, "test"), "images": of_shards(IMAGES, "test")}
+    if EXTRACTORS:
+        histories = {
+            "extractor_histories": every(rules.train_extractor.output.history),
+            "judge_histories": expand(rules.train_judge.output.history, judge=TRAINED_JUDGES),
+        }
+        names = options({"extractors": EXTRACTORS, "judges": TRAINED_JUDGES or None})
+        yield "training", Figure("training", models, "Training curves", histories, names)
+    if EXTRACTORS and PICTURES:
+        yield "samples", Figure("samples", models, "Test images", tests, options(GENERATOR), kind="png")
+        files = {"scores": every(first_test(SCORES)), "images": first_test(IMAGES)}
+        named = f"{TRAININGS} {options(GENERATOR)}"
+        yield "importance", Figure("importance", which, "Token importance", files, named, kind="png")
+        # Patches of a token are drawn from train images, or from others where those are not kept.
+        kept = next(split for split in SPLITS if getattr(CONFIG.data.images, split) != "none")
+        files = {
+            "shards": of_shards(TAR, kept)[0],
+            "concept_tokens": every(rules.concept_tokens.output.tokens),
+            "frequent_tokens": rules.frequent_tokens.output.tokens,
+        }
+        named = f"{TRAININGS} {options({'top_n': SHOWN_TOP_N}, GENERATOR)}"
+        yield "tokens", Figure("tokens", which, "Concept tokens", files, named, kind="png")
+    metrics = {level: {"metrics": f"{RUN}/metrics/{level}.parquet"} for level in LEVELS}
+    for axis in ("n", "area", "brightness") if "image_level" in LEVELS else ():
+        figure = Figure("masking", "3 Image level", f"Masking by {axis}", metrics["image_level"], f"--against {axis}")
+        yield f"masking_by_{axis}", figure
+    if "concept_level" in LEVELS:
+        files = {**metrics["concept_level"], "comparisons": f"{RUN}/metrics/comparisons.parquet"}
+        yield "concept_level", Figure("concept-level", "4 Concept level", "Concept against frequent tokens", files)
+    if "codebook_level" in LEVELS:
+        category = "5 Codebook level"
+        yield "codebook_level", Figure("codebook-level", category, "Before and after", metrics["codebook_level"])
+        for judge in JUDGES:
+            files = {
+                **tests,
+                "search": every(rules.codebook_search.output.tokens),
+                "evaluations": expand(SEARCH_ROWS, extractor=EXTRACTORS, judge=judge),
+            }
+            yield f"codebook_search.{judge}", Figure(
+                "search", category, f"Images before and after, judge {judge}", files,
+                f"{TRAININGS} {options(GENERATOR, DEVICE)}", "png", "codebook_search", GENERATOR_WEIGHTS,
+            )  # fmt: skip
