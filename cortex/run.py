@@ -1,0 +1,147 @@
+"""A finished run, read from its folder: generator, extractors, judges, images, scores and metrics."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table
+from cortex.data.decoded import read_decoded
+from cortex.data.tokens import Tokens, read_tokens
+from cortex.extractors.codebook import load_codebook
+from cortex.extractors.names import split_name
+from cortex.extractors.network import load_extractor
+from cortex.generators.base import Generator
+from cortex.generators.load import load_generator
+from cortex.judges.judge import Judge, load_judge
+
+SETTINGS = "settings.json"  # the run's config with all defaults, written when Snakemake starts
+
+
+class Run:
+    """A run's folder.
+
+    Args:
+        folder: such as ``results/digits``.
+
+    Raises:
+        InputError: the folder is not that of a run.
+
+    Example:
+        >>> run = cortex.open_run("results/digits")
+        >>> run.metrics("image_level").to_pandas()
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        path = self.folder / SETTINGS
+        try:
+            self.settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{self.folder}: not the folder of a run: it has no {SETTINGS}") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not the settings of a run: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: extractors {', '.join(self.extractors)}; judges {', '.join(self.judges)})"
+
+    @property
+    def extractors(self) -> list[str]:
+        """Trained extractors as ``name/training``, such as ``cnn/0``."""
+        return self._names("extractors", "*/*")
+
+    @property
+    def judges(self) -> list[str]:
+        """Names of the judges."""
+        return self._names("judges", "*")
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables of metrics."""
+        return sorted(path.stem for path in (self.folder / "metrics").glob("*.parquet"))
+
+    def generator(self, device: str = "cpu", *, decode_only: bool = False) -> Generator:
+        """The run's generator, on a device."""
+        stated = self.settings["generator"]
+        converted = self.folder / "generator" / "weights.safetensors"
+        weights = converted if converted.is_file() else stated["weights"] and Path(stated["weights"])
+        return load_generator(weights, device, family=stated["family"], decode_only=decode_only)
+
+    def codebook(self, device: str = "cpu") -> Tensor:
+        """Code vectors float32 ``[K, d]``."""
+        return load_codebook(self.folder / "generator" / "codebook.safetensors", torch.device(device))
+
+    def extractor(self, name: str, training: int = 0, device: str = "cpu") -> nn.Module:
+        """A trained extractor in eval mode: embeddings ``[B, d, h, w]`` to logits ``[B, classes]``."""
+        return load_extractor(self._extractor(name, training) / "model.safetensors", torch.device(device))
+
+    def judge(self, name: str, device: str = "cpu") -> Judge:
+        """A judge."""
+        return load_judge(self._existing("judges", name, "model.safetensors"), torch.device(device))
+
+    def tokens(self, split: str = "test") -> Tokens:
+        """Keys, labels and token grids of a split."""
+        return read_tokens(self._parquet("data", split))
+
+    def images(self) -> NDArray[np.uint8]:
+        """Images of the test split, uint8 ``[N, H, W, 3]``, in the order of :meth:`tokens`."""
+        paths = sorted((self.folder / "data" / "test" / "images").glob("*.npy"))
+        if not paths:
+            raise InputError(f"{self.folder}: no decoded images: the run has no judges")
+        return np.concatenate([read_decoded(path) for path in paths])
+
+    def scores(self, name: str, training: int = 0, split: str = "test") -> Tokens:
+        """Tokens of a split with the importance by an extractor: ``scores["importance"]``, float32 ``[N, P]``."""
+        return read_tokens(self._parquet("importance", name, str(training), split), ["importance"])
+
+    def concept_tokens(self, name: str, training: int = 0) -> pa.Table:
+        """Concept tokens by an extractor: label, top_n, rank, token, count."""
+        return read_table(self._existing("tokens", name, f"{training}.parquet"))
+
+    def searches(self, name: str, training: int = 0) -> pa.Table:
+        """Codebook searches by an extractor: key, method, step, source, target, positions, tokens, logits."""
+        return read_table(self._existing("codebook", name, f"{training}.parquet"))
+
+    def metrics(self, name: str) -> pa.Table:
+        """A table of metrics; :attr:`tables` lists their names."""
+        if name not in self.tables:
+            raise InputError(f"{self.folder}: no metrics {name!r}; there are {', '.join(self.tables)}")
+        return read_table(self.folder / "metrics" / f"{name}.parquet")
+
+    def _names(self, place: str, pattern: str) -> list[str]:
+        root = self.folder / place
+        return sorted(str(path.parent.relative_to(root)) for path in root.glob(f"{pattern}/model.safetensors"))
+
+    def _extractor(self, name: str, training: int) -> Path:
+        if "/" in name:
+            name, training = split_name(name)
+        if f"{name}/{training}" not in self.extractors:
+            raise InputError(f"{self.folder}: no extractor {name!r}, training {training}; {', '.join(self.extractors)}")
+        return self.folder / "extractors" / name / str(training)
+
+    def _existing(self, *parts: str) -> Path:
+        path = self.folder.joinpath(*parts)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file in the run; extractors: {', '.join(self.extractors)}")
+        return path
+
+    def _parquet(self, *parts: str) -> list[Path]:
+        found = sorted(self.folder.joinpath(*parts).glob("[0-9]*.parquet"))
+        if not found:
+            raise InputError(f"{self.folder.joinpath(*parts)}: no token tables")
+        return found
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open the folder of a finished run, such as ``results/digits``.
+
+    Raises:
+        InputError: it is not the folder of a run.
+    """
+    return Run(folder)

@@ -1,0 +1,112 @@
+"""The public interface: its names, and docs/api.md, whose examples run and which describes every name."""
+
+import doctest
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+import cortex
+from cortex.core.tables import write_table
+from cortex.explain import api
+from cortex.extractors.codebook import export_codebook
+from cortex.extractors.network import build_extractor, save_extractor
+from cortex.judges import judge_settings
+from cortex.judges.judge import build_judge, save_judge
+from tests.pipeline import CHECKOUT
+
+PAGE = CHECKOUT / "docs" / "api.md"
+# A public name in the text: it begins a code span, or follows the package's name.
+NAME = re.compile(r"`([A-Za-z]\w*)(?=[`(])|cortex\.([A-Za-z]\w*)")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """A folder with ``results/digits``: networks of random weights, and twenty test images of the bundled generator."""
+    folder = tmp_path_factory.mktemp("api")
+    run = folder / "results" / "digits"
+    for name in ("metrics", "data/test/images", "judges"):
+        (run / name).mkdir(parents=True)
+    settings = {"run": "digits", "generator": {"family": "taming", "weights": None}}
+    (run / "settings.json").write_text(json.dumps(settings))
+    codebook = run / "generator" / "codebook.safetensors"
+    codebook.parent.mkdir()
+    export_codebook(codebook)
+    generator = cortex.load_generator(decode_only=True)
+    spec = generator.spec
+    torch.manual_seed(0)
+    shape = {"channels": spec.channels, "classes": 10, "grid": spec.grid, "width": 8, "hidden": 16, "dropout": 0.0}
+    for name in ("cnn", "resnet", "transformer"):
+        path = run / "extractors" / name / "0" / "model.safetensors"
+        path.parent.mkdir(parents=True)
+        save_extractor(path, "cnn", shape, build_extractor("cnn", **shape).state_dict())
+    for name in ("vit", "resnet"):
+        (run / "judges" / name).mkdir()
+        stated = judge_settings(name)(network=name, epochs=1)
+        save_judge(run / "judges" / name / "model.safetensors", stated, build_judge(name, 10))
+    grids = np.random.default_rng(0).integers(0, spec.codes, (20, *spec.grid))
+    keys = [f"test-{label:04d}-{index:06d}" for label in range(10) for index in range(2)]
+    images = cortex.Tokens(keys, np.repeat(np.arange(10), 2), grids.reshape(20, -1).astype(np.uint16), spec.grid)
+    cortex.write_tokens(run / "data" / "test" / "000000.parquet", images)
+    np.save(run / "data" / "test" / "images" / "000000.npy", generator.decode(torch.from_numpy(grids)).numpy())
+    opened = cortex.open_run(run)
+    few = cortex.Importance(samples=2)
+    scored = cortex.importance(opened.extractor("cnn"), opened.codebook(), images, few)
+    path = run / "importance" / "cnn" / "0" / "test" / "000000.parquet"
+    path.parent.mkdir(parents=True)
+    cortex.write_tokens(path, scored)
+    columns = ["extractor", "training", "split", "k", "accuracy", "accuracy_low", "accuracy_high", "samples"]
+    write_table(run / "metrics" / "extractor_accuracy.parquet", pa.table({name: [0] for name in columns}))
+    return folder
+
+
+def test_the_examples_of_the_page_run(digits, monkeypatch):
+    monkeypatch.chdir(digits)
+    done = doctest.testfile(str(PAGE), module_relative=False)
+    assert done.failed == 0 and done.attempted > 25
+    assert Path("importance.png").stat().st_size > 1000 and Path("tokens.png").stat().st_size > 1000
+
+
+def test_the_examples_of_the_docstrings_run(digits, monkeypatch):
+    monkeypatch.chdir(digits)
+    done = doctest.testmod(api, extraglobs={"cortex": cortex})
+    assert done.failed == 0 and done.attempted > 3
+
+
+def test_the_page_describes_every_public_name_and_no_other():
+    listed = PAGE.read_text().partition("| task | names |")[2].partition("\n## ")[0]
+    names = [
+        name for row in re.findall(r"^\| [^|]+ \|(.*)\|$", listed, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(names) == sorted(set(dir(cortex)) - {"__version__"})
+    described = PAGE.read_text().partition("\n## ")[2]
+    assert set(names) <= {first or second for first, second in NAME.findall(described)}
+    assert {second for _, second in NAME.findall(described) if second} - {"generators"} <= set(names)
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in cortex.__all__:
+        found = getattr(cortex, name)
+        assert name == "Count" or (found.__doc__ or "").strip(), name
+    with pytest.raises(AttributeError, match="no attribute 'anything'"):
+        cortex.anything  # noqa: B018
+
+
+def test_the_stubs_for_type_checkers_have_the_same_names():
+    text = Path(cortex.__file__).read_text()
+    stubs = re.findall(r"^    from (cortex\S*) import (\w+) as (\w+)$", text, re.MULTILINE)
+    assert all(name == alias for _, name, alias in stubs)
+    modules = {name: "cortex.plot" if name == "plot" else module for module, name, _ in stubs}
+    assert modules == cortex._PUBLIC
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, cortex; print(sorted({'torch', 'numpy', 'pyarrow', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
