@@ -10,11 +10,21 @@ import pytest
 import yaml
 from hypothesis import settings
 
-from tests.pipeline import CHECKOUT, change_config, copy_checkout, snakemake
+from tests.pipeline import CHECKOUT, change_config, copy_checkout, made
 
 # No deadline: the first example of a test may import torch. The same examples on every machine.
 settings.register_profile("cortex", deadline=None, derandomize=True)
 settings.load_profile("cortex")
+
+
+RUNS = {"tiny_run", "controlled_run"}  # fixtures that run Snakemake
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need Snakemake: ``make test-quick`` leaves them out."""
+    for item in items:
+        if RUNS & set(getattr(item, "fixturenames", ())) or "workflow" in item.path.parts:
+            item.add_marker("workflow")
 
 
 @pytest.fixture(scope="session")
@@ -67,21 +77,17 @@ def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_run(tmp_path_factory):
     """A checkout in which the tiny run has been made, by snakemake; not to be changed."""
     folder = copy_checkout(tmp_path_factory.mktemp("tiny"))
-    done = snakemake(folder)
-    logs = "\n".join(path.read_text() for path in folder.rglob("*.log") if "error" in path.read_text())
-    assert done.returncode == 0, done.stderr + logs
+    made(folder, record_calls=True)
     return folder
 
 
 @pytest.fixture(scope="session")
 def controlled_run(tiny_run, tmp_path_factory):
-    """A copy of the tiny run in which all that tests/controls.yaml adds to its config has been made, too."""
+    """A copy of the tiny run in which all that tests/studies.yaml adds to its config has been made, too."""
     folder = tmp_path_factory.mktemp("controlled") / "checkout"
     shutil.copytree(tiny_run, folder, symlinks=True)
-    change_config(folder / "tests" / "tiny.yaml", yaml.safe_load((CHECKOUT / "tests" / "controls.yaml").read_text()))
-    done = snakemake(folder)
-    logs = "\n".join(path.read_text() for path in folder.rglob("*.log") if "error" in path.read_text())
-    assert done.returncode == 0, done.stderr + logs
+    change_config(folder / "tests" / "tiny.yaml", yaml.safe_load((CHECKOUT / "tests" / "studies.yaml").read_text()))
+    made(folder, record_calls=True)
     return folder
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,35 @@ def copy_checkout(folder: Path) -> Path:
     return folder
 
 
-def snakemake(folder: Path, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
-    """``snakemake`` in a checkout, its environment not activated, with the tiny config unless they name another."""
+def snakemake(
+    folder: Path, *arguments: str, cores: int = 2, record_calls: bool = False, modules: Sequence[Path] = ()
+) -> subprocess.CompletedProcess[str]:
+    """``snakemake`` in a checkout, its environment not activated, with the tiny config unless they name another.
+
+    With ``record_calls``, the folder ``calls`` says which functions each job called: see tests/recorder. The folders
+    ``modules`` stand on ``PYTHONPATH``.
+    """
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *map(str, arguments)]
     if "--configfile" not in arguments:
         command += ["--configfile", "tests/tiny.yaml"]
+    path = [*map(str, modules), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PATH": os.defpath}
+    if record_calls:
+        path.insert(0, str(CHECKOUT / "tests" / "recorder"))
+        environment["CORTEX_CALLS"] = str(folder / "calls")
+    if path:
+        environment["PYTHONPATH"] = os.pathsep.join(path)
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
+
+
+def made(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """``snakemake`` as above, which has to succeed: its errors, and those of its jobs, are the test's."""
+    done = snakemake(folder, *arguments, **options)
+    logs = "\n".join(path.read_text() for path in folder.rglob("*.log") if "error" in path.read_text())
+    assert done.returncode == 0, done.stderr + logs
+    return done
 
 
 def jobs_in(done: subprocess.CompletedProcess[str]) -> dict[str, int]:

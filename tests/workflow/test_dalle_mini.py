@@ -11,7 +11,7 @@ import yaml
 from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.data.shard_reader import read_shard
-from cortex.generators.spec import generator_spec
+from cortex.generators.load import generator_spec
 from tests.pipeline import CHECKOUT, change_config, copy_checkout, jobs_in, snakemake
 from tests.unit.generators.test_convert import VQGAN_PROJECT, VQModel, folder_of
 
@@ -21,12 +21,14 @@ SMALL = {
     "generator": {"folder": "vqgan"},
     "data": {"per_class": COUNTS, "shard_size": 40},
     "importance": {"samples": 4, "noise": 0.05},
-    "bias": {
-        "pairs": {1: 2},
-        "mixtures": [0.5, 0.75],
-        "top_n": 4,
-        "tokens": 3,
-        "extractor": {"width": 16, "hidden": 32, "batch": 16, "epochs": 6, "learning_rate": 0.003},
+    "studies": {
+        "bias": {
+            "pairs": {1: 2},
+            "mixtures": [0.5, 0.75],
+            "top_n": 4,
+            "tokens": 3,
+            "extractor": {"width": 16, "hidden": 32, "batch": 16, "epochs": 6, "learning_rate": 0.003},
+        },
     },
 }
 
@@ -42,7 +44,7 @@ def checkout(tmp_path_factory):
         (folder / "configs").mkdir(exist_ok=True)
         (folder / "configs" / name).write_bytes((CHECKOUT / "configs" / name).read_bytes())
     settings = yaml.safe_load((folder / "configs/dalle_mini.yaml").read_text())
-    settings["bias"]["pairs"] = {}
+    settings["studies"]["bias"]["pairs"] = {}
     (folder / "configs/dalle_mini.yaml").write_text(yaml.safe_dump(settings))
     change_config(folder / "configs/dalle_mini.yaml", SMALL)
     with torch.random.fork_rng():
@@ -83,6 +85,7 @@ def test_nothing_is_drawn_trained_or_judged_but_what_bias_needs(run):
         "import_validation": 1,
         "import_test": 1,
         "manifest": 1,
+        "read_tokens": 11,
         "pack_grids": 3,
         "export_codebook": 1,
         "train_pair": 1,
@@ -120,9 +123,13 @@ def test_the_neutral_prompt_leans_as_it_was_made_to(run):
 def test_a_vqgan_alone_serves_a_whole_run_where_all_splits_are_imported(checkout):
     config = checkout / "configs" / "whole.yaml"
     config.write_bytes((checkout / "configs/dalle_mini.yaml").read_bytes())
-    whole = {"extractors": {"cnn": {"width": 8}}, "judges": {"vit": {"network": "vit", "epochs": 1}}, "run": "whole"}
+    whole = {
+        "extractors": {"cnn": {"network": "cnn", "width": 8}},
+        "judges": {"vit": {"network": "vit", "epochs": 1}},
+        "run": "whole",
+    }
     whole |= {"codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {1: 2}, "images_per_class": 2}}
-    whole |= {"concept_tokens": {"top_n": [1], "tokens": 6}, "bias": None}
+    whole |= {"concept_tokens": {"top_n": [1], "tokens": 6}, "studies": None}
     whole |= {"evaluation": {"accuracy": {"k": [1]}, "image_level": {"n": [2]}, "concept_level": {"top_n": [1]}}}
     change_config(config, whole)
     planned = snakemake(checkout, "--dry-run", "--configfile", "configs/whole.yaml")
@@ -135,19 +142,27 @@ def test_a_vqgan_alone_serves_a_whole_run_where_all_splits_are_imported(checkout
 @pytest.mark.parametrize(
     ("section", "change", "told"),
     [
-        ("data", {"imports": {"test": None}}, "a VQGAN without a transformer draws no images: data.imports lacks test"),
-        ("generator", {"class_names": None}, "a VQGAN without a transformer has no classes: set generator.class_names"),
-        ("judges", {"vit": {"network": "vit", "epochs": 1}}, "extractors = None: only where extractors and judges are"),
-        ("bias", None, "extractors = None: only where extractors and judges are both null, in a run of bias alone"),
-        ("bias", {"neutral": 2}, "bias.pairs.1 = 2: class 2 is the neutral one"),
-        ("bias", {"neutral": 5}, "bias.neutral = 5: class 5 is not among the run's [0, 1, 2, 3, 4]"),
-        ("bias", {"pairs": {1: 7}}, "bias.pairs.1 = 7: class 7 is not among the run's"),
-        ("bias", {"pairs": {1: 1}}, "bias.pairs.1 = 1: should be another class"),
-        ("bias", {"top_n": 17}, "bias.top_n = 17: at most 16, the positions of the grid"),
-        ("bias", {"tokens": 49}, "bias.tokens = 49: at most 48, the codes of the codebook"),
-        ("bias", {"mixtures": [0.5, 1.5]}, "bias.mixtures.1 = 1.5: should be less than or equal to 1"),
-        ("bias", {"extractor": {"gpus": 2}}, "bias.extractor.gpus = 2: should be 1"),
-        ("data", {"per_class": {"test": 1}}, "data.per_class.test = 1: at least 2, for the intervals of bias"),
+        (
+            "data",
+            {"imports": {"test": None}},
+            "without a transformer draws no images: data.imports lacks test",
+        ),
+        (
+            "generator",
+            {"class_names": None},
+            "a transformer has no classes: set generator.class_names",
+        ),
+        ("judges", {"vit": {"network": "vit", "epochs": 1}}, "extractors = None: should be set beside judges"),
+        ("studies", None, "extractors = None: should be set, or studies that need no extractors, such as bias"),
+        ("studies.bias", {"neutral": 2}, "bias.pairs.1 = 2: class 2 is the neutral one"),
+        ("studies.bias", {"neutral": 5}, "bias.neutral = 5: class 5 is not among the run's [0, 1, 2, 3, 4]"),
+        ("studies.bias", {"pairs": {1: 7}}, "bias.pairs.1 = 7: class 7 is not among the run's"),
+        ("studies.bias", {"pairs": {1: 1}}, "bias.pairs.1 = 1: should be another class"),
+        ("studies.bias", {"top_n": 17}, "bias.top_n = 17: at most 16, the positions of the grid"),
+        ("studies.bias", {"tokens": 49}, "bias.tokens = 49: at most 48, the codes of the codebook"),
+        ("studies.bias", {"mixtures": [0.5, 1.5]}, "bias.mixtures.1 = 1.5: should be less than or equal to 1"),
+        ("studies.bias", {"extractor": {"gpus": 2}}, "bias.extractor.gpus = 2: should be 1"),
+        ("data", {"per_class": {"test": 1}}, "intervals need data.per_class.test of at least 2; it is 1"),
     ],
 )
 def test_what_does_not_fit_is_told(checkout, monkeypatch, tmp_path, section, change, told):
@@ -155,6 +170,8 @@ def test_what_does_not_fit_is_told(checkout, monkeypatch, tmp_path, section, cha
     config = tmp_path / "wrong.yaml"
     config.write_bytes((checkout / "configs/dalle_mini.yaml").read_bytes())
     parse_config(yaml.safe_load(config.read_text()))
-    change_config(config, {section: change})
+    for name in reversed(section.split(".")):
+        change = {name: change}
+    change_config(config, change)
     with pytest.raises(InputError, match=re.escape(told)):
         parse_config(yaml.safe_load(config.read_text()))

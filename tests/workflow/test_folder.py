@@ -6,8 +6,10 @@ import torch
 import yaml
 
 from cortex.data.draw import draw_samples
+from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
-from cortex.generators.taming.generator import load_generator
+from cortex.generators.load import load_generator
+from cortex.generators.settings import Sampling
 from tests.pipeline import copy_checkout, snakemake
 from tests.unit.generators.test_convert import PROJECT, Net2NetTransformer, folder_of
 
@@ -20,7 +22,7 @@ CONFIG = {
         "top_k": None,
     },
     "data": {"per_class": {"train": 2, "validation": 2, "test": 2}, "shard_size": 20},
-    "extractors": {"resnet": {"width": 16, "hidden": 16, "epochs": 1, "batch": 8}},
+    "extractors": {"resnet": {"network": "resnet", "width": 16, "hidden": 16, "epochs": 1, "batch": 8}},
     "judges": {"vit": {"network": "vit", "epochs": 1}},
     "concept_tokens": {"top_n": [1], "tokens": 6},
     "codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {0: 6}, "images_per_class": 1},
@@ -46,7 +48,7 @@ def run(tmp_path_factory):
 
 def test_shards_are_drawn_from_the_converted_weights(run):
     checkout, said = run
-    assert said.count("Converting the generator's checkpoint") == 1
+    assert said.count("Convert the generator's checkpoint") == 1
     samples = list(read_shard(checkout / "results/folder/data/test/000000.tar", images=True))
     assert [sample.info["class_name"] for sample in samples[:10]] == [f"name {number}" for number in range(10)]
     model = load_generator(checkout / "results/folder/generator/weights.safetensors")
@@ -56,10 +58,9 @@ def test_shards_are_drawn_from_the_converted_weights(run):
         np.repeat([0, 1], 10),
         seed=0,
         stream=2,
+        sampling=Sampling(top_k=None, top_p=0.92),
         batch=(5, 2),
-        temperature=1.0,
-        top_k=None,
-        top_p=0.92,
+        keep=ImageFiles(),
     )
     assert (np.stack([sample.grid for sample in samples]) == grids).all()
     images = model.decode(torch.from_numpy(grids.astype(np.int64))).numpy()
@@ -73,4 +74,4 @@ def test_it_is_converted_again_when_the_checkpoint_is_another(run):
         assert again.returncode == 0 and "Nothing to be done" in again.stdout + again.stderr
     (checkout / "the authors' folder/checkpoints/last.ckpt").touch()
     after = snakemake(checkout, "convert_generator", "--dry-run", "--configfile", "config.yaml")
-    assert "Converting the generator's checkpoint" in after.stdout + after.stderr
+    assert "Convert the generator's checkpoint" in after.stdout + after.stderr

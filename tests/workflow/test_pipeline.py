@@ -28,18 +28,19 @@ def with_intervals(measures):
 
 COLUMNS = {
     "data/manifest.parquet": "split shard path samples bytes sha256",
-    "extractors/cnn/history.parquet": "epoch learning_rate train_loss val_loss val_top1 seconds",
-    "importance/resnet/train/000001.parquet": "key label predicted importance",
-    "tokens/transformer.parquet": "label top_n rank token count",
+    "data/test/000000.parquet": "key label tokens",
+    "extractors/cnn/0/history.parquet": "epoch learning_rate train_loss val_loss val_top1 seconds",
+    "importance/resnet/0/train/000001.parquet": "key label tokens predicted importance",
+    "tokens/transformer/0.parquet": "label top_n rank token count",
     "tokens/frequency.parquet": "label rank token count",
-    "codebook/cnn.parquet": "key method step source target positions tokens logit_before logit_after",
-    "metrics/extractor_accuracy.parquet": "extractor split k accuracy accuracy_low accuracy_high samples",
+    "codebook/cnn/0.parquet": "key method step source target positions tokens logit_before logit_after",
+    "metrics/extractor_accuracy.parquet": "extractor training split k accuracy accuracy_low accuracy_high samples",
     "metrics/judge_accuracy.parquet": "judge split k accuracy accuracy_low accuracy_high samples",
-    "metrics/image_level.parquet": f"extractor judge method n samples {with_intervals(MASKING)}",
-    "metrics/concept_level.parquet": f"extractor judge method top_n tokens samples {with_intervals(MASKING)}",
-    "metrics/codebook_level.parquet": f"extractor judge method samples {with_intervals(SEARCH)}",
-    "metrics/comparisons.parquet": "level extractor judge method baseline setting label pairs difference low high"
-    " effect_size p p_corrected verdict",
+    "metrics/image_level.parquet": f"extractor training judge method n samples {with_intervals(MASKING)}",
+    "metrics/concept_level.parquet": f"extractor training judge method top_n tokens samples {with_intervals(MASKING)}",
+    "metrics/codebook_level.parquet": f"extractor training judge method samples {with_intervals(SEARCH)}",
+    "metrics/comparisons.parquet": "level extractor training judge method baseline setting label pairs difference low"
+    " high effect_size p p_corrected verdict",
 }
 
 
@@ -79,7 +80,9 @@ def test_metrics_are_the_means_of_the_rows(tiny_run):
     metrics = pd.read_parquet(results / "metrics" / "image_level.parquet")
     assert len(metrics) == 3 * 2 * 4 * 2  # extractors × judges × methods × n
     for row in metrics.itertuples():
-        files = (results / "evaluation" / "image_level" / row.extractor / row.judge).glob("*.parquet")
+        files = (results / "evaluation" / "image_level" / row.extractor / str(row.training) / row.judge).glob(
+            "*.parquet"
+        )
         rows = pd.concat(pd.read_parquet(file) for file in files)
         rows = rows[(rows["method"] == row.method) & (rows["n"] == row.n)]
         assert len(rows) == row.samples == 12

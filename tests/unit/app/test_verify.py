@@ -6,9 +6,11 @@ import pytest
 
 from cortex.app.verify import verify
 from cortex.core.errors import InputError
+from cortex.data.settings import PerClass
 from cortex.data.shard_reader import read_shard
 from cortex.data.shard_writer import write_shard
 from cortex.studies.planted.plant import plant
+from cortex.studies.planted.settings import PlantedGrids
 
 
 @pytest.fixture
@@ -46,11 +48,11 @@ def lose(path):
         ("data/train/000000.tar", flip_a_bit),
         ("data/test/000000.tar", remove_a_sample),
         ("data/validation/000000.tar", lose),
-        ("importance/cnn/test/000000.parquet", cut),
-        ("importance/resnet/train/000001.parquet", flip_a_bit),
+        ("importance/cnn/0/test/000000.parquet", cut),
+        ("importance/resnet/0/train/000001.parquet", flip_a_bit),
         ("data/train/grids.npy", cut),
         ("data/test/images/000000.npy", cut),
-        ("extractors/cnn/model.safetensors", cut),
+        ("extractors/cnn/0/model.safetensors", cut),
     ],
 )
 def test_each_damage_is_found_and_named(results, capsys, name, damage):
@@ -71,9 +73,10 @@ def test_a_shard_that_nobody_listed_is_found(results, capsys):
 
 @pytest.mark.parametrize("name", ["validation.tar", "train.npy", "truth.parquet", "codebook.safetensors"])
 def test_damage_of_what_was_planted_is_found(results, capsys, name):
-    folder = results / "planted" / "plain"
-    sizes = {"train": 40, "validation": 20, "test": 2, "height": 4, "width": 4, "channels": 40}
-    plant(folder, variant="plain", classes=2, codes=24, codes_per_class=2, positions=4, **sizes)
+    folder = results / "studies" / "planted" / "plain"
+    images = PerClass(train=40, validation=20, test=2)
+    settings = PlantedGrids(classes=2, codes=24, codes_per_class=2, positions=4, per_class=images)
+    plant(folder, variant="plain", settings=settings, height=4, width=4, channels=40)
     verify(results)
     cut(folder / name)
     with pytest.raises(InputError, match=r"1 of .* files are damaged or lost"):

@@ -1,0 +1,305 @@
+"""Runs with parts of other packages, and runs without judges or a decoder."""
+
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from cortex.core.weights import read_weights, write_weights
+from cortex.data.shard_reader import read_shard
+from tests.pipeline import CHECKOUT, change_config, copy_checkout, jobs_in, made, snakemake
+from tests.toy_generator import SPEC, ToyGenerator
+
+TINY = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
+CNN, VIT = TINY["extractors"]["cnn"], TINY["judges"]["vit"]
+MLP = {"network": "methods:MLP", "hidden": 16, "epochs": 2, "batch": 8}
+ONE_SHARD = {"shard_size": 36}
+FREQUENT = {"study": "study:STUDY", "n": [1, 4]}
+LEVELS = {"image_level", "concept_level", "codebook_level"}
+
+
+def checkout(folder, name, **parts):
+    """A checkout whose tiny config has this name and other parts; a shard a split."""
+    copy_checkout(folder)
+    path = folder / "tests" / "tiny.yaml"
+    change_config(path, {"run": name, "data": ONE_SHARD})
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | parts))
+    return folder
+
+
+def tables_of(results):
+    return {path.stem: pd.read_parquet(path) for path in (results / "metrics").glob("*.parquet")}
+
+
+def trainings_in(table):
+    """Trained extractors of a table, as in file names."""
+    return set(table["extractor"] + "/" + table["training"].astype(str))
+
+
+def text_of(page):
+    """The words of a page, without its tags."""
+    return " ".join(re.sub("<[^>]*>", " ", page.read_text()).split())
+
+
+# --- everything of other packages -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def external(tmp_path_factory):
+    """A run of the toy generator, whose module lies in the working directory, and of a package on PYTHONPATH.
+
+    The package has an extractor, a judge, an attribution and a study. The checkout, and the package's folder.
+    """
+    folder = checkout(
+        tmp_path_factory.mktemp("external"),
+        "external",
+        generator={"family": "toy_generator:FAMILY", "top_k": None},
+        extractors={"cnn": CNN | {"seeds": 2}, "mlp": MLP},
+        judges={"vit": VIT, "colour": {"network": "methods:MeanColour"}},
+        studies={
+            "attributions": {"methods": ["gradient_input", "methods:absolute_gradient"], "images_per_class": 2},
+            "frequent": FREQUENT,
+        },
+    )
+    plugin = shutil.copytree(CHECKOUT / "tests" / "plugin", tmp_path_factory.mktemp("site") / "plugin")
+    shutil.copy2(CHECKOUT / "tests" / "toy_generator.py", folder)
+    made(folder, modules=[plugin])
+    return folder, plugin
+
+
+@pytest.fixture(scope="module")
+def results(external):
+    return external[0] / "results" / "external"
+
+
+def test_grids_and_images_are_the_toys(results):
+    model = ToyGenerator(torch.device("cpu"))
+    for split, count in (("train", 36), ("validation", 18), ("test", 12)):
+        samples = list(read_shard(results / "data" / split / "000000.tar", images=True, codes=SPEC.codes))
+        assert len(samples) == count
+        grids = np.stack([sample.grid for sample in samples]).astype(np.int64)
+        assert grids.shape[1:] == SPEC.grid
+        painted = model.decode(torch.from_numpy(grids)).numpy()
+        assert np.array_equal(np.stack([sample.image for sample in samples]), painted)
+        likelihoods = model.logits.log_softmax(-1)[:, torch.from_numpy(grids.reshape(count, -1))].sum(-1)
+        assert likelihoods.argmax(0).tolist() == [sample.label for sample in samples]
+
+
+def test_the_toys_codebook_is_what_extractors_read(results):
+    codebook = read_weights(results / "generator" / "codebook.safetensors")[0]["codebook"]
+    assert torch.equal(codebook, ToyGenerator(torch.device("cpu")).codebook)
+
+
+def test_tables_hold_external_extractors_and_judges(results):
+    tables = tables_of(results)
+    trained = {"cnn/0", "cnn/1", "mlp/0"}
+    assert tables.keys() == {*LEVELS, "comparisons", "extractor_accuracy", "judge_accuracy", "attributions", "frequent"}
+    for name, table in tables.items():
+        if name != "judge_accuracy":
+            assert trainings_in(table) == trained, name
+        if "judge" in table:
+            assert set(table["judge"].dropna()) == {"vit", "colour"}, name
+
+
+def test_two_trainings_differ_in_weights_and_scores(results):
+    first, second = (read_weights(results / f"extractors/cnn/{k}/model.safetensors")[0] for k in (0, 1))
+    assert first.keys() == second.keys()
+    assert not any(torch.equal(first[name], second[name]) for name in first if name.endswith("weight"))
+    scores = [pd.read_parquet(results / f"importance/cnn/{k}/test/000000.parquet") for k in (0, 1)]
+    assert scores[0]["key"].equals(scores[1]["key"])
+    assert not np.array_equal(*(np.stack(of["importance"]) for of in scores))
+    accuracy = tables_of(results)["extractor_accuracy"]
+    assert accuracy[accuracy["extractor"] == "cnn"]["training"].value_counts().to_dict() == {0: 2, 1: 2}  # of two k
+
+
+def test_an_external_attribution_is_ranked_beside_ours(results):
+    table = tables_of(results)["attributions"]
+    assert {"gradient_input", "methods:absolute_gradient", "importance"} <= set(table["method"])
+
+
+def test_an_external_study_has_rows_and_means(results):
+    table = tables_of(results)["frequent"]
+    for row in table.itertuples():
+        rows = pd.read_parquet(results / f"studies/frequent/{row.extractor}/{row.training}.parquet")
+        values = rows[rows["n"] == row.n]["value"]
+        assert row.value == pytest.approx(values.mean(), abs=1e-6)
+        assert len(values) == 2 * 3  # images of each of three classes
+    assert sorted(set(table["n"])) == [1, 4]
+
+
+def test_the_page_names_them(results):
+    page = text_of(results / "report.html")
+    assert "3 (toy 1, toy 2, toy 7)" in page and "codebook of 32 codes with 8 channels" in page
+    assert "Left out" not in page
+    for name in ("cnn/0", "cnn/1", "mlp", "colour", "methods:absolute_gradient", "The most frequent code"):
+        assert name in page, name
+
+
+def test_a_second_run_does_nothing(external):
+    folder, plugin = external
+    again = made(folder, modules=[plugin])
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_change_of_an_external_network_reruns_its_own_jobs(external, tmp_path):
+    folder, plugin = external
+    changed = shutil.copytree(plugin, tmp_path / "plugin")
+    methods = (changed / "methods.py").read_text()
+    (changed / "methods.py").write_text(methods.replace("self.first(embeddings.flatten(1)).relu()", "0", 1))
+    jobs = jobs_in(made(folder, "--dry-run", modules=[changed]))
+    assert (jobs["train_extractor"], jobs["importance"], jobs["study"]) == (1, 2, 1)
+    assert not {"train_judge", "pretrained_judge", "generate_shard", "judge_accuracy"} & jobs.keys()
+
+
+def test_entry_points_name_the_same_parts(external, tmp_path):
+    """The network is trained in a copy of the run, where the grids are kept as they are."""
+    folder, plugin = external
+    site = tmp_path / "site"
+    shutil.copytree(plugin, site)
+    (site / "methods-1.0.dist-info").mkdir()
+    (site / "methods-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: methods\nVersion: 1.0\n")
+    (site / "methods-1.0.dist-info" / "entry_points.txt").write_text(
+        "[cortex.extractors]\nmlp = methods:MLP\n"
+        "[cortex.judges]\ncolour = methods:MeanColour\n"
+        "[cortex.attributions]\nabsolute_gradient = methods:absolute_gradient\n"
+        "[cortex.studies]\nfrequent = study:STUDY\n"
+    )
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, symlinks=True)
+    settings = yaml.safe_load((copy / "tests" / "tiny.yaml").read_text())
+    settings["extractors"] = {"mlp": MLP | {"network": "mlp"}}
+    settings["judges"] = {"colour": {"network": "colour"}}
+    settings["studies"] = {
+        "attributions": {"methods": ["gradient_input", "absolute_gradient"], "images_per_class": 2},
+        "frequent": {"n": [1, 4]},
+    }
+    (copy / "tests" / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    refused = snakemake(copy, "--dry-run", modules=[plugin])
+    assert "config: extractors.mlp.network = 'mlp': allowed: cnn, cnn_deep, " in refused.stdout + refused.stderr
+    planned = jobs_in(made(copy, "--dry-run", modules=[site]))
+    assert planned.keys() >= {"train_extractor", "pretrained_judge", "attributions", "study"}
+    done = made(copy, "results/external/metrics/frequent.parquet", modules=[site])
+    assert jobs_in(done) == {"train_extractor": 1, "importance": 1, "study": 1, "study_metrics": 1}
+    assert trainings_in(pd.read_parquet(copy / "results/external/metrics/frequent.parquet")) == {"mlp/0"}
+
+
+# --- extractors without judges ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def unjudged(tmp_path_factory):
+    """A run of an extractor and a study without judges; the folder of its results."""
+    folder = checkout(
+        tmp_path_factory.mktemp("unjudged"),
+        "unjudged",
+        extractors={"cnn": CNN},
+        judges=None,
+        studies={"frequent": FREQUENT},
+    )
+    made(folder, modules=[CHECKOUT / "tests" / "plugin"])
+    return folder / "results" / "unjudged"
+
+
+def explained(results, positions, classes):
+    """Check what a run explains without judges: importance, concept tokens, codebook search."""
+    for split in ("train", "test"):
+        table = pq.read_table(results / f"importance/cnn/0/{split}/000000.parquet").to_pandas()
+        assert np.stack(table["importance"]).shape == (len(table), positions)
+    assert set(pd.read_parquet(results / "tokens/cnn/0.parquet")["label"]) == classes
+    assert set(pd.read_parquet(results / "tokens/frequency.parquet")["label"]) == classes
+    assert {"token_selection", "embedding"} <= set(pd.read_parquet(results / "codebook/cnn/0.parquet")["method"])
+    assert not (results / "judges").exists()
+
+
+def test_a_run_without_judges_explains(unjudged):
+    explained(unjudged, 64, {1, 2, 7})
+    tables = tables_of(unjudged)
+    assert tables.keys() == {"extractor_accuracy", "frequent"}
+    assert {path.name for path in (unjudged / "evaluation").iterdir()} == {"extractor_accuracy"}
+
+
+def test_its_page_says_what_is_left_out(unjudged):
+    page = text_of(unjudged / "report.html")
+    assert "Left out Image level, Concept level, Codebook level: the run has no judges." in page
+    assert "Extractor accuracy" in page and "The most frequent code" in page
+    assert "Images and extractors" in page and "Judges classify" not in page
+    figures = {path.name for path in (unjudged / "figures").iterdir()}
+    assert figures == {"training.svg", "samples.png", "importance.png", "tokens.png"}
+
+
+def test_a_study_that_needs_judges_is_refused_in_one_line(tmp_path):
+    folder = checkout(tmp_path, "refused", judges=None, studies={"attributions": {}})
+    done = snakemake(folder, "--dry-run")
+    assert done.returncode != 0
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "studies" in line]
+    assert said == ["config: studies.attributions: it needs judges, and the run has none"]
+
+
+# --- a codebook alone -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def codebook_alone(tmp_path_factory):
+    """A run of imported grids of 4×4 of 24 codes, without decoder and judges; the folder of its results.
+
+    Code 20 + label stands at four positions of every grid.
+    """
+    folder, rng = tmp_path_factory.mktemp("codebook"), np.random.default_rng(0)
+    counts = {"train": 12, "validation": 6, "test": 4}
+    checkout(
+        folder,
+        "codebook",
+        generator={
+            "family": "codebook",
+            "weights": "codebook.safetensors",
+            "class_names": "names.txt",
+            "grid": [4, 4],
+        },
+        data={
+            "per_class": counts,
+            "images": dict.fromkeys(counts, "none"),
+            "imports": {split: {"source": f"{split}.npy", "labels": f"{split}_labels.npy"} for split in counts},
+        },
+        extractors={"cnn": CNN},
+        judges=None,
+        codebook_search=TINY["codebook_search"]
+        | {"region": {"top": 1, "left": 1, "height": 2, "width": 2}, "pairs": {0: 2}},
+    )
+    codebook = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+    write_weights(folder / "codebook.safetensors", {"codebook": codebook}, {})
+    (folder / "names.txt").write_text("ant\nbee\ncat\n")
+    for split, count in counts.items():
+        labels = np.tile(np.arange(3), count)
+        grids = rng.integers(0, 20, (len(labels), 16))
+        grids[:, rng.permutation(16)[:4]] = 20 + labels[:, None]
+        np.save(folder / f"{split}.npy", grids.reshape(-1, 4, 4))
+        np.save(folder / f"{split}_labels.npy", labels)
+    made(folder)
+    return folder / "results" / "codebook"
+
+
+def test_a_codebook_alone_explains_imported_grids(codebook_alone):
+    explained(codebook_alone, 16, {0, 1, 2})
+    grids = np.load(codebook_alone.parent.parent / "train.npy")
+    samples = read_shard(codebook_alone / "data" / "train" / "000000.tar", images=False, codes=24)
+    assert np.array_equal(np.stack([sample.grid for sample in samples]), grids)
+    assert tables_of(codebook_alone).keys() == {"extractor_accuracy"}
+
+
+def test_it_has_no_images(codebook_alone):
+    pictures = [path for path in codebook_alone.rglob("*") if path.suffix in (".png", ".jpg", ".webp")]
+    assert not pictures and not (codebook_alone / "data" / "test" / "images").exists()
+    assert all(sample.image is None for sample in read_shard(codebook_alone / "data/test/000000.tar", images="any"))
+
+
+def test_its_page_says_what_is_missing(codebook_alone):
+    page = text_of(codebook_alone / "report.html")
+    assert "Image level, Concept level, Codebook level: the run has no judges." in page
+    assert "Figures of images: the run has no images." in page
+    assert "3 (ant, bee, cat)" in page and "Shares: lists for top_n = 5." in page
+    assert not re.search("Judges classify|Patches|The generator draws", page)
