@@ -12,9 +12,9 @@ run: .venv/run
 test: .venv/dev lint
 	$(BIN)/python -m pytest --ignore=tests/workflow/test_slurm.py
 
-# The tests without Snakemake, on two cores.
+# The tests without Snakemake.
 test-quick: .venv/dev
-	$(BIN)/python -m pytest --numprocesses 2 -m "not workflow and not slow" tests/unit
+	$(BIN)/python -m pytest -m "not workflow and not slow" tests/unit
 
 # The workflow through sbatch, on a SLURM that the tests start: needs root, and Debian's slurm-wlm and munge.
 test-slurm: .venv/dev
