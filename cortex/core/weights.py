@@ -11,12 +11,24 @@ from cortex.core.errors import InputError
 from cortex.core.files import whole_file
 
 
-def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], *, half: bool = False) -> None:
     """Write named tensors and string metadata to a safetensors file, whole or not at all.
 
+    Args:
+        path: the file.
+        tensors: by name.
+        metadata: by name.
+        half: whether to store floating-point numbers as float16.
+
     Raises:
+        InputError: a number is too large for float16.
         OSError: it cannot be written.
     """
+    if half:
+        tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        large = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
+        if large:
+            raise InputError(f"{path}: weights that float16 cannot hold, above 65504 or not finite: {', '.join(large)}")
     with whole_file(path) as temporary:
         try:
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)

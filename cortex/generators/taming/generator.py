@@ -124,15 +124,23 @@ def resolve(precision: Precision, step: settings.Step, device: torch.device) -> 
     return torch.bfloat16 if half else torch.float32, how
 
 
-def save_generator(path: Path, vqgan: VQGAN, transformer: GPT, architecture: dict[str, Any]) -> None:
-    """Write both networks' weights as one safetensors file with the architecture in its metadata."""
+def save_generator(
+    path: Path, vqgan: VQGAN, transformer: GPT, architecture: dict[str, Any], *, half: bool = False
+) -> None:
+    """Write both networks' weights as one safetensors file with the architecture in its metadata.
+
+    With ``half`` they are stored as float16; :func:`load` gives float32.
+
+    Raises:
+        InputError: with ``half``, a weight is too large for float16.
+    """
     tensors = {f"first_stage_model.{name}": tensor for name, tensor in vqgan.state_dict().items()}
     tensors |= {
         f"transformer.{name}": tensor
         for name, tensor in transformer.state_dict().items()
         if not name.endswith(CONSTANT)
     }
-    write_weights(path, tensors, {"architecture": json.dumps(architecture)})
+    write_weights(path, tensors, {"architecture": json.dumps(architecture)}, half=half)
 
 
 def load(
@@ -140,8 +148,8 @@ def load(
 ) -> TamingGenerator:
     """The generator stored at ``path`` by :func:`save_generator`.
 
-    Weights go from the file to the device, and exist once: on a CPU they are the file, mapped into memory, which all
-    processes share.
+    Weights go from the file to the device, and exist once: on a CPU, those in float32 are the file, mapped into memory,
+    which all processes share. Others become float32.
 
     Args:
         path: the weights.

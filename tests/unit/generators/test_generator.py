@@ -1,6 +1,7 @@
 """The generator's images against taming-transformers called directly, and shards that depend on nothing but their
 samples."""
 
+import copy
 import io
 import json
 import tarfile
@@ -18,10 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cortex.core.errors import InputError
+from cortex.core.weights import read_weights, write_weights
 from cortex.data.draw import Stretch, canonical_batches, generate_shard
 from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
-from cortex.generators.load import generator_spec, load_generator
+from cortex.generators.load import generator_spec, load_generator, read_codebook
 from cortex.generators.nearest import nearest_codes
 from cortex.generators.settings import Sampling
 from cortex.generators.spec import GeneratorSpec
@@ -86,6 +88,44 @@ def test_a_saved_generator_is_loaded_with_the_same_weights(model, generator_weig
         assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
     assert saved.read_bytes() == generator_weights.read_bytes()
     assert not any(module.training for module in (again.vqgan, again.transformer))
+
+
+def test_weights_of_half_the_size_are_loaded_as_float32(model, tmp_path):
+    """float16 keeps 11 significant bits: the nearest of its numbers is within 2^-11 of a weight, relatively."""
+    half = tmp_path / "half.safetensors"
+    save_generator(half, model.vqgan, model.transformer, model.architecture, half=True)
+    assert {tensor.dtype for tensor in load_file(half).values()} == {torch.float16}
+    again = load_generator(half)
+    assert again.codebook.dtype == torch.float32
+    assert torch.equal(read_codebook(half), again.codebook)
+    for before, after in ((model.vqgan, again.vqgan), (model.transformer, again.transformer)):
+        for name, weight in before.state_dict().items():
+            stored = after.state_dict()[name]
+            assert stored.dtype == torch.float32
+            torch.testing.assert_close(stored, weight, rtol=2**-11, atol=2**-25)
+    assert not torch.equal(again.codebook, model.codebook)
+    grids = torch.randint(24, (5, 4, 4), generator=torch.Generator().manual_seed(0))
+    change = (again.decode(grids).int() - model.decode(grids).int()).abs()
+    assert change.max() <= 2 and again.sample([0, 3], np.array([1, 2], np.uint64), Sampling()).shape == (2, 4, 4)
+
+
+def test_bfloat16_weights_are_loaded_as_float32(generator_weights, tmp_path):
+    tensors, metadata = read_weights(generator_weights)
+    stored = {name: tensor.bfloat16() for name, tensor in tensors.items()}
+    write_weights(tmp_path / "b.safetensors", stored, metadata)
+    again = load_generator(tmp_path / "b.safetensors")
+    for name, weight in again.transformer.state_dict().items():
+        if not name.endswith("mask"):
+            assert torch.equal(weight, stored[f"transformer.{name}"].float())
+    assert {weight.dtype for weight in again.vqgan.state_dict().values()} == {torch.float32}
+
+
+def test_a_weight_too_large_for_float16_is_told_and_nothing_written(model, tmp_path):
+    large = copy.deepcopy(model.vqgan)
+    large.quantize.embedding.weight[3, 2] = 65520  # rounds to 65536
+    with pytest.raises(InputError, match=r"a.safetensors: weights that float16 .*: first_stage_model.quantize.embedd"):
+        save_generator(tmp_path / "a.safetensors", large, model.transformer, model.architecture, half=True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_holds_tamings_names_and_no_constants(generator_weights):
