@@ -70,7 +70,7 @@ class Run:
         """The run's generator, on a device."""
         stated = self.settings["generator"]
         converted = self.folder / "generator" / "weights.safetensors"
-        weights = converted if converted.is_file() else stated["weights"] and Path(stated["weights"])
+        weights = converted if converted.is_file() else stated["weights"]
         return load_generator(weights, device, family=stated["family"], decode_only=decode_only)
 
     def codebook(self, device: str = "cpu") -> Tensor:

@@ -49,11 +49,12 @@ SCORES = f"{RUN}/importance/{{extractor}}/{{split}}/{{shard}}.parquet"
 JUDGE = f"{RUN}/judges/{{judge}}/model.safetensors"
 ENVIRONMENT = f"{workflow.basedir}/envs/cortex.yaml"
 
-# The generator's weights: the user's, those converted from the user's folder, or none: the bundled ones are no input
-# of a rule, and their content is a parameter.
+# The generator's weights: the user's, those converted from the user's folder, or bundled ones. Those are no input of a
+# rule: their content is a parameter.
 WEIGHTS = of_package.weights_of(CONFIG.generator, RUN)
-GENERATOR_WEIGHTS = [WEIGHTS] if WEIGHTS else []
-BUNDLED_WEIGHTS = "" if WEIGHTS else of_package.bundled_fingerprint(CONFIG.generator)
+BUNDLED = of_package.is_bundled(CONFIG.generator)
+GENERATOR_WEIGHTS = [] if BUNDLED else [WEIGHTS]
+BUNDLED_WEIGHTS = of_package.bundled_fingerprint(CONFIG.generator) if BUNDLED else ""
 
 refusing(of_package.state_origin, CONFIG, workflow.basedir, main=workflow.is_main_process)
 of_package.allow_references(CONFIG)

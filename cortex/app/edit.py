@@ -72,8 +72,8 @@ def edit_image(
         key: key of the image in the tar.
         extractor: extractor of the run to search with, cnn or cnn/0; the first one if not given.
         family: generator family: a registered name, or module:Attribute.
-        generator: weights file of the run's generator; if not given, the converted one in its folder, or else the
-            family's own, such as the bundled digits.
+        generator: weights file of the run's generator, or the name of a bundled one; if not given, the converted one
+            in the run's folder, or else the default one.
         margin: tokens around the region over which the change fades out.
         steps: optimisation steps.
         record_every: steps between two records of the tokens found.
@@ -373,7 +373,7 @@ def _generator_of(run: Path, family: str, weights: Path | None, device: torch.de
     exported = run / "generator" / "codebook.safetensors"
     if not torch.equal(load_codebook(exported, device), model.codebook):
         raise InputError(
-            f"{exported}: not the codebook of {path or 'the bundled digits generator'}; "
+            f"{exported}: not the codebook of {path or 'the default generator'}; "
             "--generator is the weights file that the run's config names"
         )
     return model

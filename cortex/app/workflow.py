@@ -22,7 +22,7 @@ from cortex.extractors.settings import ExtractorSettings
 from cortex.generators import GENERATORS
 from cortex.generators.load import load_family
 from cortex.generators.settings import GeneratorSettings
-from cortex.generators.spec import GeneratorSpec
+from cortex.generators.spec import GeneratorSpec, is_name
 from cortex.judges import JUDGES
 from cortex.judges.settings import JudgeSettings, TrainedJudge
 
@@ -72,8 +72,14 @@ def family_of(generator: GeneratorSettings) -> str:
 
 
 def weights_of(generator: GeneratorSettings, run: str) -> str | None:
-    """The generator's weights file: the user's, or the one that the run makes; None: the family's own generator."""
+    """The generator's weights: the user's file, the one that the run makes, or a bundled name; None: the default."""
     return f"{run}/generator/weights.safetensors" if generator.converts() else generator.weights
+
+
+def is_bundled(generator: GeneratorSettings) -> bool:
+    """Whether the generator's weights come with its family."""
+    named = generator.origin().weights
+    return not generator.converts() and (named is None or is_name(named))
 
 
 def origin_files(generator: GeneratorSettings) -> list[str]:

@@ -93,7 +93,7 @@ def generate_shard(
         batch_classes: neighbouring classes of a canonical batch. A sample is always computed in the same batch.
         batch_indices: indices of each of these classes in a batch.
         family: generator family: a registered name, or module:Attribute.
-        generator: weights file of the generator; the family's own, such as the bundled digits, if not given.
+        generator: weights file of the generator, or the name of a bundled one; the default one if not given.
         precision: precision of the prior's large products; auto: bfloat16 on a GPU, float32 on a CPU.
         step: execution of a sampling step: plain, captured (as a CUDA graph), or compiled (captured and fused; needs
             a C compiler). auto: captured on a GPU, plain on a CPU.

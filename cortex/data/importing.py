@@ -68,7 +68,7 @@ def import_split(
         embeddings: folder of the .npy files, float32 [d, h, w], that the column filename of a .csv names. Rows without
             indices take the nearest codes of their embedding. The folder of the .csv if not given.
         family: generator family: a registered name, or module:Attribute.
-        generator: weights file of the generator that the codes belong to; the family's own, such as the bundled digits,
+        generator: weights file of the generator that the codes belong to, or the name of a bundled one; the default one
             if not given.
         device: auto, cpu, cuda or cuda:N.
     """

@@ -65,7 +65,7 @@ def judge_search(
         tokens: token tables of the test split.
         judge: weights of a judge.
         family: generator family: a registered name, or module:Attribute.
-        generator: weights file of the generator; the family's own, such as the bundled digits, if not given.
+        generator: weights file of the generator, or the name of a bundled one; the default one if not given.
         batch: images decoded and judged at once.
         device: auto, cpu, cuda or cuda:N.
     """

@@ -24,7 +24,7 @@ def export_codebook(output: Path, *, family: str = DEFAULT_FAMILY, generator: Pa
         output: safetensors file to write: `codebook` float [K, d]. Its metadata holds grid and class names, so the file
             is a weights file of the family `codebook`.
         family: generator family: a registered name, or module:Attribute.
-        generator: weights file of the generator; the family's own, such as the bundled digits, if not given.
+        generator: weights file of the generator, or the name of a bundled one; the default one if not given.
     """
     metadata = codebook_metadata(generator_spec(generator, family))
     write_weights(output, {"codebook": read_codebook(generator, family)}, metadata)

@@ -97,7 +97,8 @@ class Family(Protocol):
     """One kind of generator. A module or an object with these functions is a family.
 
     A config names an :class:`~cortex.generators.spec.Origin`. Stages are given a weights file: that of the origin, or
-    the one that ``convert`` has made of it. None is the family's own generator, if it has one.
+    the one that ``convert`` has made of it. A path without suffix, where there is no such file, is the name of a
+    generator that comes with the family. None is the family's default one, if it has one.
     """
 
     def spec(self, origin: Origin) -> GeneratorSpec:
@@ -128,7 +129,7 @@ class Family(Protocol):
         """The generator of a weights file.
 
         Args:
-            weights: the file.
+            weights: the file, or a name.
             device: where to compute.
             decode_only: whether weights that only sampling needs may be left in the file.
             precision: precision of the prior's large products.

@@ -26,7 +26,7 @@ def load_family(family: str) -> Family:
 
 
 def load_generator(
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     device: str | torch.device = "cpu",
     *,
     family: str = DEFAULT_FAMILY,
@@ -34,10 +34,10 @@ def load_generator(
     precision: Precision = "auto",
     step: Step = "auto",
 ) -> Generator:
-    """The generator of a weights file; None: the family's own, such as the bundled digits generator.
+    """The generator of a weights file, or of a name, such as "digits"; None: the family's default one.
 
     Args:
-        weights: weights file (safetensors).
+        weights: weights file (safetensors), or the name of a generator that comes with the family.
         device: where to compute.
         family: a registered name, or ``module:Attribute``.
         decode_only: leave weights in the file that only sampling needs.
@@ -50,12 +50,16 @@ def load_generator(
     import torch
 
     return load_family(family).load(
-        weights, torch.device(device), decode_only=decode_only, precision=precision, step=step
+        None if weights is None else Path(weights),
+        torch.device(device),
+        decode_only=decode_only,
+        precision=precision,
+        step=step,
     )
 
 
 def generator_spec(weights: Path | None = None, family: str = DEFAULT_FAMILY) -> GeneratorSpec:
-    """Shapes and capabilities of the generator of a weights file, without torch; None: of the family's own.
+    """Shapes and capabilities of the generator of a weights file, without torch; None: of the default one.
 
     Raises:
         InputError: there is no such family; or the file is missing, damaged, or of another family.
@@ -73,7 +77,7 @@ def spec_of_settings(settings: GeneratorSettings) -> GeneratorSpec:
 
 
 def read_codebook(weights: Path | None = None, family: str = DEFAULT_FAMILY) -> Tensor:
-    """The codebook float32 ``[K, d]``, as looked up, of the generator of a weights file; None: of the family's own.
+    """The codebook float32 ``[K, d]``, as looked up, of the generator of a weights file; None: of the default one.
 
     Raises:
         InputError: there is no such family; or the file is missing, damaged, or of another family.

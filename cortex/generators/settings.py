@@ -31,10 +31,13 @@ class CanonicalBatch(Section):
 
 
 class GeneratorSettings(Sampling):
-    """The generator: family, weights and sampling. Without weights, it is the bundled digits generator."""
+    """The generator: family, weights and sampling. Without weights, it is the family's default one."""
 
     family: str = Field(DEFAULT_FAMILY, description="generator family: a registered name, or module:Attribute")
-    weights: File | None = Field(None, description="weights file (safetensors); null: the bundled digits generator")
+    weights: File | None = Field(
+        None,
+        description="weights file (safetensors), or the name of a bundled generator, as digits; null: the default",
+    )
     folder: File | None = Field(None, description="folder of published checkpoints to convert, in place of weights")
     class_names: File | None = Field(
         None, description="text file of class names, one a line; allowed beside folder, or beside grid"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a generator comes from; nothing at all: the family's own one (the bundled digits generator).
+    """Where a generator comes from; nothing at all: the family's default one.
 
     Args:
-        weights: weights file.
+        weights: weights file, or the name of a generator that comes with its family.
         folder: folder of published checkpoints, which are still to be converted.
         class_names: UTF-8 text, a class name a line, for checkpoints and codebooks that state none.
         grid: (h, w) of the token grids, for a codebook that states none.
@@ -19,6 +19,11 @@ class Origin:
     folder: Path | None = None
     class_names: Path | None = None
     grid: tuple[int, int] | None = None
+
+
+def is_name(weights: Path) -> bool:
+    """Whether it names a generator that comes with its family: it has no suffix, and there is no such file."""
+    return not weights.suffix and not weights.is_file()
 
 
 @dataclass(frozen=True)

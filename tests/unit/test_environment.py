@@ -93,8 +93,8 @@ def test_the_installed_package_has_the_version_of_its_code():
     assert metadata.version("cortex-tokens") == cortex.__version__
 
 
-@pytest.mark.parametrize("pattern", ["*.safetensors"])
-def test_the_embedded_generator_is_part_of_the_package_and_small(pattern):
+@pytest.mark.parametrize("pattern", ["bundled/*.safetensors"])
+def test_the_bundled_generators_are_part_of_the_package_and_small(pattern):
     data = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert pattern in data["cortex.generators.taming"]
     files = list((Path(cortex.__file__).parent / "generators" / "taming").glob(pattern))

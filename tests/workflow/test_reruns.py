@@ -104,7 +104,9 @@ def test_no_two_parameters_can_change_places(run):
 
 
 def test_the_weights_of_the_embedded_generator(run, change):
-    change.file("cortex/generators/taming/digits.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1]))
+    change.file(
+        "cortex/generators/taming/bundled/digits.safetensors", lambda content: content[:-1] + bytes([content[-1] ^ 1])
+    )
     jobs, said = planned(run)
     assert jobs["generate_shard"] == 4, said
     assert "before: 'digits.safetensors: " in said

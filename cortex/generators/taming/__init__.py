@@ -7,6 +7,7 @@ without torch.
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from cortex.core.errors import InputError
 from cortex.generators.base import Family
 from cortex.generators.settings import Precision, Step
 from cortex.generators.spec import GeneratorSpec, Origin
-from cortex.generators.taming.architecture import architecture_at, bundled_weights, spec_of
+from cortex.generators.taming.architecture import architecture_at, spec_of, weights_file
 from cortex.generators.taming.project import files_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Taming:
-    """The family; see :class:`cortex.generators.base.Family`. Its own generator is the bundled one of digits."""
+    """The family; see :class:`cortex.generators.base.Family`. Its own generators are the bundled ones."""
 
     def spec(self, origin: Origin) -> GeneratorSpec:
         return spec_of(architecture_at(origin))
@@ -35,7 +36,7 @@ class Taming:
     def files(self, origin: Origin) -> list[Path]:
         if origin.folder is not None:
             return list(files_of(origin.folder))
-        return [origin.weights or bundled_weights()]
+        return [weights_file(origin.weights)]
 
     def load(
         self,
@@ -48,16 +49,18 @@ class Taming:
     ) -> TamingGenerator:
         from cortex.generators.taming.generator import load
 
-        return load(weights or bundled_weights(), device, decode_only=decode_only, precision=precision, step=step)
+        return load(weights_file(weights), device, decode_only=decode_only, precision=precision, step=step)
 
     def codebook(self, weights: Path | None) -> Tensor:
         from cortex.generators.taming.codebook import read_codebook
 
-        return read_codebook(weights or bundled_weights())
+        return read_codebook(weights_file(weights))
 
     def cost(self, origin: Origin, *, batch: int, half: bool) -> GeneratorCost:
         found: GeneratorCost = _beside("cost").cost_of(architecture_at(origin), batch=batch, half=half)
-        return found
+        if origin.folder is not None:
+            return found
+        return replace(found, weights_bytes=weights_file(origin.weights).stat().st_size)
 
     def convert(self, output: Path, origin: Origin) -> None:
         if origin.folder is None:

@@ -13,13 +13,34 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from cortex.core.errors import InputError
-from cortex.generators.spec import GeneratorSpec, Origin
+from cortex.generators.spec import GeneratorSpec, Origin, is_name
 from cortex.generators.taming.project import files_of, read_architecture
 
+DEFAULT = "digits"  # the bundled generator of a config that names none
 
-def bundled_weights() -> Path:
-    """Path of the weights of the digits generator that ships with this package."""
-    return Path(str(resources.files("cortex.generators.taming").joinpath("digits.safetensors")))
+
+def bundled_weights(name: str = DEFAULT) -> Path:
+    """Path of the weights of a generator that ships with this package.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    files = Path(str(resources.files("cortex.generators.taming"))) / "bundled"
+    found = {path.stem: path for path in sorted(files.glob("*.safetensors"))}
+    if name not in found:
+        raise InputError(f"{name}: no such weights file, and no bundled generator: those are {', '.join(found)}")
+    return found[name]
+
+
+def weights_file(weights: Path | None) -> Path:
+    """The weights file of a file, of the name of a bundled generator, or of None: of the default one.
+
+    Raises:
+        InputError: it is neither a file nor a bundled generator's name.
+    """
+    if weights is None:
+        return bundled_weights()
+    return bundled_weights(str(weights)) if is_name(weights) else weights
 
 
 def architecture_at(origin: Origin) -> dict[str, Any]:
@@ -31,17 +52,16 @@ def architecture_at(origin: Origin) -> dict[str, Any]:
     if origin.grid is not None:
         raise InputError(f"grid {list(origin.grid)}: should not be set: the networks state their own")
     if origin.folder is None:
-        return stored_architecture(origin.weights)
+        return stored_architecture(weights_file(origin.weights))
     return read_architecture(files_of(origin.folder)[0], origin.class_names)
 
 
-def stored_architecture(path: Path | None = None) -> dict[str, Any]:
-    """The architecture of the generator at ``path``; None: of the bundled digits generator.
+def stored_architecture(path: Path) -> dict[str, Any]:
+    """The architecture of the generator at ``path``.
 
     Raises:
         InputError: the file is missing, damaged, or not a taming generator's.
     """
-    path = path or bundled_weights()
     try:
         with safe_open(path, framework="numpy") as file:
             return architecture_of(file.metadata(), path)

@@ -60,5 +60,5 @@ def sampling_bytes(transformer: dict[str, Any], steps: int, batch: int, size: in
 
 
 def weight_bytes(networks: nn.ModuleDict) -> float:
-    """Bytes of the weights file."""
+    """Bytes of the weights in float32, as a folder holds them."""
     return sum(4 * weight.numel() for name, weight in networks.state_dict().items() if not name.endswith(CONSTANT))

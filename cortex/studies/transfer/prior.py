@@ -52,7 +52,7 @@ def search_with_prior(
         search: settings of the codebook search.
         prior: settings of the prior in the objective.
         family: generator family: a registered name, or module:Attribute.
-        generator: weights file of the generator; the family's own if not given.
+        generator: weights file of the generator, or the name of a bundled one; the default one if not given.
         seed: seed of the initial logits and the Gumbel noise, the same as in the search without a prior.
         device: auto, cpu, cuda or cuda:N.
     """

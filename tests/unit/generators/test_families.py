@@ -1,8 +1,10 @@
 """Every family fulfils the protocols; and a generator of few lines draws, decodes and encodes as taming's does."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +74,25 @@ def test_the_registry_has_this_packages_families():
     assert GENERATORS.names() == ["taming", "codebook"]
     with pytest.raises(InputError, match="generator 'vqgan': allowed: taming, codebook, or module:Attribute"):
         load_generator(family="vqgan")
+
+
+def test_a_bundled_generator_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()  # a folder of the name is no weights file
+    named, default = load_generator("digits"), load_generator()
+    assert torch.equal(named.codebook, default.codebook) and named.spec == default.spec
+    assert generator_spec(Path("digits")).class_names[:2] == ("zero", "one")
+    assert torch.equal(read_codebook(Path("digits")), default.codebook)
+    assert [path.name for path in load_family("taming").files(Origin(Path("digits")))] == ["digits.safetensors"]
+
+
+def test_a_file_comes_before_a_name_and_wrong_names_are_told(generator_weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for load in (load_generator, generator_spec, read_codebook):
+        with pytest.raises(InputError, match=r"^numbers: no such weights file, and no bundled .*: those are digits"):
+            load(Path("numbers"))
+    shutil.copy(generator_weights, "digits")
+    assert load_generator("digits").spec == generator_spec(generator_weights)
 
 
 def test_a_spec_is_read_without_torch():
