@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random generator of 7 classes, 4×4 grids of 24 codes of 6 channels, and images of 8×8 pixels.
+    """A random generator of 7 classes, 4×4 grids of 24 codes of 6 channels, and images of 8×8 pixels; it can be guided.
 
     Its weights are large, so that its next-token distributions are far from uniform and its images not all grey.
     """
@@ -58,6 +58,7 @@ def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         "transformer": {"vocab_size": 24, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16},
         "classes": ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"],
+        "null_class": 7,
     }
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
 from cortex.core.randomness import uniforms
-from cortex.generators.choice import choose_tokens
+from cortex.generators.choice import choose_tokens, classes_of_rows
 from cortex.generators.pixels import from_bytes, to_bytes
 from cortex.generators.spec import GeneratorSpec
 
@@ -25,19 +25,21 @@ SPEC = GeneratorSpec(
     decodes=True,
     encodes=True,
     prior=True,
+    guidance=True,
 )
 
 
 class ToyGenerator:
     """Every token is drawn from the frequencies of its class, whatever stands beside it."""
 
-    spec = SPEC
+    spec, null_class = SPEC, len(SPEC.class_names)
 
     def __init__(self, device):
         random = torch.Generator().manual_seed(0)
         self.device = device
         self.codebook = torch.randn(SPEC.codes, SPEC.channels, generator=random).to(device)
-        self.logits = torch.randn(len(SPEC.class_names), SPEC.codes, generator=random).to(device)
+        logits = torch.randn(len(SPEC.class_names), SPEC.codes, generator=random).to(device)
+        self.logits = torch.cat([logits, logits.mean(0, keepdim=True)])  # of every class, and of the null class
         self.colours = torch.rand(SPEC.codes, 3, generator=random).to(device)
 
     def compose(self, vectors):
@@ -45,7 +47,8 @@ class ToyGenerator:
 
     def sample(self, classes, seeds, sampling):
         numbers = torch.as_tensor(uniforms(seeds, SPEC.grid[0] * SPEC.grid[1]), device=self.device)
-        logits = self.logits[torch.as_tensor(classes, device=self.device)]
+        classes = torch.as_tensor(classes, device=self.device)
+        logits = self.logits[classes_of_rows(classes, self.null_class, sampling.guidance)]
         tokens = [choose_tokens(logits, column, **sampling.model_dump()) for column in numbers.unbind(1)]
         return torch.stack(tokens, 1).view(-1, *SPEC.grid)
 

@@ -98,12 +98,14 @@ def counts_of(config: Config, spec: GeneratorSpec) -> Counts:
 
 
 def _generator_cost(config: Config, spec: GeneratorSpec) -> GeneratorCost:
-    """The generator's cost in the batches and the precision of the config."""
+    """The generator's cost in the batches and the precision of the config; a guided grid is two rows of a batch."""
     generator = config.generator
     on_gpu = config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
     half = generator.precision == "bfloat16" or (generator.precision == "auto" and on_gpu)
-    batch = min(generator.batch.classes, max(len(spec.class_names), 1)) * generator.batch.indices
-    return load_family(generator.family).cost(generator.origin(), batch=batch, half=half)
+    rows = generator.rows
+    batch = rows * min(generator.batch.classes, max(len(spec.class_names), 1)) * generator.batch.indices
+    cost = load_family(generator.family).cost(generator.origin(), batch=batch, half=half)
+    return replace(cost, sample_flops=rows * cost.sample_flops, sample_bytes=rows * cost.sample_bytes)
 
 
 def stages_of(config: Config, counts: Counts) -> Iterator[Stage]:

@@ -49,6 +49,9 @@ def _generator_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
         yield f"{where}: a generator without a transformer draws no images: data.imports lacks {lacking}"
     if not spec.class_names:
         yield f"{where}: a generator without a transformer has no classes: set generator.class_names, a file of names"
+    guidance = config.generator.guidance
+    if guidance != 1 and not spec.guidance:
+        yield f"generator.guidance = {guidance}: should be 1, as the generator has no null class, which guidance needs"
     for split, kept in config.data.images:
         if kept != "none" and not spec.decodes:
             yield f"data.images.{split} = {kept!r}: should be 'none', as the generator decodes no images"

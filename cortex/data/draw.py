@@ -102,6 +102,8 @@ def generate_shard(
     spec = generator_spec(generator, family)
     if not spec.samples:
         raise InputError(f"generator {generator}: it does not sample grids; import them instead")
+    if sampling.guidance != 1 and not spec.guidance:
+        raise InputError(f"guidance {sampling.guidance}: the generator has no null class, which it needs; allowed: 1")
     stretch.check(len(spec.class_names))
     if keep.images != "none" and not spec.decodes:
         raise InputError(f"images {keep.images}: the generator does not decode; allowed: none")

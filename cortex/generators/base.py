@@ -51,7 +51,7 @@ class Generator(Protocol):
         """Draw a token grid for every class and seed.
 
         Raises:
-            InputError: the generator decodes only.
+            InputError: the generator decodes only; or sampling is guided, and it has no null class.
         """
         ...
 
@@ -77,7 +77,12 @@ class Generator(Protocol):
 
 
 class Prior(Protocol):
-    """Likelihood of token grids under a generator that draws them in a fixed order."""
+    """Likelihood of token grids under a generator that draws them in a fixed order.
+
+    ``null_class`` is the class index that stands for no class in particular; None: there is none, and no guidance.
+    """
+
+    null_class: int | None
 
     def log_probabilities(self, classes: Tensor, tokens: Tensor, positions: Sequence[int]) -> Tensor:
         """Log-probabilities (nats) of all codes at some positions, float32 ``[B, p, K]``.

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from cortex.generators.base import Prior
-from cortex.generators.choice import choose_tokens
+from cortex.generators.choice import choose_tokens, classes_of_rows
 from cortex.generators.settings import Sampling
 
 
 def log_likelihoods(prior: Prior, classes: Tensor, tokens: Tensor, positions: Sequence[int]) -> Tensor:
     """Log-likelihood of the tokens at some positions, nats a token: float32 ``[B, p]``; arguments as in :class:`Prior`.
 
-    It is the whole distribution's, at temperature 1, whatever top-k or top-p images are drawn with.
+    It is the whole distribution's, at temperature 1, whatever top-k, top-p or guidance images are drawn with.
     """
     found = prior.log_probabilities(classes, tokens, positions)
     return found.gather(2, tokens[:, list(positions), None])[:, :, 0]
@@ -31,19 +31,16 @@ def draw_region(
         tokens: flattened grids int64 ``[B, P]``.
         positions: of the region, p, ascending.
         uniforms: float64 ``[B, p]`` in [0, 1), the only randomness.
-        sampling: temperature, top-k and top-p.
+        sampling: temperature, top-k, top-p and guidance.
 
     Returns:
         The region's tokens, int64 ``[B, p]``.
+
+    Raises:
+        InputError: the draws are guided, and the generator has no null class.
     """
-    edited = tokens.clone()
+    edited, rows = tokens.clone(), classes_of_rows(classes, prior.null_class, sampling.guidance)
     for place, position in enumerate(positions):
-        found = prior.log_probabilities(classes, edited, [position])[:, 0]
-        edited[:, position] = choose_tokens(
-            found,
-            uniforms[:, place],
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-        )
+        found = prior.log_probabilities(rows, edited.repeat(sampling.rows, 1), [position])[:, 0]
+        edited[:, position] = choose_tokens(found, uniforms[:, place], **sampling.model_dump())
     return edited[:, list(positions)]

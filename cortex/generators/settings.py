@@ -21,6 +21,14 @@ class Sampling(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
         0.92, description="draw from the most probable tokens that together exceed this probability; null: from all"
     )
+    guidance: Annotated[float, Field(ge=1)] = Field(
+        1.0, description="strength of classifier-free guidance, for generators that have a null class; 1: none"
+    )
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch that a sample takes: one given its class and, with guidance, one given the null class."""
+        return 1 if self.guidance == 1 else 2
 
 
 class CanonicalBatch(Section):

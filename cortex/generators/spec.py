@@ -46,6 +46,7 @@ class GeneratorSpec:
         decodes: whether it turns grids into images.
         encodes: whether it turns images into grids.
         prior: whether it states the likelihood of grids.
+        guidance: whether it has a null class, and so can be guided.
     """
 
     class_names: tuple[str, ...]
@@ -58,3 +59,4 @@ class GeneratorSpec:
     decodes: bool = False
     encodes: bool = False
     prior: bool = False
+    guidance: bool = False

@@ -1,8 +1,9 @@
 """The architecture of a taming generator: from a weights file's metadata or a folder's YAML, without torch.
 
-An architecture is ``{"vqgan": ..., "transformer": ..., "classes": [names]}``: keyword arguments of
+An architecture is ``{"vqgan": ..., "transformer": ..., "classes": [names], "null_class": ...}``: keyword arguments of
 :class:`~cortex.generators.taming.vqgan.VQGAN` and of taming-transformers' ``GPT``. Without a transformer (None), the
-generator decodes and encodes, but cannot sample.
+generator decodes and encodes, but cannot sample. The null class is the token that stood in a class's place where the
+GPT learned without class; absent or None if it never did.
 """
 
 import json
@@ -88,6 +89,9 @@ def architecture_of(metadata: dict[str, str] | None, path: Path) -> dict[str, An
             raise ValueError("vocab_size holds all class indices, and nothing but codes")
         if transformer is not None and transformer["block_size"] < spec.grid[0] * spec.grid[1]:
             raise ValueError("block_size is less than the positions of the grid")
+        null_class, least = architecture.get("null_class"), len(spec.class_names)
+        if spec.guidance and not (type(null_class) is int and least <= null_class < transformer["vocab_size"]):
+            raise ValueError("null_class is a token of the transformer that no class has")
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
         raise InputError(f"{path}: not a generator's weights: its 'architecture' is wrong: {error!r}") from None
     return architecture
@@ -113,4 +117,5 @@ def spec_of(architecture: dict[str, Any]) -> GeneratorSpec:
         decodes=True,
         encodes=True,
         prior=transformer is not None and transformer["vocab_size"] == codes,
+        guidance=transformer is not None and architecture.get("null_class") is not None,
     )

@@ -45,13 +45,14 @@ class TamingGenerator:
         step: settings.Step = "auto",
     ):
         self.architecture, self.device, self.spec = architecture, device, spec_of(architecture)
+        self._null_class: int | None = architecture.get("null_class")
         networks.eval().requires_grad_(False)
         named: dict[str, Any] = dict(networks.items())
         self.vqgan: VQGAN = named["first_stage_model"]
         self.transformer: GPT | None = named.get("transformer")
         self._sampler: Sampler | None = None
         if self.transformer is not None:
-            self._sampler = Sampler(self.transformer, *resolve(precision, step, device))
+            self._sampler = Sampler(self.transformer, *resolve(precision, step, device), self._null_class)
 
     @property
     def codebook(self) -> Tensor:
@@ -71,7 +72,7 @@ class TamingGenerator:
         asks for the same batches (see :func:`cortex.data.draw.canonical_batches`).
 
         Raises:
-            InputError: the generator is a VQGAN alone.
+            InputError: the generator is a VQGAN alone; or sampling is guided, and the GPT has no null class.
         """
         if self._sampler is None:
             raise InputError("this generator is a VQGAN without a transformer: it decodes grids, but cannot sample any")
@@ -79,9 +80,7 @@ class TamingGenerator:
         tokens = self._sampler.draw(
             torch.as_tensor(classes, dtype=torch.int64, device=self.device),
             torch.as_tensor(uniforms(seeds, height * width), device=self.device),
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
+            **sampling.model_dump(),
         )
         return tokens.view(-1, height, width)
 
@@ -109,7 +108,7 @@ class TamingGenerator:
                 f"the generator's transformer knows {known} of the codebook's {len(self.codebook)} codes: "
                 "a grid may hold codes that it has no likelihood of"
             )
-        return GptPrior(self.transformer)
+        return GptPrior(self.transformer, self._null_class)
 
 
 def resolve(precision: Precision, step: settings.Step, device: torch.device) -> tuple[torch.dtype, Step]:

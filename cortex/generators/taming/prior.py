@@ -12,10 +12,11 @@ class GptPrior:
 
     Args:
         gpt: in eval mode, float32: a forward pass mixes no precisions.
+        null_class: the class index that stands for no class; None: the GPT knows none.
     """
 
-    def __init__(self, gpt: GPT):
-        self.gpt = gpt
+    def __init__(self, gpt: GPT, null_class: int | None = None):
+        self.gpt, self.null_class = gpt, null_class
 
     @torch.inference_mode()
     def log_probabilities(self, classes: Tensor, tokens: Tensor, positions: Sequence[int]) -> Tensor:

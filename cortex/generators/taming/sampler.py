@@ -1,6 +1,7 @@
 """Draw token grids from taming-transformers' GPT with a key/value cache, by inverse-CDF sampling.
 
-One uniform number a sample and step decides the token, so a grid is a function of its class and its numbers.
+One uniform number a sample and step decides the token, so a grid is a function of its class and its numbers. A guided
+sample has two rows in the batch, one given its class and one given the null class.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cortex.fast.packed_linear import PackedLinear
-from cortex.generators.choice import choose_tokens
+from cortex.generators.choice import choose_tokens, classes_of_rows
 
 # How a step is done: operation by operation; in shapes that never change, as a graph that a GPU runs at one command; or
 # that, with every layer's operations fused by torch.compile.
@@ -35,19 +36,19 @@ class Buffers:
 
     Args:
         gpt: the network.
-        batch: sequences, B.
-        steps: tokens of each, T.
+        rows: contexts that the network reads at once: B, or 2B with guidance.
+        shape: ``[B, T]``, sequences and tokens of each.
         precision: of the cache.
     """
 
-    def __init__(self, gpt: GPT, batch: int, steps: int, precision: torch.dtype):
+    def __init__(self, gpt: GPT, rows: int, shape: torch.Size, precision: torch.dtype):
         heads, width, device = gpt.config.n_head, gpt.config.n_embd, gpt.pos_emb.device
         # Zeros, since masked positions are read, too: their weight is 0, and 0 × NaN would be NaN.
-        shape = (len(gpt.blocks), 2, batch, heads, steps, width // heads)
-        self.cache = torch.zeros(shape, dtype=precision, device=device)
-        self.uniforms = torch.zeros(batch, steps, dtype=torch.float64, device=device)
-        self.tokens = torch.zeros(batch, steps, dtype=torch.int64, device=device)
-        self.current = torch.zeros(batch, dtype=torch.int64, device=device)
+        cached = (len(gpt.blocks), 2, rows, heads, shape[1], width // heads)
+        self.cache = torch.zeros(cached, dtype=precision, device=device)
+        self.uniforms = torch.zeros(shape, dtype=torch.float64, device=device)
+        self.tokens = torch.zeros(shape, dtype=torch.int64, device=device)
+        self.current = torch.zeros(rows, dtype=torch.int64, device=device)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by the positions that the step reads
 
@@ -63,10 +64,13 @@ class Sampler:
             large matrices are held a second time, as :mod:`cortex.fast.packed_linear` multiplies by them.
         precision: float32 or bfloat16, of the large products and the cache.
         step: see :data:`Step`. Off a GPU, ``captured`` steps are done operation by operation.
+        null_class: the first token of a context of no class; None: the GPT learned none, and cannot be guided.
     """
 
-    def __init__(self, gpt: GPT, precision: torch.dtype = torch.float32, step: Step = "plain"):
-        self.gpt, self.precision, self.step = gpt, precision, step
+    def __init__(
+        self, gpt: GPT, precision: torch.dtype = torch.float32, step: Step = "plain", null_class: int | None = None
+    ):
+        self.gpt, self.precision, self.step, self.null_class = gpt, precision, step, null_class
         self.layers = [_prepared(block, precision) for block in gpt.blocks]
         self._pass = torch.compile(pass_layer, dynamic=False, fullgraph=True) if step == "compiled" else pass_layer
         self._buffers: Buffers | None = None
@@ -81,22 +85,27 @@ class Sampler:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        guidance: float = 1.0,
     ) -> Tensor:
         """Token sequences int64 ``[B, T]``, one for every class of ``[B]``.
 
         Args:
             classes: int64 ``[B]``, the first token of each context; the T tokens follow.
             uniforms: float64 ``[B, T]`` in [0, 1), the only randomness.
-            temperature, top_k, top_p: see :func:`choose_tokens`.
+            temperature, top_k, top_p, guidance: see :func:`choose_tokens`.
+
+        Raises:
+            InputError: with guidance, there is no null class.
         """
-        choice: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        choice: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+        first = classes_of_rows(classes, self.null_class, guidance)
         made_for = (*uniforms.shape, *choice.values())
         with torch.cuda.device_of(classes):
             if self._buffers is None or self._made_for != made_for:
                 self._buffers, self._made_for = None, made_for  # the old ones go before the new ones come
-                self._buffers = self._prepare(uniforms.shape[0], uniforms.shape[1], choice)
+                self._buffers = self._prepare(len(first), uniforms.shape, choice)
             now = self._buffers
-            now.current.copy_(classes)
+            now.current.copy_(first)
             now.uniforms.copy_(uniforms)
             now.position.zero_()
             for step in range(uniforms.shape[1]):
@@ -114,7 +123,7 @@ class Sampler:
         Args:
             now: the batch; its ``position`` says which step this is.
             seen: positions of the cache to read, at least all so far and this one.
-            choice: temperature, top_k, top_p.
+            choice: temperature, top_k, top_p, guidance.
             masked: whether ``seen`` may be more than those.
         """
         bias = None
@@ -128,14 +137,14 @@ class Sampler:
         logits = self.gpt.head(self.gpt.ln_f(x))
         chosen = choose_tokens(logits, now.uniforms.index_select(1, now.position)[:, 0], **choice)
         now.tokens.index_copy_(1, now.position, chosen[:, None])
-        now.current.copy_(chosen)
+        now.current.view(-1, len(chosen)).copy_(chosen)  # both rows of a guided sample go on with it
         now.position += 1
 
-    def _prepare(self, batch: int, steps: int, choice: dict[str, Any]) -> Buffers:
+    def _prepare(self, rows: int, shape: torch.Size, choice: dict[str, Any]) -> Buffers:
         """Buffers for batches of a size, with the graphs of all shapes of the step where it is captured on a GPU."""
         if self.step == "compiled":
             torch.compiler.reset()  # what was compiled for other sizes; torch keeps eight versions of a function
-        made = Buffers(self.gpt, batch, steps, self.precision)
+        made, steps = Buffers(self.gpt, rows, shape, self.precision), shape[1]
         if self.step == "plain" or made.cache.device.type != "cuda":
             return made
         aside, pool = torch.cuda.Stream(), None

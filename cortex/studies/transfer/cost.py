@@ -31,7 +31,7 @@ def costs(settings: Transfer, counts: Counts) -> Iterator[Stage]:
     shown = images * ((methods + references) * recorded + 2)
     readers = sum(cost.trainings * cost.forward for cost in counts.extractors.values())
     readers += sum(generator.decode_flops + judge.forward for judge in counts.judges.values())
-    drawn = images * recorded * size * prior
+    drawn = images * recorded * size * counts.config.generator.rows * prior
     yield Stage(
         "transfer",
         samples=shown,

@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from taming.modules.transformer.mingpt import GPT
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cortex.app.cli import main
 from cortex.app.plan import Line, amount, counts_of, duration, stages_of, with_jobs
@@ -18,13 +16,11 @@ from cortex.app.rates import copy_rate, product_rate
 from cortex.app.snakemake_internals import Job, planned_jobs
 from cortex.config import parse_config
 from cortex.core.cost import Stage
-from cortex.core.flops import count_flops
 from cortex.data.cost import SPLITS
 from cortex.data.draw import Stretch, generate_shard
 from cortex.data.settings import ImageFiles
 from cortex.generators.settings import Sampling
 from cortex.generators.taming.cost import cache_bytes, token_flops
-from cortex.generators.taming.sampler import Sampler
 from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, snakemake
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
@@ -172,22 +168,38 @@ def test_the_search_with_a_cnn_computes_what_its_region_reaches(imagenet):
     assert imagenet.extractors["resnet"].search == imagenet.extractors["resnet"].gradient
 
 
-def test_the_samplers_arithmetic_is_that_of_the_sampler():
-    sizes = {"vocab_size": 40, "block_size": 12, "n_layer": 3, "n_head": 2, "n_embd": 16}
-    sampler = Sampler(GPT(**sizes).eval())
-    with sdpa_kernel(SDPBackend.MATH):  # its products are counted
-        counted = count_flops(
-            lambda: sampler.draw(torch.zeros(5, dtype=torch.int64), torch.rand(5, 12, dtype=torch.float64))
-        )
-    assert counted == 5 * token_flops(sizes, 12)
-
-
 def test_the_cache_that_a_token_reads_is_that_of_all_before_it(imagenet):
     transformer = {"n_layer": 48, "n_embd": 1536, "vocab_size": 16384}
     assert imagenet.generator.sample_flops == token_flops(transformer, 256)
     assert cache_bytes(transformer, 1, 2) == 48 * 2 * 1536 * 2
     assert cache_bytes(transformer, 3, 2) == (1 + 2 + 3) * 48 * 2 * 1536 * 2
     assert 2.6e12 / cache_bytes(transformer, 256, 2) == pytest.approx(270, rel=0.01), "images a second on an H100"
+
+
+def test_a_guided_grid_is_two_rows_of_a_batch(generator_weights):
+    """Twice the arithmetic and the cache; the weights are read once for both. A region is drawn with both, too."""
+    config = yaml.safe_load(TINY.read_text())
+    config |= {"data": {"per_class": {"train": 3, "validation": 4, "test": 4}}}
+    config |= {"studies": {"transfer": {"refresh_every": 3}}}
+    config["codebook_search"] |= {"region": {"top": 0, "left": 0, "height": 2, "width": 3}, "pairs": {1: 6, 6: 1}}
+    config["generator"] |= {"weights": str(generator_weights)}
+    plain, guided = (
+        {(stage.rule, stage.part): stage for stage in stages_of(parsed, counts_of(parsed, spec))}
+        for parsed, spec in (
+            parse_config(config | {"generator": config["generator"] | {"guidance": guidance}}) for guidance in (1, 3)
+        )
+    )
+    sizes = {"vocab_size": 24, "n_layer": 2, "n_embd": 16}
+    before, after = plain["generate_shard", "tokens"], guided["generate_shard", "tokens"]
+    assert before.samples == after.samples == 7 * 12
+    assert before.flops == 7 * 12 * token_flops(sizes, 16) and after.flops == 2 * before.flops
+    assert after.traffic - before.traffic == pytest.approx(7 * 12 * cache_bytes(sizes, 16, 4))
+    more = guided["transfer", ""].flops - plain["transfer", ""].flops
+    assert more == pytest.approx(4 * 2 * 6 * token_flops(sizes, 7)), "4 images, 2 records, 6 positions, 7 tokens passed"
+    changed = {
+        key for key in plain if (plain[key].flops, plain[key].traffic) != (guided[key].flops, guided[key].traffic)
+    }
+    assert changed == {("generate_shard", "tokens"), ("transfer", "")}
 
 
 def test_samples_that_a_shard_throws_away_are_counted():

@@ -303,6 +303,12 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         # files
         ("generator.weights", "/no/where", "generator.weights = '/no/where': no such weights file"),
         ("generator.weights", "", "generator.weights = '': should have at least 1 character"),
+        (
+            "generator.weights",
+            "numerals",
+            "generator.weights = 'numerals': no such weights file, and no bundled generat",
+        ),
+        ("generator.guidance", 0.9, "generator.guidance = 0.9: should be greater than or equal to 1"),
         ("generator.weights", "a\0b\nc", "generator.weights = 'a\\x00b\\nc': no such weights file"),
         ("generator.weights", __file__, "test_config.py': not a whole safetensors file"),
         ("generator.folder", "cin", "generator.folder = 'cin': should not be set beside weights = "),
@@ -318,6 +324,15 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
 )
 def test_what_is_wrong_is_told_by_key_value_and_what_is_allowed(key, value, message, fitting):
     assert message in refusal(changed(fitting, key, value))
+
+
+def test_guidance_needs_a_generator_with_a_null_class(fitting):
+    config, spec = parse_config(changed(fitting, "generator.guidance", 3))
+    assert spec.guidance and config.generator.sampling().guidance == 3.0
+    told = refusal(changed(copy.deepcopy(TINY), "generator.guidance", 3))
+    assert told == (
+        "config: generator.guidance = 3.0: should be 1, as the generator has no null class, which guidance needs"
+    )
 
 
 def test_a_misspelled_key_is_told_before_the_one_that_is_missing(fitting):

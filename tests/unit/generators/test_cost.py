@@ -28,14 +28,14 @@ def imagenet(tmp_path):
     return Origin(folder=tmp_path), yaml.safe_load(project)["model"]["params"]["transformer_config"]["params"]
 
 
-def test_the_samplers_arithmetic_is_that_of_the_sampler():
+@pytest.mark.parametrize(("guidance", "rows"), [(1.0, 5), (2.0, 10)])
+def test_the_samplers_arithmetic_is_that_of_the_sampler(guidance, rows):
     sizes = {"vocab_size": 40, "block_size": 12, "n_layer": 3, "n_head": 2, "n_embd": 16}
-    sampler = Sampler(GPT(**sizes).eval())
+    sampler = Sampler(GPT(**sizes).eval(), null_class=39)
+    classes, numbers = torch.zeros(5, dtype=torch.int64), torch.rand(5, 12, dtype=torch.float64)
     with sdpa_kernel(SDPBackend.MATH):  # its products are counted
-        counted = count_flops(
-            lambda: sampler.draw(torch.zeros(5, dtype=torch.int64), torch.rand(5, 12, dtype=torch.float64))
-        )
-    assert counted == 5 * token_flops(sizes, 12)
+        counted = count_flops(lambda: sampler.draw(classes, numbers, guidance=guidance))
+    assert counted == rows * token_flops(sizes, 12)
 
 
 def test_a_token_reads_the_cache_of_all_before_it_and_its_share_of_the_weights(imagenet):

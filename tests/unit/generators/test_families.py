@@ -67,7 +67,9 @@ def test_a_family_and_its_generator_fulfil_the_protocols(family, whole):
     assert model.codebook.shape == (model.spec.codes, model.spec.channels)
     grids = torch.randint(model.spec.codes, (3, *model.spec.grid), generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.compose(model.codebook[grids].flatten(1, 2)), look_up(model.codebook, grids))
-    assert (model.prior() is None) == (not model.spec.prior)
+    prior = model.prior()
+    assert (prior is None) == (not model.spec.prior)
+    assert prior is None or (prior.null_class is None) == (not model.spec.guidance)
 
 
 def test_the_registry_has_this_packages_families():
@@ -137,6 +139,27 @@ def test_a_toys_grid_is_a_function_of_seed_class_and_index(tmp_path):
     changed = drawn(tmp_path / "seed.tar", 0, 12, seed=4)
     assert not any(np.array_equal(changed[key].grid, whole[key].grid) for key in whole)
     assert len({sample.grid.tobytes() for sample in whole.values()}) == 12
+
+
+def test_a_generator_that_cannot_be_guided_is_not_asked_to(tmp_path):
+    guided, told = Sampling(guidance=2.0), "guidance 2.0: the generator has no null class, .*; allowed: 1"
+    with pytest.raises(InputError, match=told):
+        generate_shard(tmp_path / "a.tar", Stretch("test", 0, 2, 0, [0, 2]), sampling=guided, keep=ImageFiles())
+    with pytest.raises(InputError, match=told):
+        load_generator("digits").sample([0], np.array([0], np.uint64), guided)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_guided_toy_draws_the_codes_that_mark_a_class():
+    """The logits of a class, less their mean over classes, count three times; frequencies of 64 × 40 tokens."""
+    model = load_generator(family=TOY)
+    seeds = np.arange(40, dtype=np.uint64)
+    drawn = model.sample([4] * 40, seeds, Sampling(top_k=None, top_p=None, guidance=3.0))
+    logits = model.logits[:10].double()
+    expected = (logits.mean(0) + 3 * (logits[4] - logits.mean(0))).softmax(0)
+    counts = drawn.flatten().bincount(minlength=32).double()
+    assert (counts / counts.sum() - expected).abs().max() < 0.03
+    assert (logits[4].softmax(0) - expected).abs().max() > 0.2
 
 
 def test_a_toys_images_are_its_tokens_colours_and_back(tmp_path):

@@ -149,6 +149,7 @@ def test_the_facts_of_a_generator_are_read_without_its_weights(generator_weights
         decodes=True,
         encodes=True,
         prior=True,
+        guidance=True,
     )
 
 
@@ -238,6 +239,10 @@ def test_weights_that_do_not_fit_are_named(change, message, generator_weights, t
         lambda a: a["vqgan"]["ddconfig"].update(resolution=16),  # a grid longer than the context
         lambda a: a["transformer"].update(n_head=5),
         lambda a: a["transformer"].pop("block_size") and None,
+        lambda a: a.update(null_class=6),  # a class
+        lambda a: a.update(null_class=24),  # not a word
+        lambda a: a.update(null_class=7.0),
+        lambda a: a.update(null_class="7"),
     ],
 )
 def test_an_architecture_that_cannot_be_is_an_error_that_names_the_file(change, generator_weights, tmp_path):
@@ -328,19 +333,44 @@ def test_a_shard_is_drawn_in_the_precision_and_the_steps_asked_for(precision, st
     assert all(same) if precision == "float32" else not all(same)
 
 
+@pytest.fixture(scope="module", params=[1.0, 2.5], ids=["unguided", "guided"])
+def sampled(request, make):
+    """A function like ``make`` for draws with some guidance, and 40 samples that it made."""
+    sampling = SAMPLING.model_copy(update={"guidance": request.param})
+
+    def made(name, first, last, **settings):
+        return make(f"{name}-{request.param}", first, last, sampling=sampling, **settings)
+
+    return made, members(made("whole", 0, 40))
+
+
 @pytest.mark.parametrize("size", [7, 20, 39])
-def test_a_sample_does_not_depend_on_the_size_of_shards(size, make, whole):
+def test_a_sample_does_not_depend_on_the_size_of_shards(size, sampled):
+    make, expected = sampled
     parts = [make(f"of-{size}-from-{first}", first, min(first + size, 40)) for first in range(0, 40, size)]
-    assert members(*parts) == members(whole)
+    assert members(*parts) == expected
 
 
 @pytest.mark.parametrize("classes", [[2], [0, 4], [0, 1, 2, 3, 4, 5, 6]])
-def test_a_sample_does_not_depend_on_which_other_classes_are_configured(classes, make, whole):
+def test_a_sample_does_not_depend_on_which_other_classes_are_configured(classes, sampled):
+    make, expected = sampled
     others = members(make(f"classes-{len(classes)}", 0, 8 * len(classes), classes=classes))
-    expected = members(whole)
     shared = {name for name in expected if int(name.split("-")[1]) in classes}
     assert len(shared) == 8 * 4 * len(set(classes) & set(CLASSES))
     assert {name: others[name] for name in shared} == {name: expected[name] for name in shared}
+
+
+def test_guidance_of_1_is_none_byte_for_byte(make, whole, generator_weights, tmp_path):
+    """The same weights without a null class draw the same."""
+    bare = tmp_path / "bare.safetensors"
+    rewritten(generator_weights, bare, change_architecture=lambda a: a.update(null_class=None))
+    assert not generator_spec(bare).guidance
+    unguided = SAMPLING.model_copy(update={"guidance": 1.0})
+    assert make("bare", 0, 40, generator=bare).read_bytes() == whole.read_bytes()
+    assert make("one", 0, 40, sampling=unguided).read_bytes() == whole.read_bytes()
+    guided = make("guided", 0, 40, sampling=SAMPLING.model_copy(update={"guidance": 2.5}))
+    same = [(a.grid == b.grid).all() for a, b in zip(read_shard(guided), read_shard(whole), strict=True)]
+    assert sum(same) < 10
 
 
 @given(

@@ -63,18 +63,27 @@ def test_likelihoods_of_all_codes_sum_to_one_and_know_nothing_of_what_follows(gp
     assert torch.equal(GptPrior(gpt).log_probabilities(classes, changed, POSITIONS), found)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
 @pytest.mark.parametrize("choice", [{}, {"temperature": 0.7, "top_k": 6, "top_p": 0.8}], ids=str)
-def test_a_drawn_region_is_drawn_token_by_token(gpt, tokens, choice):
-    classes, numbers = [0, 1, 2, 12, 0], np.random.default_rng(1).random((5, len(POSITIONS)))
-    sampling = Sampling(**{"top_k": None, "top_p": None} | choice)
-    drawn = draw_region(GptPrior(gpt), torch.tensor(classes), tokens, POSITIONS, torch.from_numpy(numbers), sampling)
+def test_a_drawn_region_is_drawn_token_by_token(gpt, tokens, choice, guidance):
+    classes, numbers = [0, 1, 2, 11, 0], np.random.default_rng(1).random((5, len(POSITIONS)))
+    sampling = Sampling(**{"top_k": None, "top_p": None, "guidance": guidance} | choice)
+    prior = GptPrior(gpt, null_class=12)
+    drawn = draw_region(prior, torch.tensor(classes), tokens, POSITIONS, torch.from_numpy(numbers), sampling)
     for image, label in enumerate(classes):
         edited = tokens[image].tolist()
         for number, position in zip(numbers[image], POSITIONS, strict=True):
-            logits = slow_logits(gpt, label, edited[:position]).numpy()
-            edited[position] = slow_choice(slow_distribution(logits, **choice), number)
+            logits, without = (slow_logits(gpt, first, edited[:position]).double() for first in (label, 12))
+            guided = without + guidance * (logits - without)
+            edited[position] = slow_choice(slow_distribution(guided.numpy(), **choice), number)
         assert drawn[image].tolist() == [edited[position] for position in POSITIONS]
     assert not torch.equal(drawn, tokens[:, POSITIONS])
+
+
+def test_a_region_of_a_generator_without_a_null_class_is_not_guided(gpt, tokens):
+    numbers, classes = torch.zeros(5, len(POSITIONS), dtype=torch.float64), torch.zeros(5, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"^guidance 2.0: the generator has no null class"):
+        draw_region(GptPrior(gpt), classes, tokens, POSITIONS, numbers, Sampling(guidance=2.0))
 
 
 def test_a_prior_knows_all_codes_or_is_refused(generator_weights, tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from taming.modules.transformer.mingpt import GPT
 
+from cortex.core.errors import InputError
 from cortex.core.randomness import sample_seeds, uniforms
 from cortex.data.draw import draw_samples
 from cortex.data.settings import ImageFiles
@@ -52,14 +53,17 @@ def slow_choice(probabilities, uniform):
     return int(np.flatnonzero(probabilities)[-1])
 
 
-def uncached_tokens(gpt, label, numbers, **settings):
-    """A token sequence by taming's GPT.forward on the whole growing sequence."""
-    sequence = [label]
+def uncached_tokens(gpt, label, numbers, *, guidance=1.0, null_class=None, **settings):
+    """A token sequence by taming's GPT.forward on the whole growing sequence; with guidance, on two of them."""
+    tokens = []
     for number in numbers:
         with torch.no_grad():
-            logits, _ = gpt(torch.tensor([sequence]))
-        sequence.append(slow_choice(slow_distribution(logits[0, -1].numpy(), **settings), number))
-    return sequence[1:]
+            logits = gpt(torch.tensor([[label, *tokens]]))[0][0, -1].double()
+            if null_class is not None:
+                without = gpt(torch.tensor([[null_class, *tokens]]))[0][0, -1].double()
+                logits = without + guidance * (logits - without)
+        tokens.append(slow_choice(slow_distribution(logits.numpy(), **settings), number))
+    return tokens
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,62 @@ def test_steps_of_a_constant_shape_draw_the_tokens_of_plain_ones(gpt, step, step
     assert fewer.tolist() == sample_tokens(gpt, labels[:3], torch.from_numpy(part[:3])).tolist()
 
 
+NULL_CLASS = 12
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("step", "guidance", "settings"),
+    [
+        ("plain", 1.5, {}),
+        ("plain", 3.0, {"temperature": 1.3, "top_k": 6, "top_p": 0.9}),
+        ("captured", 8.0, {"temperature": 2.0}),
+        pytest.param("compiled", 3.0, {"top_p": 0.9}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_guided_sampling_draws_the_tokens_of_two_forward_passes_and_the_formula(gpt, step, guidance, settings):
+    """In float64, so that no tie is decided by rounding."""
+    exact, labels = copy.deepcopy(gpt).double(), [0, 1, 2, 3, 4, 5, 11, 0]
+    numbers = np.random.default_rng(1).random((8, 12))
+    expected = [
+        uncached_tokens(exact, label, row, guidance=guidance, null_class=NULL_CLASS, **settings)
+        for label, row in zip(labels, numbers, strict=True)
+    ]
+    sampler = Sampler(copy.deepcopy(exact), torch.float64, step, NULL_CLASS)
+    for _ in range(2):  # anew in the same cache
+        drawn = sampler.draw(torch.tensor(labels), torch.from_numpy(numbers), guidance=guidance, **settings)
+        assert drawn.tolist() == expected
+    unguided = [uncached_tokens(exact, label, row, **settings) for label, row in zip(labels, numbers, strict=True)]
+    assert sum(a != b for a, b in zip(expected, unguided, strict=True)) >= 4, "guidance matters, or this shows nothing"
+
+
+def test_guidance_of_1_is_none_and_of_another_strength_is_drawn_in_other_buffers(gpt):
+    labels, numbers = torch.arange(8), torch.from_numpy(np.random.default_rng(4).random((8, 12)))
+    sampler = Sampler(copy.deepcopy(gpt), null_class=NULL_CLASS)
+    drawn = [sampler.draw(labels, numbers, guidance=guidance).tolist() for guidance in (1.0, 4.0, 1.5, 4.0, 1.0)]
+    assert drawn[0] == drawn[4] == sample_tokens(gpt, labels, numbers).tolist()
+    assert drawn[1] == drawn[3]
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+def test_a_guided_sequence_does_not_depend_on_the_rest_of_its_batch(gpt, precision):
+    labels, numbers = torch.arange(8), torch.from_numpy(np.random.default_rng(5).random((8, 12)))
+    sampler = Sampler(copy.deepcopy(gpt), precision, null_class=NULL_CLASS)
+    drawn = sampler.draw(labels, numbers, guidance=3.0)
+    others, more = (labels + 3) % 8, torch.from_numpy(np.random.default_rng(6).random((8, 12)))
+    others[[2, 7]], more[[2, 7]] = labels[[2, 7]], numbers[[2, 7]]
+    again = sampler.draw(others, more, guidance=3.0)
+    assert torch.equal(again[[2, 7]], drawn[[2, 7]])
+    assert not any(torch.equal(again[row], drawn[row]) for row in (0, 1, 3, 4, 5, 6))
+
+
+def test_a_network_without_a_null_class_cannot_be_guided(gpt):
+    with pytest.raises(InputError, match=r"^guidance 1.5: the generator has no null class, .*; allowed: 1$"):
+        Sampler(copy.deepcopy(gpt)).draw(torch.tensor([0]), torch.zeros(1, 12, dtype=torch.float64), guidance=1.5)
+
+
 @given(st.integers(1, 300))
 def test_a_captured_step_reads_all_that_is_there_and_has_few_shapes(steps):
     read = [stretch(step, steps) for step in range(steps)]
@@ -123,13 +183,16 @@ def test_bfloat16_draws_from_nearly_the_same_distribution(gpt, step):
     assert (drawn[32:] != drawn[:32]).any() and drawn.max() < 13
 
 
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("step", ["plain", "captured"])
-def test_no_step_reads_a_value_from_the_device(step):
+def test_no_step_reads_a_value_from_the_device(step, guidance):
     """On torch's meta device there are no values: to read one is an error."""
     with torch.device("meta"):
-        sampler = Sampler(GPT(vocab_size=13, block_size=12, n_layer=3, n_head=2, n_embd=16).eval(), step=step)
+        gpt = GPT(vocab_size=13, block_size=12, n_layer=3, n_head=2, n_embd=16).eval()
+        sampler = Sampler(gpt, step=step, null_class=NULL_CLASS)
         labels, numbers = torch.zeros(8, dtype=torch.int64), torch.zeros(8, 12, dtype=torch.float64)
-    assert sampler.draw(labels, numbers, temperature=0.9, top_k=6, top_p=0.9).shape == (8, 12)
+    drawn = sampler.draw(labels, numbers, temperature=0.9, top_k=6, top_p=0.9, guidance=guidance)
+    assert drawn.shape == (8, 12)
     with pytest.raises(RuntimeError, match="meta"):
         labels[0].item()
 
@@ -143,7 +206,8 @@ def test_a_sampler_holds_the_weights_once_and_leaves_the_network_as_it_was(gpt):
         assert all(torch.equal(a, b) for a, b in zip(block.parameters(), original.parameters(), strict=True))
 
 
-def test_a_sample_of_the_data_set_is_a_function_of_seed_split_class_and_index(generator_weights):
+@pytest.mark.parametrize("guidance", [{}, {"guidance": 2.5, "null_class": 7}], ids=str)
+def test_a_sample_of_the_data_set_is_a_function_of_seed_split_class_and_index(guidance, generator_weights):
     model = load_generator(generator_weights)
     labels, indices = np.array([5, 0, 3]), np.array([0, 11, 4])
     grids, _ = draw_samples(
@@ -152,13 +216,13 @@ def test_a_sample_of_the_data_set_is_a_function_of_seed_split_class_and_index(ge
         indices,
         seed=9,
         stream=2,
-        sampling=Sampling(top_k=None, top_p=0.92),
+        sampling=Sampling(top_k=None, top_p=0.92, guidance=guidance.get("guidance", 1.0)),
         batch=(2, 3),
         keep=ImageFiles(),
     )
     for grid, label, index in zip(grids, labels, indices, strict=True):
         numbers = uniforms(sample_seeds(9, 2, [label], [index]), 16)[0]
-        assert grid.ravel().tolist() == uncached_tokens(model.transformer, int(label), numbers, top_p=0.92)
+        assert grid.ravel().tolist() == uncached_tokens(model.transformer, int(label), numbers, top_p=0.92, **guidance)
 
 
 # Logits in steps of 1/64: ties happen, and nothing else is nearly a tie.
@@ -221,6 +285,15 @@ def test_the_smallest_and_the_largest_numbers_choose_the_first_and_last_possible
     chosen = choose_tokens(logits, numbers, **settings)
     assert chosen.unique().tolist() == possible
     assert (chosen.diff() >= 0).all(), "a larger number never chooses an earlier token"
+
+
+def test_guidance_moves_the_logits_away_from_those_of_no_class():
+    """Odds of two tokens 1 : 2 given the class and 1 : 1 without: guided by 3, 1 : 2³; then the temperature's root."""
+    logits = torch.tensor([[1.0, 2.0], [1.0, 1.0]]).log()
+    for temperature, first in ((1.0, 1 / 9), (3.0, 1 / 3)):
+        for uniform, expected in ((first - 1e-6, 0), (first + 1e-6, 1)):
+            numbers = torch.tensor([uniform], dtype=torch.float64)
+            assert choose_tokens(logits, numbers, temperature=temperature, guidance=3.0).tolist() == [expected]
 
 
 def test_impossible_tokens_are_never_chosen():
