@@ -1,11 +1,9 @@
 """Where a training stands, kept in a file, so that one that was interrupted goes on to the same weights.
 
-The file is safetensors: tensors, and the rest as JSON in its metadata. It names what the result depends on (settings,
-data, code), and state that belongs to anything else is never gone on from.
+The file (:mod:`cortex.core.state`) names what the result depends on: settings, data, code.
 """
 
 import hashlib
-import json
 import logging
 import math
 import signal
@@ -17,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cortex.core.errors import InputError, StoppedError
+from cortex.core.errors import StoppedError
 from cortex.core.fingerprint import code_fingerprint
-from cortex.core.weights import read_weights, write_weights
+from cortex.core.state import damaged, read_state, restore_optimizer, write_state
 from cortex.extractors.process_group import ALONE, ProcessGroup
 
 log = logging.getLogger(__name__)
@@ -103,16 +101,7 @@ class StateFile:
         state["losses"] = self._team.total(training.losses)
         state["order"], state["dropout"] = training.order.get_state(), self._team.gather(_random_state(device))
         if self._team.rank == 0:
-            tensors: dict[str, Tensor] = {}
-
-            def keep(value: object) -> dict[str, str]:
-                if not isinstance(value, Tensor):
-                    raise TypeError(f"{value!r} cannot be kept")
-                tensors[str(len(tensors))] = value
-                return {"tensor": str(len(tensors) - 1)}
-
-            text = json.dumps(state, default=keep)
-            write_weights(self.path, tensors, {"identity": json.dumps(self._identity), "state": text})
+            write_state(self.path, self._identity, state)
         self._team.any(False)  # none ends before it is written
 
     def resume(self, training: Training) -> None:
@@ -121,40 +110,21 @@ class StateFile:
         Raises:
             InputError: the state is this training's, but damaged.
         """
-        if not self.path.exists():
+        state = read_state(self.path, self._identity)
+        if state is None:
             return
         try:
-            tensors, metadata = read_weights(self.path)
-            found = json.loads(metadata["identity"])
-            names = self._identity.keys() | found.keys()
-            others = sorted(name for name in names if self._identity.get(name) != found.get(name))
-        except (InputError, ValueError, LookupError, AttributeError) as error:
-            log.info("%s is no training's state, and the training starts anew: %s", self.path, error)
-            return
-        if others:
-            what = ", ".join(others)
-            log.info("%s belongs to a training that differs in %s; this one starts anew", self.path, what)
-            return
-        try:
-            self._restore(training, tensors, metadata["state"])
+            self._restore(training, state)
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
-            raise InputError(f"{self.path}: damaged; delete it, and the training starts anew: {error!r}") from None
+            raise damaged(self.path, error) from None
         log.info("goes on from %s: epoch %d, after %d of its steps", self.path, training.epoch, training.step)
 
-    def _restore(self, training: Training, tensors: dict[str, Tensor], text: str) -> None:
+    def _restore(self, training: Training, state: dict[str, Any]) -> None:
         device = training.losses.device
-        state = json.loads(
-            text, object_hook=lambda part: tensors[part["tensor"]] if part.keys() == {"tensor"} else part
-        )
-        moments = state["optimizer"]["state"]
-        state["optimizer"]["state"] = {int(index): moment for index, moment in moments.items()}  # JSON made them text
+        restore_optimizer(training.optimizer, state["optimizer"])
         for name in PARTS:
-            getattr(training, name).load_state_dict(state[name])
-        # Moments lie in memory as their weights do, channels last: another order would add up in another order.
-        for weight, moment in training.optimizer.state.items():
-            for name, value in moment.items():
-                if value.shape == weight.shape:
-                    moment[name] = torch.empty_like(weight, requires_grad=False).copy_(value)
+            if name != "optimizer":
+                getattr(training, name).load_state_dict(state[name])
         for name in VALUES:
             setattr(training, name, state[name])
         training.began = time.perf_counter() - state["seconds"]
