@@ -13,7 +13,7 @@ from cortex.core.errors import InputError, StoppedError
 # Command → (module:function, its description). Modules are imported when their command runs: help stays fast.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "generate": {
-        "train-generator": ("cortex.generators.taming.train:train_generator", "train the bundled digits generator"),
+        "train-generator": ("cortex.recipes.generator:train_generator", "train a generator of labelled pictures"),
         "convert-generator": ("cortex.generators.load:convert_generator", "convert a folder of published checkpoints"),
         "generate-shard": ("cortex.data.draw:generate_shard", "draw one shard of synthetic images"),
         "import": ("cortex.data.importing:import_split", "import grids and labels as a split's shards"),

@@ -16,9 +16,9 @@ from cortex.explain.settings import CodebookSearch, ConceptTokens, Importance
 from cortex.extractors.config import ExtractorMap
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
-from cortex.generators.taming.settings import GeneratorTraining
 from cortex.judges import judge_settings
 from cortex.judges.settings import JudgeSettings
+from cortex.recipes.settings import GeneratorRecipe
 from cortex.studies import STUDIES, load_study, study_settings
 from cortex.studies.base import Study, StudySettings
 
@@ -72,8 +72,8 @@ class Config(Section):
     studies: Annotated[Studies, WrapValidator(_null_is_empty)] = Field(
         {}, description="studies beside the method, by name; other studies do not run"
     )
-    generator_training: GeneratorTraining = Field(
-        GeneratorTraining(), description="recipe of the bundled digits generator"
+    generator_training: GeneratorRecipe = Field(
+        GeneratorRecipe(), description="recipe of a generator of labelled pictures: snakemake train_generator"
     )
 
     def classes(self, spec: GeneratorSpec) -> list[int]:

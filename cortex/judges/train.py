@@ -12,7 +12,8 @@ from cortex.core.device import choose_device, place
 from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.tables import write_table
-from cortex.data.digits import jitter, real_digits
+from cortex.data.augment import jitter
+from cortex.data.digits import real_digits
 from cortex.judges.judge import build_judge, save_judge
 from cortex.judges.settings import JudgeSettings, TrainedJudge
 

