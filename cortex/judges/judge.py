@@ -31,6 +31,26 @@ class Judge:
         scaled = images.to(self.device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
         return self.network(scaled).float()
 
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits float32 ``[B, classes]`` of images uint8 ``[B, H, W, 3]``, and their features float32 ``[B, F]``.
+
+        Features are the input of the network's last linear layer.
+
+        Raises:
+            InputError: the network has no linear layer.
+        """
+        layers = [module for module in self.network.modules() if isinstance(module, nn.Linear)]
+        if not layers:
+            raise InputError(f"judge {type(self.network).__name__}: it has no linear layer whose input are features")
+        seen: list[Tensor] = []
+        hook = layers[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            logits = self.logits(images)
+        finally:
+            hook.remove()
+        return logits, seen[-1].float().flatten(1)
+
 
 def build_judge(name: str, classes: int | None) -> nn.Module:
     """A judge's network, with random weights.

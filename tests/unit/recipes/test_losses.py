@@ -33,10 +33,11 @@ def test_perceptual_distance_is_that_of_normalised_features():
     ours = (torch.rand(2, 3, 64, 64, generator=random) * 2 - 1).requires_grad_()
     theirs = torch.rand(2, 3, 64, 64, generator=random) * 2 - 1
     outputs: dict[int, list[torch.Tensor]] = {number: [] for number in STAGES}
+    blocks = distance.network._blocks
     hooks = [
-        distance.network._blocks[number].register_forward_hook(lambda _, __, out, number=number: outputs[number].append(out))
+        blocks[number].register_forward_hook(lambda _, __, output, at=number: outputs[at].append(output))
         for number in STAGES
-    ]  # fmt: skip
+    ]
     with torch.no_grad():
         for images in (ours, theirs):
             distance.network((images - distance.mean) / distance.deviation)
