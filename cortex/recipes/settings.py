@@ -56,7 +56,7 @@ class GeneratorRecipe(Section):
         0.0, description="price of a nat of code length, in units of the mean absolute error of pictures in -1..1"
     )
     perceptual_weight: NotNegative = Field(
-        0.1, description="weight of the distance of EfficientNet-Lite0's features; 0: none, and no such weights needed"
+        0.05, description="weight of the distance of EfficientNet-Lite0's features; 0: none, and no such weights needed"
     )
     adversarial_weight: NotNegative = Field(
         0.5, description="gradient of the discriminator's term relative to all others; 0: no discriminator"

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from taming.modules.diffusionmodules.model import ResnetBlock
 from taming.modules.discriminator.model import NLayerDiscriminator, weights_init
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,12 +19,14 @@ from torch.nn import functional as F
 from cortex.core.device import place
 from cortex.data.augment import augment
 from cortex.generators.taming.vqgan import VQGAN
-from cortex.recipes.codes import CodeUse, restart_codes
+from cortex.recipes.codes import RESTART_EVERY, Codebook
 from cortex.recipes.loop import History, Loop
 from cortex.recipes.losses import PerceptualDistance, balanced_gradient, code_length
 from cortex.recipes.pictures import pictures_at, place_images
 from cortex.recipes.schedule import warm_up_then_cosine
 from cortex.recipes.settings import GeneratorRecipe
+
+COMMITMENT = 0.25  # weight of the commitment loss (van den Oord et al., NeurIPS 2017)
 
 
 def vqgan_arguments(recipe: GeneratorRecipe) -> dict[str, Any]:
@@ -57,8 +60,8 @@ def train_vqgan(
 ) -> tuple[VQGAN, History]:
     """Train a VQGAN.
 
-    Loss: L1 + perceptual distance + codebook loss + rate + adversarial hinge loss of a patch discriminator. Codes
-    that no position chose for half an epoch are restarted at encoder outputs, until the last fifth of the steps.
+    Loss: L1 + perceptual distance + commitment + rate + adversarial hinge loss of a patch discriminator. Codes that
+    are hardly chosen are restarted at encoder outputs, until the last fifth of the steps.
 
     Args:
         images: pictures uint8 ``[N, S, S, 3]``, in memory or mapped.
@@ -78,13 +81,13 @@ def train_vqgan(
         "vqgan", len(images), recipe.vqgan_batch, recipe.vqgan_epochs, step.random, step.parts, state, identity,
         recipe.save_every,
     )  # fmt: skip
-    step.prepare(loop.epochs * loop.steps_per_epoch)
+    steps = loop.epochs * loop.steps_per_epoch
+    step.prepare(steps)
     loop.parts = step.parts
     loop.resume()
-    restart_every, all_steps = max(1, loop.steps_per_epoch // 2), loop.epochs * loop.steps_per_epoch
     for rows, last in loop.steps():
         real = augment(pictures_at(images, rows), recipe.augmentation, step.random)
-        loop.total += step.take(place_images(real, device), loop.done, all_steps, restart_every)
+        loop.total += step.take(place_images(real, device), loop.done, steps)
         if last:
             error, used = reconstruction_error(step.model, held_out)
             loop.end_epoch(held_out_l1=error, codes_used=used)
@@ -98,20 +101,22 @@ class _Step:
         self.recipe, self.device = recipe, device
         self.random = torch.Generator().manual_seed(recipe.seed)
         self.model = place(VQGAN(**vqgan_arguments(recipe)), device)
-        self.use = CodeUse(recipe.codes)
+        self.codebook = Codebook(self.model, self.random)
         self.perceptual = place(PerceptualDistance(), device) if recipe.perceptual_weight else None
         self.discriminator: torch.nn.Module | None = None
         if recipe.adversarial_weight:
             self.discriminator = place(NLayerDiscriminator(ndf=32, n_layers=2).apply(weights_init), device)
-        self.encode, self.decode = self.model.embed_images, self.model.decode_embeddings
         if recipe.compiled:
-            self.encode, self.decode = torch.compile(self.encode), torch.compile(self.decode)
-            if self.perceptual is not None:
-                self.perceptual.features = torch.compile(self.perceptual.features)
+            # Block by block: torch 2.13 compiles the whole decoder in bfloat16 to one whose gradients are 0.
+            torch._dynamo.config.recompile_limit = 64
+            for module in self.model.modules():
+                if isinstance(module, ResnetBlock):
+                    module.compile(dynamic=False)
         half = recipe.precision == "bfloat16"
         self.autocast = (lambda: torch.autocast(device.type, torch.bfloat16)) if half else nullcontext
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.vqgan_learning_rate, betas=(0.5, 0.9))
-        self.parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "use": self.use}
+        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.Adam(trained, lr=recipe.vqgan_learning_rate, betas=(0.5, 0.9))
+        self.parts: dict[str, Any] = {"model": self.model, "optimizer": self.optimizer, "codebook": self.codebook}
 
     def prepare(self, steps: int) -> None:
         """Make the schedules of so many steps."""
@@ -123,35 +128,33 @@ class _Step:
             )
             self.parts |= {"discriminator": self.discriminator, "against": self.against}
 
-    def take(self, real: Tensor, done: int, steps: int, restart_every: int) -> float:
+    def take(self, real: Tensor, done: int, steps: int) -> float:
         """One step on pictures ``[B, 3, S, S]``; the loss without the adversarial term.
 
         Args:
             real: the pictures.
             done: number of this step, counted from 1.
             steps: of the training.
-            restart_every: steps between two restarts of unused codes.
         """
         recipe, model = self.recipe, self.model
         model.train()
         with self.autocast():
-            vectors = self.encode(real)
+            vectors = model.embed_images(real)
         vectors = vectors.float()
         if done == 1:  # start the codebook where the encoder's outputs are
-            restart_codes(model, self.optimizer, vectors.detach(), torch.ones_like(self.use.unused), self.random)
-        quantized, codebook_loss, (_, _, chosen) = model.quantize(vectors)
-        self.use.note(chosen.cpu())
+            self.codebook.restart(vectors.detach(), everything=True)
+        quantized, commitment, chosen = self.codebook.quantize(vectors)
+        self.codebook.update(vectors.detach(), chosen)
         with self.autocast():
-            reconstruction = self.decode(quantized)
+            reconstruction = model.decode_embeddings(quantized)
         shown = reconstruction.float()
         loss = F.l1_loss(shown, real)
         if self.perceptual is not None:
             with self.autocast():
                 loss = loss + recipe.perceptual_weight * self.perceptual(shown, real)
-        inner = codebook_loss
+        inner = COMMITMENT * commitment
         if recipe.rate_weight:
-            usage = self.use.share.to(self.device)
-            inner = inner + recipe.rate_weight * code_length(vectors, model.codebook.detach(), usage)
+            inner = inner + recipe.rate_weight * code_length(vectors, model.codebook, self.codebook.share)
         self.optimizer.zero_grad(set_to_none=True)
         if self.discriminator is not None and done > recipe.adversarial_start * steps:
             self.discriminator.requires_grad_(False)
@@ -165,10 +168,8 @@ class _Step:
         if self.discriminator is not None and done > 0.75 * recipe.adversarial_start * steps:
             self._discriminate(real, shown.detach())
         self.schedule.step()
-        if done % restart_every == 0:
-            if done < 0.8 * steps:
-                restart_codes(model, self.optimizer, vectors.detach(), self.use.unused, self.random)
-            self.use.unused.fill_(True)
+        if done % RESTART_EVERY == 0 and done < 0.8 * steps:
+            self.codebook.restart(vectors.detach())
         return (loss + inner).item()
 
     def _discriminate(self, real: Tensor, drawn: Tensor) -> None:

@@ -2,13 +2,15 @@
 
 import os
 import signal
+import warnings
 
 import pytest
 import torch
 
 from cortex.core.errors import StoppedError
 from cortex.recipes import loop
-from cortex.recipes.vqgan import reconstruction_error, train_vqgan
+from cortex.recipes.pictures import pictures_at
+from cortex.recipes.vqgan import _Step, reconstruction_error, train_vqgan
 from tests.unit.recipes.conftest import TINY
 
 CPU = torch.device("cpu")
@@ -77,3 +79,26 @@ def test_half_precision_learns_too(stripes, tmp_path):
     model, history = train(images, tmp_path / "state", recipe)
     assert history[2]["held_out_l1"] < history[0]["held_out_l1"]
     assert model.codebook.dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)  # of torch.compile itself
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_compiled_networks_have_the_gradients_of_plain_ones(stripes, precision):
+    """A whole decoder, compiled in bfloat16, once had gradients of 0."""
+    images, _ = stripes
+    gradients = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        step = _Step(TINY.model_copy(update={"precision": precision, "compiled": compiled}), CPU)
+        step.prepare(100)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.compile warns of its own code
+            step.take(pictures_at(images, torch.arange(8)), 1, 100)
+        gradients.append({name: weight.grad for name, weight in step.model.named_parameters() if weight.requires_grad})
+    for part in ("encoder.", "decoder."):
+        ours, theirs = (torch.cat([g.flatten() for n, g in of.items() if n.startswith(part)]) for of in gradients)
+        assert torch.cosine_similarity(ours, theirs, dim=0) > (0.999 if precision == "float32" else 0.9), part
+        assert ours.norm() / theirs.norm() == pytest.approx(1, abs=0.2), part
