@@ -47,7 +47,11 @@ rule all:
         expand(rules.train_extractor.output, extractor=EXTRACTORS),
         expand(rules.train_judge.output, judge=TRAINED_JUDGES),
         rules.judges.input,
-        [of_shards(expand(SCORES, extractor=EXTRACTORS, allow_missing=True), split) for split in EXPLAINED],
+        [
+            of_shards(expand(SCORES, attribution=METHODS, extractor=EXTRACTORS, allow_missing=True), split)
+            for split in EXPLAINED
+        ],
+        expand(CONCEPT_TOKENS, attribution=METHODS, extractor=EXTRACTORS),
         expand(rules.codebook_search.output, extractor=EXTRACTORS),
         [rows for rows, _, _ in TABLES.values()],
         GENERATOR_WEIGHTS,

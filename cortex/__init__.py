@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cortex.explain.api import concept_tokens as concept_tokens
     from cortex.explain.api import importance as importance
     from cortex.explain.api import search as search
-    from cortex.explain.attributions import AttributionContext as AttributionContext
+    from cortex.explain.context import AttributionContext as AttributionContext
     from cortex.explain.settings import ConceptTokens as ConceptTokens
     from cortex.explain.settings import Importance as Importance
     from cortex.explain.settings import Region as Region
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 # Public name → module that defines it.
 _PUBLIC = {
-    "AttributionContext": "cortex.explain.attributions",
+    "AttributionContext": "cortex.explain.context",
     "ConceptTokens": "cortex.explain.settings",
     "Count": "cortex.core.settings",
     "ExtractorSettings": "cortex.extractors.settings",

@@ -57,6 +57,11 @@ class Run:
         return self._names("extractors", "*/*")
 
     @property
+    def attributions(self) -> list[str]:
+        """Attributions that the run explains by; the first is the default of :meth:`scores` and others."""
+        return list(self.settings["importance"]["method"])
+
+    @property
     def judges(self) -> list[str]:
         """Names of the judges."""
         return self._names("judges", "*")
@@ -96,13 +101,20 @@ class Run:
             raise InputError(f"{self.folder}: no decoded images: the run has no judges")
         return np.concatenate([read_decoded(path) for path in paths])
 
-    def scores(self, name: str, training: int = 0, split: str = "test") -> Tokens:
-        """Tokens of a split with the importance by an extractor: ``scores["importance"]``, float32 ``[N, P]``."""
-        return read_tokens(self._parquet("importance", name, str(training), split), ["importance"])
+    def scores(self, name: str, training: int = 0, split: str = "test", *, method: str | None = None) -> Tokens:
+        """Tokens of a split with the importance by an extractor: ``scores["importance"]``, float32 ``[N, P]``.
 
-    def concept_tokens(self, name: str, training: int = 0) -> pa.Table:
-        """Concept tokens by an extractor: label, top_n, rank, token, count."""
-        return read_table(self._existing("tokens", name, f"{training}.parquet"))
+        ``method`` is one of :attr:`attributions`.
+        """
+        of = self._attribution(method)
+        return read_tokens(self._parquet("importance", of, name, str(training), split), ["importance"])
+
+    def concept_tokens(self, name: str, training: int = 0, *, method: str | None = None) -> pa.Table:
+        """Concept tokens by an extractor: label, top_n, list, rank, token, count, share.
+
+        ``method`` is one of :attr:`attributions`.
+        """
+        return read_table(self._existing("tokens", self._attribution(method), name, f"{training}.parquet"))
 
     def searches(self, name: str, training: int = 0) -> pa.Table:
         """Codebook searches by an extractor: key, method, step, source, target, positions, tokens, logits."""
@@ -117,6 +129,11 @@ class Run:
     def _names(self, place: str, pattern: str) -> list[str]:
         root = self.folder / place
         return sorted(str(path.parent.relative_to(root)) for path in root.glob(f"{pattern}/model.safetensors"))
+
+    def _attribution(self, method: str | None) -> str:
+        if method is not None and method not in self.attributions:
+            raise InputError(f"{self.folder}: no attribution {method!r}; there are {', '.join(self.attributions)}")
+        return method or self.attributions[0]
 
     def _extractor(self, name: str, training: int) -> Path:
         if "/" in name:

@@ -17,6 +17,7 @@ from cortex.app.kept_results import RunCode
 from cortex.app.run_lock import hold_run
 from cortex.config import parse_config
 from cortex.core.errors import InputError
+from cortex.explain import ATTRIBUTIONS
 
 
 def refusing(function, *arguments, **options):
@@ -34,6 +35,7 @@ RUN = f"results/{CONFIG.run}"
 SPLITS = ["train", "validation", "test"]
 CLASSES = CONFIG.classes(SPEC)
 EXTRACTORS = CONFIG.trained_extractors()  # "cnn/0", "cnn/1", ...: name and training
+METHODS = CONFIG.importance.method  # attributions that the run explains by, each with results of its own
 JUDGES = sorted(CONFIG.judges)
 TRAINED_JUDGES = [judge for judge in JUDGES if of_package.is_trained(CONFIG.judges[judge])]
 IMPORTS = CONFIG.data.imports.chosen()
@@ -45,7 +47,8 @@ GRIDS = f"{RUN}/data/{{split}}/grids.npy"
 IMAGES = f"{RUN}/data/test/images/{{shard}}.npy"
 CODEBOOK = f"{RUN}/generator/codebook.safetensors"
 MODEL = f"{RUN}/extractors/{{extractor}}/model.safetensors"
-SCORES = f"{RUN}/importance/{{extractor}}/{{split}}/{{shard}}.parquet"
+SCORES = f"{RUN}/importance/{{attribution}}/{{extractor}}/{{split}}/{{shard}}.parquet"
+CONCEPT_TOKENS = f"{RUN}/tokens/{{attribution}}/{{extractor}}.parquet"
 JUDGE = f"{RUN}/judges/{{judge}}/model.safetensors"
 ENVIRONMENT = f"{workflow.basedir}/envs/cortex.yaml"
 
@@ -77,6 +80,7 @@ wildcard_constraints:
     shard=r"\d{6}",
     extractor=r"[A-Za-z0-9][A-Za-z0-9_-]*/\d+",
     judge="[A-Za-z0-9][A-Za-z0-9_-]*",
+    attribution=of_package.one_of(METHODS),
 
 
 # GPUs of a job that computes on the config's device. `auto` asks for none, and takes one that it finds.
@@ -113,6 +117,11 @@ def shards_of(split):
 def of_shards(pattern, split):
     """A file of every shard of a split."""
     return expand(pattern, split=split, shard=shards_of(split), allow_missing=True)
+
+
+def first_method(pattern):
+    """A pattern of files of the first attribution, by which studies and figures explain."""
+    return pattern.replace("{attribution}", METHODS[0])
 
 
 def options(*parts, without=()):
@@ -159,6 +168,11 @@ def network_of(wildcards):
     return of_package.network_of(settings_of(wildcards.extractor))
 
 
+def attribution_of(wildcards):
+    """The function of the job's attribution."""
+    return ATTRIBUTIONS.reference(wildcards.attribution)
+
+
 def judge_of(wildcards):
     """The network of the job's judge."""
     return of_package.network_of(CONFIG.judges[wildcards.judge])
@@ -176,21 +190,23 @@ def kept_images(split):
     return {"images": name, "quality": CONFIG.data.image_quality if name in ("jpeg", "webp") else None}
 
 
-# Levels that the run evaluates, and their rows: a file for every extractor, judge and, where images are masked, shard.
+# Levels that the run evaluates, and their rows: a file for every extractor, judge and, where images are masked,
+# attribution and shard.
 LEVELS = of_package.levels(SPEC, JUDGES)
-ROWS = f"{RUN}/evaluation/{{level}}/{{extractor}}/{{judge}}/{{shard}}.parquet"
+ROWS = f"{RUN}/evaluation/{{level}}/{{attribution}}/{{extractor}}/{{judge}}/{{shard}}.parquet"
 SEARCH_ROWS = f"{RUN}/evaluation/codebook_level/{{extractor}}/{{judge}}.parquet"
 
 
 def evaluations(level):
-    """The evaluation files of a level, each with its extractor and judge."""
-    pattern = SEARCH_ROWS if level == "codebook_level" else ROWS.replace("{level}", level)
+    """The evaluation files of a level, each with its attribution, extractor and judge."""
+    masked = level != "codebook_level"
+    patterns = of_shards(ROWS.replace("{level}", level), "test") if masked else [SEARCH_ROWS]
     return [
-        (path, extractor, judge)
+        (path, attribution, extractor, judge)
+        for attribution in (METHODS if masked else [None])
         for extractor in EXTRACTORS
         for judge in JUDGES
-        for path in (of_shards(pattern, "test") if "{shard}" in pattern else [pattern])
-        for path in expand(path, extractor=extractor, judge=judge)
+        for path in expand(patterns, attribution=attribution, extractor=extractor, judge=judge)
     ]
 
 

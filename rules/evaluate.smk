@@ -61,15 +61,15 @@ rule judge_accuracy:
 
 rule image_level:
     input:
-        scores=f"{RUN}/importance/{{extractor}}/test/{{shard}}.parquet",
+        scores=SCORES.replace("{split}", "test"),
         images=IMAGES,
         judge=JUDGE,
     output:
         rows=ROWS.replace("{level}", "image_level"),
     log:
-        log_of("image_level", "{extractor}/{judge}/{shard}"),
+        log_of("image_level", "{attribution}/{extractor}/{judge}/{shard}"),
     benchmark:
-        benchmark_of("image_level", "{extractor}/{judge}/{shard}")
+        benchmark_of("image_level", "{attribution}/{extractor}/{judge}/{shard}")
     group:
         "evaluate"
     conda:
@@ -82,7 +82,8 @@ rule image_level:
         options=options(CODES, CONFIG.evaluation.image_level, BATCH, SEED, DEVICE),
         code=code_of("image-level", judge_of),
     message:
-        "Judge images without their important tokens: {wildcards.extractor}, judge {wildcards.judge}"
+        "Judge images without their important tokens:"
+        " {wildcards.attribution}, {wildcards.extractor}, judge {wildcards.judge}"
     shell:
         "python -m cortex image-level --output {output.rows} --scores {input.scores} --images {input.images}"
         " --judge {input.judge} {params.options} &> {log}"
@@ -98,9 +99,9 @@ rule concept_level:
     output:
         rows=ROWS.replace("{level}", "concept_level"),
     log:
-        log_of("concept_level", "{extractor}/{judge}/{shard}"),
+        log_of("concept_level", "{attribution}/{extractor}/{judge}/{shard}"),
     benchmark:
-        benchmark_of("concept_level", "{extractor}/{judge}/{shard}")
+        benchmark_of("concept_level", "{attribution}/{extractor}/{judge}/{shard}")
     group:
         "evaluate"
     conda:
@@ -113,7 +114,8 @@ rule concept_level:
         options=options(CODES, CONFIG.evaluation.concept_level, {"keep": CONFIG.concept_tokens.tokens}, BATCH, DEVICE),
         code=code_of("concept-level", judge_of),
     message:
-        "Judge images without concept tokens: {wildcards.extractor}, judge {wildcards.judge}"
+        "Judge images without concept tokens:"
+        " {wildcards.attribution}, {wildcards.extractor}, judge {wildcards.judge}"
     shell:
         "python -m cortex concept-level --output {output.rows} --tokens {input.tokens} --images {input.images}"
         " --concept-tokens {input.concept} --frequent-tokens {input.frequent} --judge {input.judge}"
@@ -152,6 +154,7 @@ rule codebook_level:
 
 
 # Every table of metrics: its evaluation files, and the command that averages them, with its options.
+NAMES = ("attributions", "extractors", "judges")
 TABLES = {
     f"{kind}_accuracy": (
         [f"{RUN}/evaluation/{kind}_accuracy/{reader}.parquet" for reader in readers],
@@ -162,13 +165,12 @@ TABLES = {
     if readers
 }
 for level, how in LEVELS.items():
-    rows, extractors, judges = map(list, zip(*evaluations(level)))
-    TABLES[level] = rows, "metrics", options({"extractors": extractors, "judges": judges}, how)
+    rows, *names = map(list, zip(*evaluations(level)))
+    TABLES[level] = rows, "metrics", options(dict(zip(NAMES, names)), how)
 if LEVELS:
-    rows, extractors, judges = map(list, zip(*[each for level in LEVELS for each in evaluations(level)]))
-    levels = [level for level in LEVELS for _ in evaluations(level)]
-    named = options({"levels": levels, "extractors": extractors, "judges": judges})
-    TABLES["comparisons"] = rows, "comparisons", named
+    rows, *names = map(list, zip(*[each for level in LEVELS for each in evaluations(level)]))
+    levels = {"levels": [level for level in LEVELS for _ in evaluations(level)]}
+    TABLES["comparisons"] = rows, "comparisons", options(levels, dict(zip(NAMES, names)))
 
 
 rule metrics_table:

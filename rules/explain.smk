@@ -1,4 +1,4 @@
-# Explain: token importance of every image, concept tokens of every class, codebook search.
+# Explain: token importance of every image and concept tokens of every class by every attribution; codebook search.
 
 
 rule importance:
@@ -9,9 +9,9 @@ rule importance:
     output:
         scores=SCORES,
     log:
-        log_of("importance", "{extractor}/{split}/{shard}"),
+        log_of("importance", "{attribution}/{extractor}/{split}/{shard}"),
     benchmark:
-        benchmark_of("importance", "{extractor}/{split}/{shard}")
+        benchmark_of("importance", "{attribution}/{extractor}/{split}/{shard}")
     group:
         "importance"
     conda:
@@ -21,34 +21,39 @@ rule importance:
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
-        options=options(CONFIG.importance, SEED, DEVICE),
-        code=code_of("importance", network_of),
+        options=options(CONFIG.importance.scores(), SEED, DEVICE),
+        code=code_of("importance", network_of, attribution_of),
     message:
-        "Compute token importance by {wildcards.extractor}: shard {wildcards.shard} of the {wildcards.split} split"
+        "Compute token importance by {wildcards.attribution} and {wildcards.extractor}:"
+        " shard {wildcards.shard} of the {wildcards.split} split"
     shell:
         "python -m cortex importance --output {output.scores} --tokens {input.tokens} --extractor {input.extractor}"
-        " --codebook {input.codebook} {params.options} &> {log}"
+        " --codebook {input.codebook} --method {wildcards.attribution} {params.options} &> {log}"
+
+
+# Lists of tokens are long enough to mask the largest area.
+COVER = {"cover": max(CONFIG.evaluation.concept_level.areas, default=0.0)}
 
 
 rule concept_tokens:
     input:
         scores=of_shards(SCORES, "train"),
     output:
-        tokens=f"{RUN}/tokens/{{extractor}}.parquet",
+        tokens=CONCEPT_TOKENS,
     log:
-        log_of("concept_tokens", "{extractor}"),
+        log_of("concept_tokens", "{attribution}/{extractor}"),
     benchmark:
-        benchmark_of("concept_tokens", "{extractor}")
+        benchmark_of("concept_tokens", "{attribution}/{extractor}")
     conda:
         ENVIRONMENT
     resources:
         mem_mb=growing(2000, 4, of=max),
         runtime=growing(30, 0.001),
     params:
-        options=options(CODES, CONFIG.concept_tokens),
+        options=options(CODES, CONFIG.concept_tokens, COVER),
         code=code_of("concept-tokens"),
     message:
-        "Find the concept tokens of every class by {wildcards.extractor}"
+        "Find the concept tokens of every class by {wildcards.attribution} and {wildcards.extractor}"
     shell:
         "python -m cortex concept-tokens --output {output.tokens} --scores {input.scores} {params.options} &> {log}"
 
@@ -68,7 +73,7 @@ rule frequent_tokens:
         mem_mb=growing(1500, 4),
         runtime=growing(30, 0.1),
     params:
-        options=options(CODES, {"tokens": CONFIG.concept_tokens.tokens}),
+        options=options(CODES, {"tokens": CONFIG.concept_tokens.tokens}, COVER),
         code=code_of("frequent-tokens"),
     message:
         "Find the most frequent tokens of every class"

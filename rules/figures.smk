@@ -40,17 +40,17 @@ def figures():
         yield "training", Figure("training", models, "Training curves", histories, names)
     if EXTRACTORS and PICTURES:
         yield "samples", Figure("samples", models, "Test images", tests, options(GENERATOR), kind="png")
-        files = {"scores": every(first_test(SCORES)), "images": first_test(IMAGES)}
+        files = {"scores": every(first_test(first_method(SCORES))), "images": first_test(IMAGES)}
         named = f"{TRAININGS} {options(GENERATOR)}"
         yield "importance", Figure("importance", which, "Token importance", files, named, kind="png")
         # Patches of a token are drawn from train images, or from others where those are not kept.
         kept = next(split for split in SPLITS if getattr(CONFIG.data.images, split) != "none")
         files = {
             "shards": of_shards(TAR, kept)[0],
-            "concept_tokens": every(rules.concept_tokens.output.tokens),
+            "concept_tokens": every(first_method(CONCEPT_TOKENS)),
             "frequent_tokens": rules.frequent_tokens.output.tokens,
         }
-        named = f"{TRAININGS} {options({'top_n': SHOWN_TOP_N}, GENERATOR)}"
+        named = f"{TRAININGS} {options(SHOWN_LISTS, GENERATOR)}"
         yield "tokens", Figure("tokens", which, "Concept tokens", files, named, kind="png")
     metrics = {level: {"metrics": f"{RUN}/metrics/{level}.parquet"} for level in LEVELS}
     for axis in ("n", "area", "brightness") if "image_level" in LEVELS else ():

@@ -13,6 +13,7 @@ EXPLAINED = ["train", "test"]
 PICTURES = CONFIG.data.images.test != "none"
 # The concept tokens to show: those of the middle one of the top_n that are evaluated.
 SHOWN_TOP_N = CONFIG.evaluation.concept_level.top_n[len(CONFIG.evaluation.concept_level.top_n) // 2]
+SHOWN_LISTS = {"top_n": SHOWN_TOP_N, "tokens": CONFIG.concept_tokens.tokens}
 
 
 FIGURES = dict(figures())
@@ -66,7 +67,7 @@ rule report:
         STUDY_TABLES,
         figures=[f"{RUN}/figures/{name}.{figure.kind}" for name, figure in FIGURES.items()],
         histories=expand(rules.train_judge.output.history, judge=TRAINED_JUDGES),
-        tokens=every(rules.concept_tokens.output.tokens),
+        tokens=every(first_method(CONCEPT_TOKENS)),
         frequent=rules.frequent_tokens.output.tokens if EXTRACTORS else [],
         manifest=rules.manifest.output.manifest,
     output:
@@ -84,7 +85,7 @@ rule report:
         options=options(
             {"run": RUN, "extractors": EXTRACTORS or None, "judges": JUDGES or None, "levels": list(LEVELS) or None},
             {"studies": of_package.study_words(CONFIG) or None, "images": PICTURES},
-            {"top_n": SHOWN_TOP_N if EXTRACTORS else None},
+            {**SHOWN_LISTS, "method": METHODS[0]} if EXTRACTORS else {},
             GENERATOR,
         ),
         settings=settings_in_words(CONFIG.model_dump(mode="json")),

@@ -8,7 +8,7 @@ WITH_ROWS = [name for name, study in STUDIES.items() if study.rows]
 
 rule study:
     input:
-        scores=of_shards(SCORES.replace("{split}", "test"), "test"),
+        scores=of_shards(first_method(SCORES.replace("{split}", "test")), "test"),
         extractor=MODEL,
         codebook=CODEBOOK,
         images=of_shards(IMAGES, "test") if SPEC.decodes and JUDGES else [],
@@ -34,11 +34,14 @@ rule study:
             {"study": CONFIG.studies[wildcards.study].study or wildcards.study},
             {"extra": [f"{name}={path}" for name, path in extra_inputs(wildcards).items()] or None},
             CONFIG.studies[wildcards.study].model_dump(exclude={"study"}),
-            {"importance": CONFIG.importance.model_dump_json(), "inference_batch": CONFIG.evaluation.batch},
+            {"importance": CONFIG.importance.scores().model_dump_json(), "attribution": METHODS[0]},
+            {"inference_batch": CONFIG.evaluation.batch},
             SEED,
             DEVICE,
         ),
-        code=code_of("study", network_of, lambda wildcards: STUDIES[wildcards.study].rows),
+        code=code_of(
+            "study", network_of, ATTRIBUTIONS.reference(METHODS[0]), lambda wildcards: STUDIES[wildcards.study].rows
+        ),
     message:
         "Compute study {wildcards.study} for {wildcards.extractor}"
     shell:

@@ -31,7 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "pretrained-judge": ("cortex.judges.pretrained:pretrained_judge", "write a judge with published weights"),
     },
     "explain": {
-        "importance": ("cortex.explain.importance:explain_shard", "compute the token importance of a shard's images"),
+        "importance": ("cortex.explain.scores:explain_shard", "compute the token importance of a shard's images"),
         "concept-tokens": ("cortex.explain.concept_tokens:count_important", "find the concept tokens of every class"),
         "frequent-tokens": ("cortex.explain.concept_tokens:count_frequent", "find every class's most frequent tokens"),
         "codebook-search": (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import nn
 
+from cortex.app.region import check_region, most_important
 from cortex.core.device import choose_device, one_thread
 from cortex.core.errors import InputError, shown
 from cortex.core.files import whole_file
@@ -22,7 +23,9 @@ from cortex.core.provenance import provenance
 from cortex.data.packed import read_packed
 from cortex.data.pixels import encode_image, read_image
 from cortex.data.shard_reader import read_shard
+from cortex.data.tokens import Tokens
 from cortex.evaluate.codebook_level import edited_grids
+from cortex.explain import TIS
 from cortex.explain.codebook_search import prepare, search_part, token_selection
 from cortex.explain.settings import Region, SearchOptimisation
 from cortex.extractors.codebook import load_codebook
@@ -42,7 +45,8 @@ def edit_image(
     run: Path,
     *,
     to: str,
-    region: tuple[int, int, int, int],
+    region: tuple[int, int, int, int] | tuple[int, int],
+    method: str | None = None,
     key: str | None = None,
     extractor: str | None = None,
     family: str = DEFAULT_FAMILY,
@@ -68,7 +72,10 @@ def edit_image(
         image: PNG, JPEG or WebP file of any size, or a tar of a run together with a key.
         run: folder of a run, such as results/digits, whose extractors, judges and generator are used.
         to: index or name of the target class.
-        region: top, left, height and width of the region, in tokens; rows and columns count from 0.
+        region: top, left, height and width of the region, in tokens; rows and columns count from 0. Or height and width
+            alone: the region is where the picture's most important tokens are.
+        method: attribution that scores the tokens for a region of height and width alone, a registered name or
+            module:function; tis if not given. It explains the picture's class, or the class that the extractor reads.
         key: key of the image in the tar.
         extractor: extractor of the run to search with, cnn or cnn/0; the first one if not given.
         family: generator family: a registered name, or module:Attribute.
@@ -84,6 +91,8 @@ def edit_image(
     """
     if not 1 <= record_every <= steps:
         raise InputError(f"--record-every = {record_every}: allowed: 1 to --steps = {steps}")
+    if method is not None and len(region) == 4:
+        raise InputError(f"--method = {method}: only with a --region of height and width, which it finds the place of")
     if margin < 0:
         raise InputError(f"--margin = {margin}: allowed: 0 and more")
     for option, value in (("learning-rate", learning_rate), ("temperature", temperature)):
@@ -100,8 +109,12 @@ def edit_image(
     model = _generator_of(run, family, generator, on)
     of_run = np.unique(read_packed(run / "data" / "train" / "grids.npy")["label"])
     target = find_class(to, model.spec.class_names, of_run.tolist())
-    where = check_region(region, model.spec.grid)
     picture = take_picture(image, key, model)
+    if len(region) == 4:
+        where = check_region(region, model.spec.grid)
+    else:
+        method = method or TIS
+        where = most_important(region, method, network, model.codebook, picture.tokens, seed)
     output.mkdir(parents=True, exist_ok=True)
     optimisation = SearchOptimisation(
         steps=steps, record_every=record_every, learning_rate=learning_rate, temperature=temperature
@@ -118,6 +131,7 @@ def edit_image(
         "label": None if picture.label is None else _named(picture.label, model.spec.class_names),
         "target": _named(target, model.spec.class_names),
         "region": where.model_dump(),
+        "method": method,
         "tokens": {"before": picture.grid.tolist(), "after": edit.grid.tolist()},
         "readings": readings,
         "extractor": {
@@ -153,6 +167,14 @@ class Picture:
     grid: NDArray[np.int64]
     image: NDArray[np.uint8] | None
     label: int | None
+
+    @property
+    def tokens(self) -> Tokens:
+        """The picture as an image of a token table; label -1 where nobody says."""
+        label = -1 if self.label is None else self.label
+        height, width = self.grid.shape
+        tokens = self.grid.reshape(1, -1).astype(np.uint16)
+        return Tokens([self.key], np.array([label]), tokens, (height, width))
 
 
 def take_picture(path: Path, key: str | None, model: Generator) -> Picture:
@@ -205,21 +227,6 @@ def find_class(text: str, names: Sequence[str], labels: list[int]) -> int:
         known = ", ".join(f"{label} ({names[label]})" for label in labels[:10]) + (", …" if len(labels) > 10 else "")
         raise InputError(f"--to = {shown(text)}: no class of this run; those are {known}")
     return found[0]
-
-
-def check_region(region: tuple[int, int, int, int], grid_shape: tuple[int, int]) -> Region:
-    """The region of top, left, height and width.
-
-    Raises:
-        InputError: it is empty or reaches beyond the grid.
-    """
-    top, left, height, width = region
-    if min(top, left) < 0 or min(height, width) < 1 or top + height > grid_shape[0] or left + width > grid_shape[1]:
-        raise InputError(
-            f"--region = {' '.join(map(str, region))}: top, left, height and width, within rows 0 to "
-            f"{grid_shape[0] - 1} and columns 0 to {grid_shape[1] - 1}"
-        )
-    return Region(top=top, left=left, height=height, width=width)
 
 
 @dataclass(frozen=True)

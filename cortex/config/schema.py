@@ -12,7 +12,7 @@ from cortex.core.registry import REFERENCE
 from cortex.core.settings import Name, Section, Seed
 from cortex.data.settings import Data
 from cortex.evaluate.settings import Evaluation
-from cortex.explain.settings import CodebookSearch, ConceptTokens, Importance
+from cortex.explain.settings import CodebookSearch, ConceptTokens, Explainers
 from cortex.extractors.config import ExtractorMap
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
@@ -64,7 +64,7 @@ class Config(Section):
     extractors: Annotated[ExtractorMap, WrapValidator(_null_is_empty)] = Field(
         description="information extractors by name; null: none"
     )
-    importance: Importance = Field(Importance(), description="token importance score")
+    importance: Explainers = Field(Explainers(), description="importance of tokens, by one or several methods")
     concept_tokens: ConceptTokens = Field(ConceptTokens(), description="concept-level tokens")
     codebook_search: CodebookSearch = Field(CodebookSearch(), description="codebook search")
     judges: Annotated[Judges, WrapValidator(_null_is_empty)] = Field(description="judges by name; null: none")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,14 @@ from cortex.extractors.names import split_name
 SCHEMA = pa.schema(
     [
         ("level", pa.string()),
+        ("attribution", pa.string()),
         ("extractor", pa.string()),
         ("training", pa.int32()),
         ("judge", pa.string()),
         ("method", pa.string()),
         ("baseline", pa.string()),
+        ("list", pa.string()),
+        ("area", pa.float64()),
         ("setting", pa.int32()),
         ("label", pa.int32()),
         ("pairs", pa.int32()),
@@ -52,6 +54,7 @@ class Level:
         after: column of the outcome.
         before: column that is subtracted from it; None: none.
         wanted: sign of a good difference; -1: the method should lower the outcome further than the baseline.
+        within: columns in which a method's rows and a baseline's must agree, such as the area that is masked.
     """
 
     method: str
@@ -61,13 +64,16 @@ class Level:
     after: str
     before: str | None
     wanted: int
+    within: tuple[str, ...] = ()
 
 
 LEVELS = {
     "image_level": Level(
         "importance", ("random", "random_area", "random_brightness"), "n", "label", "probability_change", None, -1
     ),
-    "concept_level": Level("importance", ("frequency",), "top_n", "label", "probability_change", None, -1),
+    "concept_level": Level(
+        "importance", ("frequency",), "top_n", "label", "probability_change", None, -1, within=("list", "area")
+    ),
     "codebook_level": Level(
         "token_selection",
         ("embedding",),
@@ -85,6 +91,7 @@ def compare_all(
     tables: list[Path],
     *,
     levels: list[str],
+    attributions: list[str | None],
     extractors: list[str],
     judges: list[str],
     resamples: int = 2000,
@@ -95,39 +102,45 @@ def compare_all(
     The outcome is the change of the label's probability (codebook level: of the target's). The difference is method
     minus baseline, averaged over images that both were applied to. Its 95 % interval comes from bootstrapping the
     images (percentiles), its p-value from a paired t-test. The effect size is the mean difference in standard
-    deviations of the differences. p is corrected for the number of comparisons (Holm, 1979), the rows of a level over
-    all images apart from its rows of single classes; intervals are not corrected. The verdict is better, worse or "no
-    difference found" (p_corrected at least 0.05).
+    deviations of the differences. p is corrected for the number of comparisons (Holm, 1979) of a level and attribution,
+    those over all images apart from those of single classes; intervals are not corrected. The verdict is better, worse
+    or "no difference found" (p_corrected at least 0.05).
 
     Args:
-        output: Parquet to write: level, extractor, training, judge, method, baseline, setting (n or top_n; null at the
-            codebook level), label (null: all images), pairs (images), difference, low, high, effect_size, p,
-            p_corrected, verdict.
-        tables: evaluation files; several of one level, extractor and judge (shards) count together.
+        output: Parquet to write: level, attribution (null at the codebook level), extractor, training, judge, method,
+            baseline, list and area (of the masked tokens; null at other levels than the concept level, and for a fixed
+            number of tokens), setting (n or top_n; null at the codebook level), label (null: all images), pairs
+            (images), difference, low, high, effect_size, p, p_corrected, verdict.
+        tables: evaluation files; several of one level, attribution, extractor and judge (shards) count together.
         levels: level of every file: image_level, concept_level or codebook_level.
+        attributions: attribution of every file; None at the codebook level.
         extractors: trained extractor of every file, such as cnn/0.
         judges: judge of every file.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
     """
-    if not len(tables) == len(levels) == len(extractors) == len(judges) or not tables:
+    if not len(tables) == len(levels) == len(attributions) == len(extractors) == len(judges) or not tables:
         raise InputError(
-            f"{len(tables)} files, {len(levels)} levels, {len(extractors)} extractors, {len(judges)} judges: one of "
-            "each a file"
+            f"{len(tables)} files, {len(levels)} levels, {len(attributions)} attributions, {len(extractors)} "
+            f"extractors, {len(judges)} judges: one of each a file"
         )
-    files: dict[tuple[str, str, str], list[Path]] = {}
-    for path, *of in zip(tables, levels, extractors, judges, strict=True):
-        files.setdefault((of[0], of[1], of[2]), []).append(path)
+    files: dict[tuple[str, str | None, str, str], list[Path]] = {}
+    for path, level, attribution, extractor, judge in zip(
+        tables, levels, attributions, extractors, judges, strict=True
+    ):
+        files.setdefault((level, attribution, extractor, judge), []).append(path)
     rows = []
-    for (level, extractor, judge), paths in files.items():
+    for (level, attribution, extractor, judge), paths in files.items():
         if level not in LEVELS:
             raise InputError(f"level {level!r}: allowed: {', '.join(LEVELS)}")
         name, training = split_name(extractor)
-        for row in compare_level(LEVELS[level], paths, resamples, seed):
-            rows.append({"level": level, "extractor": name, "training": training, "judge": judge, **row})
-    # Every level is a question of its own: one more masking size changes no verdict on the codebook search.
-    for level, whole in product(LEVELS, (True, False)):
-        family = [row for row in rows if row["level"] == level and (row["label"] is None) == whole]
+        of = {"level": level, "attribution": attribution, "extractor": name, "training": training, "judge": judge}
+        rows += [{**of, **row} for row in compare_level(LEVELS[level], paths, resamples, seed)]
+    # Every level and attribution is a question of its own: one more masking size changes no verdict on the search.
+    families: dict[tuple[str, str | None, bool], list[dict[str, Any]]] = {}
+    for row in rows:
+        families.setdefault((row["level"], row["attribution"], row["label"] is None), []).append(row)
+    for family in families.values():
         judge_family(family, lambda row: row["difference"] * LEVELS[row["level"]].wanted > 0)
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
@@ -135,48 +148,62 @@ def compare_all(
 def compare_level(level: Level, paths: list[Path], resamples: int, seed: int) -> list[dict[str, Any]]:
     """The comparisons of one extractor and judge at one level, without the correction for their number."""
     labels, outcomes = read_outcomes(level, paths)
-    settings = [setting for method, setting in outcomes if method == level.method]
+    places = [place for method, place in outcomes if method == level.method]
     compared: list[dict[str, Any]] = []
     for baseline in level.baselines:
         # A baseline without settings, such as frequency, is the baseline of every setting.
-        beside = [(baseline, setting if (baseline, setting) in outcomes else None) for setting in settings]
-        if not settings or not outcomes.keys() >= set(beside):
+        beside = [(baseline, place if (baseline, place) in outcomes else (*place[:-1], None)) for place in places]
+        if not places or not outcomes.keys() >= set(beside):
             raise InputError(f"{paths[0]}: no {baseline} beside every {level.method}")
         against = np.stack([outcomes[place] for place in beside])
-        differences = np.stack([outcomes[level.method, setting] for setting in settings]) - against
+        differences = np.stack([outcomes[level.method, place] for place in places]) - against
         for label in (None, *np.unique(labels).tolist()):
             part = differences if label is None else differences[:, labels == label]
-            for setting, row in zip(settings, paired(part, resamples, seed), strict=True):
-                of = {"method": level.method, "baseline": baseline, "setting": setting, "label": label}
+            for place, row in zip(places, paired(part, resamples, seed), strict=True):
+                of = {"method": level.method, "baseline": baseline, "label": label}
+                of |= dict(zip((*level.within, "setting"), place, strict=True))
                 compared.append({**of, **row})
     return compared
 
 
 def read_outcomes(
     level: Level, paths: list[Path]
-) -> tuple[NDArray[np.integer], dict[tuple[str, int | None], NDArray[np.float64]]]:
-    """Labels of the images ``[N]``, and their outcomes ``[N]`` by method and setting, in the same order.
+) -> tuple[NDArray[np.integer], dict[tuple[str, tuple[Any, ...]], NDArray[np.float64]]]:
+    """Labels of the images ``[N]``, and their outcomes ``[N]``, in the same order, by method and place.
+
+    A place is the values of ``level.within``, and of the setting: None where a level has none.
 
     Raises:
         InputError: a file is damaged, or the methods saw different images.
     """
-    columns = ["key", "method", level.label, level.after, *(name for name in (level.setting, level.before) if name)]
-    table = pa.concat_tables([read_table(path, columns) for path in paths]).sort_by("key")
+    by = ["method", *level.within, *([level.setting] if level.setting else [])]
+    columns = ["key", level.label, level.after, *([level.before] if level.before else [])]
+    table = pa.concat_tables([read_table(path, by + columns) for path in paths]).sort_by("key")
     keys = labels = None
     outcomes = {}
-    for method in pc.unique(table["method"]).to_pylist():
-        of_method = table.filter(pc.equal(table["method"], method))
-        at = of_method[level.setting] if level.setting else pa.nulls(len(of_method), pa.int32())
-        for setting in pc.unique(at).to_pylist():
-            rows = of_method.filter(pc.is_null(at) if setting is None else pc.equal(at, setting))
-            if keys is None or labels is None:
-                keys, labels = rows["key"], rows[level.label].to_numpy()
-            if not keys.equals(rows["key"]):
-                raise InputError(f"{paths[0]}: not the same images for {method} at {setting} as for other methods")
-            after = rows[level.after].to_numpy().astype(np.float64)
-            outcomes[method, setting] = after - rows[level.before].to_numpy() if level.before else after
+    for (method, *place), rows in _parts(table, by):
+        if keys is None or labels is None:
+            keys, labels = rows["key"], rows[level.label].to_numpy()
+        if not keys.equals(rows["key"]):
+            of = ", ".join([method, *(f"{name} = {value}" for name, value in zip(by[1:], place, strict=True))])
+            raise InputError(f"{paths[0]}: not the same images for {of} as for other methods")
+        after = rows[level.after].to_numpy().astype(np.float64)
+        at = tuple(place) if level.setting else (*place, None)
+        outcomes[method, at] = after - rows[level.before].to_numpy() if level.before else after
     assert labels is not None  # a file of rows holds at least one
     return labels, outcomes
+
+
+def _parts(table: pa.Table, columns: list[str]) -> list[tuple[tuple[Any, ...], pa.Table]]:
+    """The rows of every combination of values in some columns, by these values, in order of appearance."""
+    parts: list[tuple[tuple[Any, ...], pa.Table]] = [((), table)]
+    for name in columns:
+        parts = [
+            ((*of, value), rows.filter(pc.is_null(rows[name]) if value is None else pc.equal(rows[name], value)))
+            for of, rows in parts
+            for value in pc.unique(rows[name]).to_pylist()
+        ]
+    return parts
 
 
 def paired(differences: NDArray[np.float64], resamples: int, seed: int) -> list[dict[str, float | None]]:

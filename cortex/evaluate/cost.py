@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from cortex.core.cost import ROW, Counts, Stage
 from cortex.evaluate.image_level import METHODS
+from cortex.explain.concept_tokens import LISTS
 from cortex.explain.cost import records, searched_images
 
 
@@ -23,25 +24,28 @@ def costs(counts: Counts) -> Iterator[Stage]:
     for name, judge in counts.judges.items():
         read, flops = test.tables + test.pixels, images * judge.forward
         yield Stage("judge_accuracy", {"judge": name}, samples=images, flops=flops, read=read, written=rows)
-    evaluation = counts.config.evaluation
-    masks = len(METHODS) * len(evaluation.image_level.n)
-    yield from _masking(counts, "image_level", masks, test.scores)
-    yield from _masking(counts, "concept_level", 1 + len(evaluation.concept_level.top_n), test.tables)
+    evaluation, concepts = counts.config.evaluation, counts.config.evaluation.concept_level
+    yield from _masking(counts, "image_level", len(METHODS) * len(evaluation.image_level.n), test.scores)
+    masks = (
+        len(LISTS) * (1 + len(concepts.top_n)) * (1 + len(concepts.areas))
+    )  # with frequent tokens, and fixed numbers
+    yield from _masking(counts, "concept_level", masks, test.tables)
     yield from _search(counts)
 
 
 def _masking(counts: Counts, level: str, masks: int, tokens: float) -> Iterator[Stage]:
     """A level that judges every image of the test split, whole and masked, of files of so many bytes of tokens."""
     test = counts.splits["test"]
+    explained = counts.trained * len(counts.config.importance.method)
     for name, judge in counts.judges.items():
-        judged = counts.trained * test.samples * (1 + masks)
+        judged = explained * test.samples * (1 + masks)
         yield Stage(
             level,
             {"judge": name},
             samples=judged,
             flops=judged * judge.forward,
-            read=counts.trained * (tokens + test.pixels),
-            written=counts.trained * test.samples * masks * ROW,
+            read=explained * (tokens + test.pixels),
+            written=explained * test.samples * masks * ROW,
         )
 
 

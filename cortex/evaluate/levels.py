@@ -17,6 +17,6 @@ SEARCH = tuple(
 # Level → columns that tell its means apart, besides extractor and judge, and columns that are averaged over images.
 LEVELS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "image_level": (("method", "n"), MASKING),
-    "concept_level": (("method", "top_n", "tokens"), MASKING),
+    "concept_level": (("method", "list", "top_n", "area"), ("tokens", *MASKING)),
     "codebook_level": (("method",), SEARCH),
 }

@@ -27,11 +27,6 @@ def code_ranks(grids: NDArray[np.integer], position_ranks: NDArray[np.integer], 
     return best[image, grids]
 
 
-def concept_mask(grids: NDArray[np.integer], tokens: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Positions ``[N, P]`` whose code is marked in the image's row of ``tokens [N, K]``."""
-    return np.take_along_axis(tokens, grids.astype(np.int64), axis=1)
-
-
 def paint_black(images: Tensor, masks: Tensor, grid_shape: tuple[int, int]) -> Tensor:
     """Images uint8 ``[B, H, W, 3]``, black wherever the position that covers the pixel is masked.
 

@@ -18,6 +18,7 @@ def mean_by(
     output: Path,
     tables: list[Path],
     *,
+    attributions: list[str | None],
     extractors: list[str],
     judges: list[str],
     by: list[str],
@@ -25,14 +26,15 @@ def mean_by(
     resamples: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Average measures over images, a row for every extractor, judge and combination of the columns in ``by``.
+    """Average measures over images, a row for every attribution, extractor, judge and combination of columns in ``by``.
 
     Every mean has a 95 % interval from a bootstrap of the images (percentiles).
 
     Args:
-        output: Parquet to write: extractor, training, judge, the columns of `by`, samples (images averaged over), and
-            for every measure its mean, MEASURE_low and MEASURE_high.
-        tables: evaluation files; several of one extractor and judge (shards) are averaged together.
+        output: Parquet to write: attribution, extractor, training, judge, the columns of `by`, samples (images averaged
+            over), and for every measure its mean, MEASURE_low and MEASURE_high.
+        tables: evaluation files; several of one attribution, extractor and judge (shards) are averaged together.
+        attributions: attribution of every file; None at the codebook level.
         extractors: trained extractor of every file, such as cnn/0.
         judges: judge of every file.
         by: columns to keep apart, such as method and n.
@@ -40,17 +42,21 @@ def mean_by(
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
     """
-    if not len(tables) == len(extractors) == len(judges) or not tables:
-        raise InputError(f"{len(tables)} files, {len(extractors)} extractors, {len(judges)} judges: one of each a file")
-    files: dict[tuple[str, str], list[Path]] = {}
-    for path, extractor, judge in zip(tables, extractors, judges, strict=True):
-        files.setdefault((extractor, judge), []).append(path)
+    if not len(tables) == len(attributions) == len(extractors) == len(judges) or not tables:
+        raise InputError(
+            f"{len(tables)} files, {len(attributions)} attributions, {len(extractors)} extractors, {len(judges)} "
+            "judges: one of each a file"
+        )
+    files: dict[tuple[str | None, str, str], list[Path]] = {}
+    for path, attribution, extractor, judge in zip(tables, attributions, extractors, judges, strict=True):
+        files.setdefault((attribution, extractor, judge), []).append(path)
     parts = []
-    for (extractor, judge), paths in files.items():
+    for (attribution, extractor, judge), paths in files.items():
         rows = pa.concat_tables([read_table(path, by + measures) for path in paths])
         averages = _averages(rows, by, measures, resamples, seed)
         count = len(averages["samples"])
-        parts.append(pa.table(_named("extractor", extractor, count) | _named("judge", judge, count) | averages))
+        named = _named("attribution", attribution, count) | _named("extractor", extractor, count)
+        parts.append(pa.table(named | _named("judge", judge, count) | averages))
     write_table(output, pa.concat_tables(parts))
 
 
@@ -121,9 +127,9 @@ def _clipped(right: NDArray[np.float64], resamples: int, seed: int) -> NDArray[n
     return np.clip(mean_intervals(right, resamples, seed), 0, 1)
 
 
-def _named(of: str, name: str, count: int) -> dict[str, pa.Array]:
-    """The columns that name a judge or a trained extractor, for so many rows."""
-    if of == "judge":
-        return {"judge": pa.array([name] * count)}
+def _named(of: str, name: str | None, count: int) -> dict[str, pa.Array]:
+    """The columns that name an attribution, a judge or a trained extractor, for so many rows."""
+    if of != "extractor" or name is None:
+        return {of: pa.array([name] * count, pa.string())}
     extractor, training = split_name(name)
     return {"extractor": pa.array([extractor] * count), "training": pa.array([training] * count, pa.int32())}

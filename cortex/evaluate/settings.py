@@ -1,8 +1,10 @@
 """Settings of the evaluation by judges (METHOD.md, section 6)."""
 
-from pydantic import Field
+from typing import Annotated
 
-from cortex.core.settings import Count, Counts, Section
+from pydantic import AfterValidator, Field
+
+from cortex.core.settings import Count, Counts, Rate, Section, distinct
 
 
 class Accuracy(Section):
@@ -21,6 +23,11 @@ class ConceptLevel(Section):
     """Concept level: mask a class's tokens wherever they stand."""
 
     top_n: Counts = Field([20], description="lists of concept tokens to evaluate, among concept_tokens.top_n")
+    areas: Annotated[list[Rate], AfterValidator(distinct)] = Field(
+        [0.1, 0.2, 0.4],
+        description="shares of a class's positions to mask by the first tokens of a list, beside the published number "
+        "of tokens; [] for none",
+    )
 
 
 class Evaluation(Section):

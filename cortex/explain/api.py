@@ -3,31 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
 from cortex.core.errors import InputError
-from cortex.core.randomness import key_seeds
 from cortex.data.tokens import Tokens
-from cortex.explain import IMPORTANCE
+from cortex.explain import IMPORTANCE, TIS
 from cortex.explain.codebook_search import check_fits, prepare, search_part, token_selection
 from cortex.explain.concept_tokens import concept_table
-from cortex.explain.importance import grid_importance
+from cortex.explain.scores import score_images
 from cortex.explain.settings import ConceptTokens, Importance, Region, SearchOptimisation
 
 
 def importance(
-    extractor: nn.Module, codebook: Tensor, images: Tokens, settings: Importance | None = None, *, seed: int = 0
+    extractor: nn.Module,
+    codebook: Tensor,
+    images: Tokens,
+    settings: Importance | None = None,
+    *,
+    method: str = TIS,
+    seed: int = 0,
 ) -> Tokens:
-    """The images with their token importance scores: ``scores["importance"]``, float32 ``[N, P]``.
+    """The images with the importance of their tokens: ``scores["importance"]``, float32 ``[N, P]``.
 
     Args:
         extractor: network in eval mode, its weights without gradients.
         codebook: float ``[K, d]``, on the extractor's device.
         images: tokens and labels of images.
-        settings: noisy copies, noise, reduction, batch; the paper's if not given.
+        settings: noisy copies, noise, reduction, steps, batch; the paper's if not given.
+        method: attribution, a registered name or module:function; tis is the published token importance score.
         seed: seed of the noise, together with the image's key.
 
     Example:
@@ -37,22 +42,22 @@ def importance(
         >>> scored.scores["importance"].shape
         (10, 64)
     """
-    grids = torch.from_numpy(images.grids.astype(np.int32)).to(codebook.device)
-    labels = torch.from_numpy(images.labels).to(codebook.device)
-    seeds = key_seeds(seed, IMPORTANCE, images.keys).tolist()
-    scores = grid_importance(extractor, codebook, grids, labels, seeds, settings or Importance())
+    scores = score_images(method, extractor, codebook, images, settings or Importance(), seed=seed)
     return replace(images, scores={**images.scores, IMPORTANCE: scores})
 
 
 def concept_tokens(images: Tokens, settings: ConceptTokens | None = None) -> pa.Table:
     """Concept tokens of every label: the codes that most often stand among an image's most important positions.
 
+    The list ``count`` has the most counted codes first. The list ``contrast`` begins with the codes that stand there
+    more often than in images of other labels, by the largest difference.
+
     Args:
         images: images with ``scores["importance"]``, as :func:`importance` returns them.
         settings: numbers of positions that count, and tokens to keep; the paper's if not given.
 
     Returns:
-        Columns label, top_n, rank (from 0), token, count.
+        Columns label, top_n, list, rank (from 0), token, count, share (of the label's positions that hold the token).
 
     Raises:
         InputError: the images have no importance.

@@ -1,22 +1,24 @@
 """What explanations cost: importance, concept-level tokens, attributions, codebook search."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 
 from cortex.core.cost import Counts, ExtractorCost, Stage
-from cortex.explain.settings import CodebookSearch, SearchOptimisation
+from cortex.explain import TIS
+from cortex.explain.settings import CodebookSearch, Explainers, Importance, SearchOptimisation
 
 
-def attribution_flops(methods: Sequence[str], cost: ExtractorCost, samples: int, steps: int, positions: int) -> float:
+def attribution_flops(methods: Sequence[str], cost: ExtractorCost, settings: Importance, positions: int) -> float:
     """FLOP of an image's attributions.
 
     Args:
         methods: their names; one of another package is counted as one gradient.
         cost: the extractor's.
-        samples: noisy copies, for methods that take them.
-        steps: of the integral, for methods that take one.
+        settings: noisy copies, and steps of the integral, for methods that take them.
         positions: of a grid.
     """
-    gradients = {"integrated_gradients": steps, "smoothgrad_mean": samples, "occlusion": 0, "random": 0}
+    gradients = {TIS: settings.samples, "smoothgrad_mean": settings.samples, "integrated_gradients": settings.steps}
+    gradients |= {"occlusion": 0, "random": 0}
     passes = {"occlusion": 1 + positions}
     return sum(gradients.get(method, 1) * cost.gradient + passes.get(method, 0) * cost.forward for method in methods)
 
@@ -58,13 +60,16 @@ def costs(counts: Counts) -> Iterator[Stage]:
 def _importance(counts: Counts) -> Iterator[Stage]:
     explained = [counts.splits[split] for split in ("train", "test")]
     images = sum(size.samples for size in explained)
-    for name, cost in counts.extractors.items():
+    settings: Explainers = counts.config.importance
+    for method, (name, cost) in product(settings.method, counts.extractors.items()):
+        of = {"attribution": method, "extractor": name}
+        flops = attribution_flops([method], cost, settings, counts.positions) + cost.forward
         yield Stage(
             "importance",
-            {"extractor": name},
+            of,
             samples=cost.trainings * images,
-            flops=cost.trainings * images * (counts.config.importance.samples * cost.gradient + cost.forward),
+            flops=cost.trainings * images * flops,
             read=cost.trainings * sum(size.tables for size in explained),
             written=cost.trainings * sum(size.scores for size in explained),
         )
-        yield Stage("concept_tokens", {"extractor": name}, read=cost.trainings * counts.splits["train"].scores)
+        yield Stage("concept_tokens", of, read=cost.trainings * counts.splits["train"].scores)

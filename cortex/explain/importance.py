@@ -1,22 +1,12 @@
 """Sample-level explanation: the token importance score (METHOD.md, section 4)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cortex.core.device import choose_device
-from cortex.core.progress import progress
-from cortex.core.randomness import key_seeds
-from cortex.data.tokens import Tokens, read_tokens, write_tokens
-from cortex.explain import IMPORTANCE
+from cortex.explain.context import AttributionContext
 from cortex.explain.settings import Importance, Reduction
-from cortex.extractors.codebook import look_up
-from cortex.extractors.network import check_reads, load_with_codebook
 
 PUBLISHED = Importance()
 
@@ -94,79 +84,14 @@ def smooth_gradient(
     return gradients.unflatten(0, (count, samples)).mean(1)
 
 
-def grid_importance(
-    extractor: nn.Module,
-    codebook: Tensor,
-    grids: Tensor,
-    labels: Tensor,
-    seeds: Sequence[int],
-    settings: Importance,
-    *,
-    what: str = "importance",
-) -> NDArray[np.float32]:
-    """Token importance scores of token grids, batch after batch; see :func:`token_importance`.
-
-    Args:
-        extractor: in eval mode, its weights without gradients.
-        codebook: float ``[K, d]``.
-        grids: tokens, int ``[N, h, w]``.
-        labels: int64 ``[N]``.
-        seeds: of the noise, one an image.
-        settings: of the scores, and the images of one backward pass.
-        what: the progress bar's name.
-
-    Returns:
-        ``[N, P]``, P = h·w.
-    """
-    parts = torch.arange(len(grids)).split(settings.batch)
-    scores = [
-        token_importance(
-            extractor,
-            look_up(codebook, grids[rows]),
-            labels[rows],
-            [seeds[row] for row in rows],
-            samples=settings.samples,
-            noise=settings.noise,
-            reduction=settings.reduction,
-        )
-        for rows in progress(parts, len(parts), what, "batch")
-    ]
-    flat: NDArray[np.float32] = torch.cat(scores).flatten(1).cpu().numpy()
-    return flat
-
-
-def explain_shard(
-    output: Path,
-    tokens: Path,
-    extractor: Path,
-    codebook: Path,
-    *,
-    settings: Importance,
-    seed: int = 0,
-    device: str = "auto",
-) -> None:
-    """Compute the token importance of every image of a token table.
-
-    Args:
-        output: token table to write: key, label, tokens, predicted (class of the highest logit, int32),
-            importance (h·w float32, row-major).
-        tokens: token table.
-        extractor: weights of a trained extractor.
-        codebook: the generator's codebook.
-        settings: settings of the scores.
-        seed: seed of the noise. The noise of an image is a function of the seed and the image's key.
-        device: auto, cpu, cuda or cuda:N.
-    """
-    on = choose_device(device)
-    network, code_vectors = load_with_codebook(extractor, codebook, on)
-    images = read_tokens(tokens, codes=len(code_vectors))
-    check_reads(extractor, images.shape, int(images.labels.max()))
-    grids = torch.from_numpy(images.grids.astype(np.int32)).to(on)
-    labels = torch.from_numpy(images.labels).to(on)
-    seeds = key_seeds(seed, IMPORTANCE, images.keys).tolist()
-    scores = grid_importance(network, code_vectors, grids, labels, seeds, settings)
-    with torch.inference_mode():
-        parts = [network(look_up(code_vectors, part)).argmax(1) for part in grids.split(settings.batch)]
-    predicted = pa.array(torch.cat(parts).cpu().numpy(), pa.int32())
-    explained = Tokens(images.keys, images.labels, images.tokens, images.shape, {IMPORTANCE: scores})
-    write_tokens(output, explained, {"predicted": predicted})
+def tis(extractor: nn.Module, embeddings: Tensor, labels: Tensor, context: AttributionContext) -> Tensor:
+    """The token importance score as an attribution: :func:`token_importance`."""
+    return token_importance(
+        extractor,
+        embeddings,
+        labels,
+        context.noise_seeds(),
+        samples=context.samples,
+        noise=context.noise,
+        reduction=context.reduction,
+    )

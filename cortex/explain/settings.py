@@ -2,15 +2,31 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from cortex.core.settings import Class, Count, Counts, Rate, Section, WrongValueError
+from cortex.core.errors import InputError, shown
+from cortex.core.registry import REFERENCE
+from cortex.core.settings import Class, Count, Counts, Rate, Section, WrongValueError, distinct
+from cortex.explain import ATTRIBUTIONS, TIS
 
 Reduction = Literal["max", "mean"]
 
 
+def _known(method: str) -> str:
+    """A registered name, which is not imported, or the reference of a function."""
+    if REFERENCE.fullmatch(ATTRIBUTIONS.reference(method)) and method not in ATTRIBUTIONS.names():
+        found = ATTRIBUTIONS.load(method)
+        if isinstance(found, type) or not callable(found):
+            raise InputError(f"attribution {shown(method)}: no attribution: a {type(found).__name__}, not a function")
+    return method
+
+
+Method = Annotated[str, AfterValidator(_known)]
+Methods = Annotated[list[Method], Field(min_length=1), AfterValidator(distinct)]
+
+
 class Importance(Section):
-    """The token importance score: SmoothGrad of the label's logit, reduced over channels."""
+    """How importance is computed: by SmoothGrad of the label's logit, reduced over channels, or by another method."""
 
     samples: Count = Field(20, description="noisy copies of an image")
     noise: Annotated[float, Field(ge=0)] = Field(
@@ -19,16 +35,31 @@ class Importance(Section):
     reduction: Reduction = Field(
         "max", description="reduction of the gradient over the channels of a position; max is published"
     )
+    steps: Count = Field(50, description="steps of the integral of integrated gradients")
     batch: Count = Field(25, description="images of one backward pass")
 
 
-class ConceptTokens(Section):
-    """Concept-level tokens: the most frequent codes at the most important positions."""
+class Explainers(Importance):
+    """Importance of tokens by one or several methods, each with concept tokens and evaluations of its own."""
 
-    top_n: Counts = Field(
-        [1, 5, 10, 20], description="positions of an image that count as important; a result for each"
+    method: Methods = Field(
+        [TIS],
+        description="attributions: registered names, or module:function; tis is published. Studies and figures explain "
+        "by the first",
     )
-    tokens: Count = Field(100, description="tokens to keep for a class")
+
+    def scores(self) -> Importance:
+        """The settings of the scores alone."""
+        return Importance(**{name: getattr(self, name) for name in Importance.model_fields})
+
+
+class ConceptTokens(Section):
+    """Concept-level tokens of a class: codes that are important in its images, as lists of two kinds."""
+
+    top_n: Counts = Field([1, 5, 10, 20], description="positions of an image that count as important; lists for each")
+    tokens: Count = Field(
+        100, description="tokens of a list; more are kept where evaluation.concept_level.areas needs them"
+    )
 
 
 class Region(Section):

@@ -13,13 +13,14 @@ from cortex.core.errors import InputError
 from cortex.core.files import whole_file
 from cortex.core.kept import kept_decisions
 from cortex.core.provenance import provenance
+from cortex.explain import TIS
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
 from cortex.report import TEMPLATES, level_tables, words
 from cortex.report import levels as say
 from cortex.report.pictures import read_pictures
-from cortex.report.rows import Rows, groups, read_rows, select, short_names
+from cortex.report.rows import Rows, groups, read_rows, select, short_names, shown_rows
 from cortex.report.tables import Table, full_table
 from cortex.report.token_lists import token_lists
 from cortex.report.topic import Finding, Topic
@@ -39,6 +40,8 @@ def write_report(
     studies: tuple[str, ...] = (),
     images: bool = True,
     top_n: int | None = None,
+    tokens: int = 100,
+    method: str = TIS,
     settings: tuple[str, ...] = (),
     family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
@@ -56,6 +59,8 @@ def write_report(
         studies: names of the studies; NAME=module:STUDY of a study from outside.
         images: whether the run has images. Without images, their figures are left out.
         top_n: list of concept-level tokens to compare with the most frequent tokens; needed with extractors.
+        tokens: tokens of such a list.
+        method: attribution of the concept-level tokens, the first of the run's.
         settings: settings of the run to show, each as name=value.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator; the family's own if not given.
@@ -63,12 +68,15 @@ def write_report(
     if extractors and top_n is None:
         raise InputError("--top-n: should be one of the run's concept_tokens.top_n where there are extractors")
     pages = find_studies(studies)
-    files = RunFiles(run, extractors, judges, levels if judges and extractors else (), tuple(pages))
+    files = RunFiles(run, extractors, judges, levels if judges and extractors else (), tuple(pages), method)
     metrics = {name: read_rows(path) for name, path in files.metrics.items()}
-    compared = select(read_rows(files.comparisons), label=None) if files.levels else []
-    frequent = token_lists(files.frequent_tokens, None) if extractors else {}
+    shown = {name: shown_rows(rows) if name in LEVELS else rows for name, rows in metrics.items()}
+    comparisons = select(read_rows(files.comparisons), label=None) if files.levels else []
+    compared = shown_rows(comparisons)
+    frequent = token_lists(files.frequent_tokens, None, tokens) if extractors else {}
     lists = {
-        name: token_lists(path, top_n) for name, path in zip(short_names(extractors), files.concept_tokens, strict=True)
+        name: token_lists(path, top_n, tokens)
+        for name, path in zip(short_names(extractors), files.concept_tokens, strict=True)
     }
     histories = {judge: read_rows(path) if path else [] for judge, path in files.histories.items()}
     spec = generator_spec(generator, family)
@@ -86,10 +94,10 @@ def write_report(
         pictures=read_pictures(run / "figures", {*files.levels, *(["images"] if images else [])}, judges)
         if extractors
         else {},
-        findings=findings(metrics, compared, lists, frequent),
-        tables=tables(metrics, compared, histories),
+        findings=findings(shown, compared, lists, frequent),
+        tables=tables(shown, compared, histories),
         full_tables={name: full_table(rows) for name, rows in metrics.items()},
-        comparisons={level: level_tables.comparisons_table(compared, level) for level in files.levels},
+        comparisons={level: level_tables.comparisons_table(comparisons, level) for level in files.levels},
         top_n=top_n,
         topics={name: section_of(study)(metrics[name]) for name, study in pages.items()},
     )
@@ -107,6 +115,7 @@ class RunFiles:
         judges: names of the judges.
         levels: levels that were judged.
         studies: names of the studies.
+        method: attribution of the concept-level tokens.
     """
 
     run: Path
@@ -114,6 +123,7 @@ class RunFiles:
     judges: tuple[str, ...]
     levels: tuple[str, ...]
     studies: tuple[str, ...]
+    method: str
 
     @property
     def metrics(self) -> dict[str, Path]:
@@ -130,7 +140,7 @@ class RunFiles:
     @property
     def concept_tokens(self) -> list[Path]:
         """The concept-level tokens of every extractor."""
-        return [self.run / "tokens" / f"{extractor}.parquet" for extractor in self.extractors]
+        return [self.run / "tokens" / self.method / f"{extractor}.parquet" for extractor in self.extractors]
 
     @property
     def frequent_tokens(self) -> Path:

@@ -89,7 +89,9 @@ def codebook_level_table(rows: Rows) -> Table:
 
 def comparisons_table(rows: Rows, level: str) -> Table:
     """The comparisons of a level over all images: difference, interval, effect size, p-value and verdict."""
-    names = ["extractor", "judge", "method", "baseline", *(["setting"] if level != "codebook_level" else [])]
+    of_lists = ["list", "area"] if level == "concept_level" else []
+    settings = ["attribution", *of_lists, "setting"] if level != "codebook_level" else []
+    names = ["extractor", "judge", "method", "baseline", *settings]
     values = ["pairs", "difference", "low", "high", "effect_size", "p_corrected", "verdict"]
     cells = [[number(row[name]) for name in (*names, *values)] for row in select(rows, level=level)]
     for row in cells:

@@ -32,6 +32,13 @@ def tell_trainings_apart(rows: Rows) -> list[Row]:
     ]
 
 
+def shown_rows(rows: Rows) -> list[Row]:
+    """Rows of a level that figures and findings show: of the first attribution, and of published lists of tokens."""
+    first = next((row["attribution"] for row in rows if row["attribution"] is not None), None)
+    of_first = [row for row in rows if row["attribution"] in (None, first)]
+    return [row for row in of_first if row.get("list") in (None, "count") and row.get("area") is None]
+
+
 def short_names(trained: Sequence[str]) -> list[str]:
     """Names of trained extractors ("cnn/0") as tables show them: "cnn", or "cnn/0" where it has several trainings."""
     several = {name for name, count in Counter(split_name(one)[0] for one in trained).items() if count > 1}

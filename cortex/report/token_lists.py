@@ -6,15 +6,15 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 
 
-def token_lists(path: Path, top_n: int | None) -> dict[int, list[int]]:
-    """By label, the tokens of a list, the first first; of those counted among the top-n if given.
+def token_lists(path: Path, top_n: int | None, tokens: int) -> dict[int, list[int]]:
+    """By label, the first tokens of the list ``count``; of those counted among the top-n if given.
 
     Raises:
         InputError: there are none.
     """
     lists: dict[int, list[int]] = {}
     for row in sorted(read_table(path).to_pylist(), key=lambda row: row["rank"]):
-        if top_n is None or row["top_n"] == top_n:
+        if row["list"] == "count" and row["rank"] < tokens and (top_n is None or row["top_n"] == top_n):
             lists.setdefault(row["label"], []).append(row["token"])
     if not lists:
         raise InputError(f"{path}: no tokens" + (f" for top_n = {top_n}" if top_n is not None else ""))

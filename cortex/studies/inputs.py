@@ -16,6 +16,7 @@ from cortex.core.messages import one_line
 from cortex.core.settings import Section
 from cortex.data.decoded import decoded_rows
 from cortex.data.tokens import Tokens
+from cortex.explain import TIS
 from cortex.explain.settings import Importance
 from cortex.extractors.network import load_with_codebook
 
@@ -27,13 +28,14 @@ class StudyInputs:
     """What a run has of one trained extractor.
 
     Args:
-        images: the test split, with ``scores["importance"]``.
+        images: the test split, with ``scores["importance"]`` by ``attribution``.
         extractor: weights of the extractor.
         codebook: the generator's codebook.
         importance: settings that the importance was computed with.
         decoded: files of the decoded test images, in their order; none in a run without images.
         batch: images that an extractor or a judge classifies at once.
         extra: further files, by the names that the study gives them.
+        attribution: method of the importance, the first of the run's.
     """
 
     images: Tokens
@@ -43,6 +45,7 @@ class StudyInputs:
     decoded: Sequence[Path] = ()
     batch: int = 100
     extra: Mapping[str, Path] = field(default_factory=dict)
+    attribution: str = TIS
 
     def load(self, device: torch.device) -> tuple[nn.Module, Tensor]:
         """The extractor, in eval mode and without gradients for its weights, and the codebook ``[K, d]``.

@@ -11,6 +11,7 @@ from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.core.tables import write_table
 from cortex.data.tokens import read_tokens
+from cortex.explain import TIS
 from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook
 from cortex.studies import load_study
@@ -28,6 +29,7 @@ def run_study(
     images: tuple[Path, ...] = (),
     extra: tuple[str, ...] = (),
     importance: str = "{}",
+    attribution: str = TIS,
     inference_batch: int = 100,
     seed: int = 0,
     device: str = "auto",
@@ -43,6 +45,7 @@ def run_study(
         images: decoded images of the test split, an .npy file for each of the importance files.
         extra: further inputs of the study, as name=path.
         importance: settings of the token importance, as JSON.
+        attribution: method of the importance files.
         inference_batch: images that an extractor or a judge classifies at once.
         seed: seed of the study's random numbers.
         device: auto, cpu, cuda or cuda:N.
@@ -58,6 +61,7 @@ def run_study(
         decoded=images,
         batch=inference_batch,
         extra=dict(map(named_path, extra)),
+        attribution=attribution,
     )
     rows: pa.Table = _function(settings.study, study.rows)(inputs, settings, seed=seed, device=choose_device(device))
     if missing := {"key", *study.by, "value"} - set(rows.column_names):

@@ -33,7 +33,7 @@ def digits(tmp_path_factory):
     run = folder / "results" / "digits"
     for name in ("metrics", "data/test/images", "judges"):
         (run / name).mkdir(parents=True)
-    settings = {"run": "digits", "generator": {"family": "taming", "weights": None}}
+    settings = {"run": "digits", "generator": {"family": "taming", "weights": None}, "importance": {"method": ["tis"]}}
     (run / "settings.json").write_text(json.dumps(settings))
     codebook = run / "generator" / "codebook.safetensors"
     codebook.parent.mkdir()
@@ -58,7 +58,7 @@ def digits(tmp_path_factory):
     opened = cortex.open_run(run)
     few = cortex.Importance(samples=2)
     scored = cortex.importance(opened.extractor("cnn"), opened.codebook(), images, few)
-    path = run / "importance" / "cnn" / "0" / "test" / "000000.parquet"
+    path = run / "importance" / "tis" / "cnn" / "0" / "test" / "000000.parquet"
     path.parent.mkdir(parents=True)
     cortex.write_tokens(path, scored)
     columns = ["extractor", "training", "split", "k", "accuracy", "accuracy_low", "accuracy_high", "samples"]

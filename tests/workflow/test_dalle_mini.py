@@ -114,7 +114,7 @@ def test_the_neutral_prompt_leans_as_it_was_made_to(run):
     assert doctors["first_name"].tolist() == ["a black doctor"] * 2
     assert doctors["images"].tolist() == [sum(COUNTS.values())] * 2, "those of all splits: nothing learned from them"
     assert ((doctors["share_low"] < 0.25) & (doctors["share_high"] > 0.25) & (doctors["share_high"] < 0.5)).all()
-    published = rows[rows["method"] == "concept"].set_index("neutral")
+    published = rows[rows["list"] == "count"].set_index("neutral")
     assert published.loc["a doctor", "high"] < 0 and published.loc["a doctor", "p"] < 0.001
     (even,) = published[published["true_share"] == 0.5].to_dict("records")
     assert even["low"] <= 0 <= even["high"] and even["share_low"] <= 0.5 <= even["share_high"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+import cortex
 from cortex.core.weights import read_weights, write_weights
 from cortex.data.shard_reader import read_shard
 from tests.pipeline import CHECKOUT, change_config, copy_checkout, jobs_in, made, snakemake
@@ -60,6 +61,7 @@ def external(tmp_path_factory):
         "external",
         generator={"family": "toy_generator:FAMILY", "top_k": None},
         extractors={"cnn": CNN | {"seeds": 2}, "mlp": MLP},
+        importance=TINY["importance"] | {"method": ["tis", "methods:absolute_gradient"]},
         judges={"vit": VIT, "colour": {"network": "methods:MeanColour"}},
         studies={
             "attributions": {"methods": ["gradient_input", "methods:absolute_gradient"], "images_per_class": 2},
@@ -110,7 +112,7 @@ def test_two_trainings_differ_in_weights_and_scores(results):
     first, second = (read_weights(results / f"extractors/cnn/{k}/model.safetensors")[0] for k in (0, 1))
     assert first.keys() == second.keys()
     assert not any(torch.equal(first[name], second[name]) for name in first if name.endswith("weight"))
-    scores = [pd.read_parquet(results / f"importance/cnn/{k}/test/000000.parquet") for k in (0, 1)]
+    scores = [pd.read_parquet(results / f"importance/tis/cnn/{k}/test/000000.parquet") for k in (0, 1)]
     assert scores[0]["key"].equals(scores[1]["key"])
     assert not np.array_equal(*(np.stack(of["importance"]) for of in scores))
     accuracy = tables_of(results)["extractor_accuracy"]
@@ -119,7 +121,35 @@ def test_two_trainings_differ_in_weights_and_scores(results):
 
 def test_an_external_attribution_is_ranked_beside_ours(results):
     table = tables_of(results)["attributions"]
-    assert {"gradient_input", "methods:absolute_gradient", "importance"} <= set(table["method"])
+    assert {"gradient_input", "methods:absolute_gradient", "tis"} <= set(table["method"])
+
+
+def test_an_external_attribution_has_results_of_its_own(external, results, monkeypatch):
+    """Its scores are those of its function; its concept tokens and evaluations stand beside the published ones."""
+    monkeypatch.syspath_prepend(external[1])
+    monkeypatch.setenv("CORTEX_NETWORKS", "methods:MLP")
+    run = cortex.open_run(results)
+    assert run.attributions == ["tis", "methods:absolute_gradient"]
+    for name in ("cnn", "mlp"):
+        scored = run.scores(name, method="methods:absolute_gradient")
+        settings = cortex.Importance(samples=2, steps=4, batch=5)
+        network, codebook = run.extractor(name), run.codebook()
+        again = cortex.importance(network, codebook, scored, settings, method="methods:absolute_gradient", seed=1)
+        np.testing.assert_allclose(again.scores["importance"], scored.scores["importance"], rtol=1e-4, atol=1e-7)
+        assert not np.allclose(run.scores(name).scores["importance"], scored.scores["importance"])
+        tokens = run.concept_tokens(name, method="methods:absolute_gradient")
+        assert tokens.column_names == run.concept_tokens(name).column_names and tokens != run.concept_tokens(name)
+    with pytest.raises(cortex.InputError, match="no attribution 'occlusion'; there are tis, methods:absolute_gradient"):
+        run.scores("cnn", method="occlusion")
+    for name, table in tables_of(results).items():
+        if name in LEVELS | {"comparisons"}:
+            expected = set() if name == "codebook_level" else {"tis", "methods:absolute_gradient"}
+            assert set(table["attribution"].dropna()) == expected, name
+    names = ["attribution", "method", "judge", "extractor", "training", "n"]
+    image_level = tables_of(results)["image_level"].set_index(names)
+    of = {name: image_level.loc[name]["probability_change"] for name in run.attributions}
+    assert of["tis"].loc["random"].equals(of["methods:absolute_gradient"].loc["random"])
+    assert not of["tis"].loc["importance"].equals(of["methods:absolute_gradient"].loc["importance"])
 
 
 def test_an_external_study_has_rows_and_means(results):
@@ -152,7 +182,7 @@ def test_a_change_of_an_external_network_reruns_its_own_jobs(external, tmp_path)
     methods = (changed / "methods.py").read_text()
     (changed / "methods.py").write_text(methods.replace("self.first(embeddings.flatten(1)).relu()", "0", 1))
     jobs = jobs_in(made(folder, "--dry-run", modules=[changed]))
-    assert (jobs["train_extractor"], jobs["importance"], jobs["study"]) == (1, 2, 1)
+    assert (jobs["train_extractor"], jobs["importance"], jobs["study"]) == (1, 4, 1)
     assert not {"train_judge", "pretrained_judge", "generate_shard", "judge_accuracy"} & jobs.keys()
 
 
@@ -208,9 +238,9 @@ def unjudged(tmp_path_factory):
 def explained(results, positions, classes):
     """Check what a run explains without judges: importance, concept tokens, codebook search."""
     for split in ("train", "test"):
-        table = pq.read_table(results / f"importance/cnn/0/{split}/000000.parquet").to_pandas()
+        table = pq.read_table(results / f"importance/tis/cnn/0/{split}/000000.parquet").to_pandas()
         assert np.stack(table["importance"]).shape == (len(table), positions)
-    assert set(pd.read_parquet(results / "tokens/cnn/0.parquet")["label"]) == classes
+    assert set(pd.read_parquet(results / "tokens/tis/cnn/0.parquet")["label"]) == classes
     assert set(pd.read_parquet(results / "tokens/frequency.parquet")["label"]) == classes
     assert {"token_selection", "embedding"} <= set(pd.read_parquet(results / "codebook/cnn/0.parquet")["method"])
     assert not (results / "judges").exists()

@@ -30,17 +30,18 @@ COLUMNS = {
     "data/manifest.parquet": "split shard path samples bytes sha256",
     "data/test/000000.parquet": "key label tokens",
     "extractors/cnn/0/history.parquet": "epoch learning_rate train_loss val_loss val_top1 seconds",
-    "importance/resnet/0/train/000001.parquet": "key label tokens predicted importance",
-    "tokens/transformer/0.parquet": "label top_n rank token count",
-    "tokens/frequency.parquet": "label rank token count",
+    "importance/tis/resnet/0/train/000001.parquet": "key label tokens predicted importance",
+    "tokens/tis/transformer/0.parquet": "label top_n list rank token count share",
+    "tokens/frequency.parquet": "label list rank token count share",
     "codebook/cnn/0.parquet": "key method step source target positions tokens logit_before logit_after",
     "metrics/extractor_accuracy.parquet": "extractor training split k accuracy accuracy_low accuracy_high samples",
     "metrics/judge_accuracy.parquet": "judge split k accuracy accuracy_low accuracy_high samples",
-    "metrics/image_level.parquet": f"extractor training judge method n samples {with_intervals(MASKING)}",
-    "metrics/concept_level.parquet": f"extractor training judge method top_n tokens samples {with_intervals(MASKING)}",
-    "metrics/codebook_level.parquet": f"extractor training judge method samples {with_intervals(SEARCH)}",
-    "metrics/comparisons.parquet": "level extractor training judge method baseline setting label pairs difference low"
-    " high effect_size p p_corrected verdict",
+    "metrics/image_level.parquet": f"attribution extractor training judge method n samples {with_intervals(MASKING)}",
+    "metrics/concept_level.parquet": "attribution extractor training judge method list top_n area samples"
+    f" {with_intervals('tokens ' + MASKING)}",
+    "metrics/codebook_level.parquet": f"attribution extractor training judge method samples {with_intervals(SEARCH)}",
+    "metrics/comparisons.parquet": "level attribution extractor training judge method baseline list area setting label"
+    " pairs difference low high effect_size p p_corrected verdict",
 }
 
 
@@ -80,9 +81,8 @@ def test_metrics_are_the_means_of_the_rows(tiny_run):
     metrics = pd.read_parquet(results / "metrics" / "image_level.parquet")
     assert len(metrics) == 3 * 2 * 4 * 2  # extractors × judges × methods × n
     for row in metrics.itertuples():
-        files = (results / "evaluation" / "image_level" / row.extractor / str(row.training) / row.judge).glob(
-            "*.parquet"
-        )
+        place = results / "evaluation" / "image_level" / row.attribution / row.extractor
+        files = (place / str(row.training) / row.judge).glob("*.parquet")
         rows = pd.concat(pd.read_parquet(file) for file in files)
         rows = rows[(rows["method"] == row.method) & (rows["n"] == row.n)]
         assert len(rows) == row.samples == 12
@@ -97,9 +97,9 @@ def test_comparisons_are_differences_of_the_metrics(tiny_run):
     folder = tiny_run / "results" / "tiny" / "metrics"
     comparisons = pd.read_parquet(folder / "comparisons.parquet")
     overall = comparisons[comparisons["label"].isna()]
-    # image level: extractors × judges × baselines × n; concept level: × top_n; codebook level
-    assert len(overall) == 3 * 2 * 3 * 2 + 3 * 2 * 1 + 3 * 2
-    assert len(comparisons) == len(overall) + 3 * (36 + 6) + 2 * 6  # three classes, two of them sources of the search
+    # image level: extractors × judges × baselines × n; concept level: × lists × (tokens, area); codebook level
+    assert len(overall) == 3 * 2 * 3 * 2 + 3 * 2 * 2 * 2 + 3 * 2
+    assert len(comparisons) == len(overall) + 3 * (36 + 24) + 2 * 6  # three classes, two of them sources of the search
     metrics = pd.read_parquet(folder / "image_level.parquet").set_index(["extractor", "judge", "method", "n"])
     for row in overall[overall["level"] == "image_level"].itertuples():
         mine, theirs = (

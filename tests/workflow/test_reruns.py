@@ -127,7 +127,7 @@ def test_cores_and_the_readme_do_not_count(run):
             "core/errors", "allowed: {allowed}, and finite", "must be finite and {allowed}", id="shared message"
         ),
         pytest.param("core/progress", "%.1f a second", "%.1f per second", id="log"),
-        pytest.param("explain/importance", '"""Compute the token', '"""Anew: compute the token', id="docstring"),
+        pytest.param("explain/scores", '"""Compute the token', '"""Anew: compute the token', id="docstring"),
         pytest.param("core/randomness", "def philox(", "# a comment\ndef philox(\n    ", id="comment and formatting"),
         pytest.param("explain/settings", "Field(20, ", "Field(21, ", id="default that the config sets"),
         pytest.param(
@@ -157,7 +157,9 @@ def test_results_that_a_user_keeps(run, change):
     done = subprocess.run(
         [sys.executable, "-m", "cortex", *command], cwd=run, capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == [f"kept: importance with {name}" for name in ("CNN", "ResNet", "Transformer")]
+    assert done.stdout.splitlines() == [
+        f"kept: importance with {name} and tis" for name in ("CNN", "ResNet", "Transformer")
+    ]
     jobs, said = planned(run)
     assert jobs == {}, said
     (decision,) = kept_decisions(record.parent)
@@ -189,7 +191,7 @@ def test_the_importance_method(run, change, what):
     if what == "settings":
         change.config(importance={"noise": 0.1})
     elif what == "results_version":
-        change.code("cortex/explain/importance.py", "def explain_shard(", "RESULTS_VERSION = 2\n\n\ndef explain_shard(")
+        change.code("cortex/explain/scores.py", "def explain_shard(", "RESULTS_VERSION = 2\n\n\ndef explain_shard(")
     else:
         change.code("cortex/explain/importance.py", "gradient.amax(1)", "gradient.amax(dim=1)")
     jobs, said = planned(run)

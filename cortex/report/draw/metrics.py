@@ -8,7 +8,7 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.report.figures import panels
 from cortex.report.figures.style import save_figure
-from cortex.report.rows import read_rows, select, short_names
+from cortex.report.rows import read_rows, select, short_names, shown_rows
 
 AXES: dict[str, Literal["n", "masked_fraction", "masked_brightness"]] = {
     "n": "n",
@@ -54,7 +54,7 @@ def draw_masking(output: Path, metrics: Path, *, against: Literal["n", "area", "
         against: horizontal axis: n, the positions whose codes are masked, or the masked share of the image's area or
             brightness.
     """
-    save_figure(panels.masking(read_rows(metrics), AXES[against]), output)
+    save_figure(panels.masking(shown_rows(read_rows(metrics)), AXES[against]), output)
 
 
 def draw_concept_level(output: Path, metrics: Path, comparisons: Path) -> None:
@@ -65,8 +65,8 @@ def draw_concept_level(output: Path, metrics: Path, comparisons: Path) -> None:
         metrics: concept-level metrics.
         comparisons: comparisons of all methods with their baselines.
     """
-    compared = select(read_rows(comparisons), level="concept_level", label=None)
-    save_figure(panels.concept_level(read_rows(metrics), compared), output)
+    compared = select(shown_rows(read_rows(comparisons)), level="concept_level", label=None)
+    save_figure(panels.concept_level(shown_rows(read_rows(metrics)), compared), output)
 
 
 def draw_codebook_level(output: Path, metrics: Path) -> None:

@@ -26,6 +26,7 @@ def draw_tokens(
     concept_tokens: list[Path],
     frequent_tokens: Path,
     top_n: int,
+    tokens: int = 100,
     classes: int = 10,
     patches: int = 20,
     family: str = DEFAULT_FAMILY,
@@ -40,15 +41,16 @@ def draw_tokens(
         concept_tokens: concept-level tokens by these extractors, in the same order.
         frequent_tokens: most frequent tokens.
         top_n: list of concept-level tokens to show.
+        tokens: tokens of a list; a token that is not among the most frequent ones gets a frame.
         classes: number of classes to show at most.
         patches: number of tokens of a list.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator, for the names of the classes; the family's own if not given.
     """
-    frequent = token_lists(frequent_tokens, None)
+    frequent = token_lists(frequent_tokens, None, tokens)
     labels = sorted(frequent)[:classes]
     named = pairs(short_names(extractors), concept_tokens)
-    lists = {f"{extractor}, top_n = {top_n}": token_lists(path, top_n) for extractor, path in named}
+    lists = {f"{extractor}, top_n = {top_n}": token_lists(path, top_n, tokens) for extractor, path in named}
     lists["most frequent"] = frequent
     for title, of_label in lists.items():
         if missing := [label for label in labels if label not in of_label]:

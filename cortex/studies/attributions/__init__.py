@@ -13,8 +13,8 @@ STUDY = Study(
     rules=Path(__file__).parent / "rules.smk",
     commands={
         "attributions": (
-            "cortex.explain.attributions:attribute_images",
-            "compute other attributions beside the importance",
+            "cortex.explain.scores:attribute_images",
+            "compare attributions on some images",
         ),
         "judge-attributions": (
             "cortex.studies.attributions.judged:judge_attributions",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cortex.core.cost import ROW, Counts, Stage
+from cortex.explain import TIS
 from cortex.explain.cost import attribution_flops
 from cortex.studies.attributions.settings import Attributions
 
@@ -11,15 +12,16 @@ def costs(settings: Attributions, counts: Counts) -> Iterator[Stage]:
     """Attributions by every extractor, judged as the importance is."""
     config, test = counts.config, counts.splits["test"]
     images = settings.images_per_class * counts.classes
-    share, curves = images / test.samples, 1 + len(settings.methods)
+    methods = list(dict.fromkeys([TIS, *settings.methods]))
+    share, curves = images / test.samples, len(methods)
     for name, cost in counts.extractors.items():
-        flops = attribution_flops(settings.methods, cost, config.importance.samples, settings.steps, counts.positions)
+        flops = attribution_flops(methods, cost, config.importance, counts.positions)
         yield Stage(
             "attributions",
             {"extractor": name},
             samples=cost.trainings * images,
             flops=cost.trainings * images * flops,
-            read=cost.trainings * test.scores,
+            read=cost.trainings * test.tables,
             written=cost.trainings * share * curves * test.scores,
         )
     masks = curves * len(config.evaluation.image_level.n) + 1

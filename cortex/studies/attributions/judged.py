@@ -17,7 +17,7 @@ from cortex.data.tokens import read_tokens
 from cortex.evaluate.comparisons import judge_family, paired
 from cortex.evaluate.image_level import SCHEMA as ROWS
 from cortex.evaluate.masking import MEASURES, code_ranks, judge_masks
-from cortex.explain import IMPORTANCE
+from cortex.explain import TIS
 from cortex.explain.ranks import ranks
 from cortex.extractors.names import split_name
 from cortex.judges.judge import load_judge
@@ -142,14 +142,14 @@ def rank_attributions(
       nothing.
 
     A lower area is a better method. The interval (95 %) is that of the mean over images by the bootstrap
-    (percentiles). The difference to the importance (the method's area minus its) is tested image by image with a
+    (percentiles). The difference to tis (the method's area minus its) is tested image by image with a
     paired t-test; p is corrected (Holm, 1979) for the number of comparisons of a `curve_axis`, those of single judges
-    apart from those of all together. The verdict compares the method with the importance: better, worse or "no
+    apart from those of all together. The verdict compares the method with tis: better, worse or "no
     difference found".
 
     Args:
         output: Parquet to write: extractor, training, judge (null: each image's mean over judges), curve_axis, method,
-            rank (1: the lowest area), samples (images), auc, auc_low, auc_high, and, null for the importance itself,
+            rank (1: the lowest area), samples (images), auc, auc_low, auc_high, and, null for tis itself,
             difference, difference_low, difference_high, effect_size, p, p_corrected, verdict.
         tables: judged attributions, a file for each extractor and judge.
         extractors: trained extractor of every file, as name/training.
@@ -174,7 +174,7 @@ def rank_attributions(
     for axis in CURVE_AXES:
         for whole in (True, False):
             family = [row for row in rows if row["curve_axis"] == axis and (row["judge"] is None) == whole]
-            judge_family([row for row in family if row["method"] != IMPORTANCE], lambda row: row["difference"] < 0)
+            judge_family([row for row in family if row["method"] != TIS], lambda row: row["difference"] < 0)
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
@@ -206,12 +206,12 @@ def areas(path: Path) -> tuple[list[str], list[str], dict[str, NDArray[np.float6
         if rows["key"].to_pylist() != keys * (len(rows) // len(keys)):
             raise InputError(f"{path}: not the same images at every n for {method}")
         curves[method] = {name: rows[name].to_numpy().astype(np.float64).reshape(-1, len(keys)) for name in columns}
-    if missing := {IMPORTANCE, FULL_MASK} - curves.keys():
+    if missing := {TIS, FULL_MASK} - curves.keys():
         raise InputError(f"{path}: no method {min(missing)!r}; it has {', '.join(curves)}")
     end = curves.pop(FULL_MASK)
     for method, curve in curves.items():
-        if not np.array_equal(curve["n"], curves[IMPORTANCE]["n"]):
-            raise InputError(f"{path}: other n for {method} than for {IMPORTANCE}")
+        if not np.array_equal(curve["n"], curves[TIS]["n"]):
+            raise InputError(f"{path}: other n for {method} than for {TIS}")
     return (
         list(curves),
         keys,
@@ -233,7 +233,7 @@ def area(curve: dict[str, NDArray[np.float64]], end: dict[str, NDArray[np.float6
 def ranked(methods: list[str], of_method: NDArray[np.float64], resamples: int, seed: int) -> list[dict[str, Any]]:
     """Rows of methods by rank, of areas ``[M, N]``, without the correction for the number of comparisons."""
     means = paired(of_method, resamples, seed)
-    beside = paired(of_method - of_method[methods.index(IMPORTANCE)], resamples, seed)
+    beside = paired(of_method - of_method[methods.index(TIS)], resamples, seed)
     rows = []
     for rank, index in enumerate(of_method.mean(1).argsort(kind="stable"), start=1):
         mean, difference = means[index], beside[index]
@@ -244,7 +244,7 @@ def ranked(methods: list[str], of_method: NDArray[np.float64], resamples: int, s
             "auc": mean["difference"],
         }
         row |= {"auc_low": mean["low"], "auc_high": mean["high"]}
-        if methods[index] != IMPORTANCE:
+        if methods[index] != TIS:
             row |= {"difference": difference["difference"], "effect_size": difference["effect_size"]}
             row |= {"difference_low": difference["low"], "difference_high": difference["high"], "p": difference["p"]}
         rows.append(row)

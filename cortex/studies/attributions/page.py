@@ -1,8 +1,9 @@
-"""Other attributions beside the importance: which finds best what the judges read?"""
+"""Other attributions beside tis: which finds best what the judges read?"""
 
 from pathlib import Path
 from typing import Any
 
+from cortex.explain import TIS
 from cortex.report.prose import Prose
 from cortex.report.rows import VERDICTS, Row, Rows, distinct, groups, mean, select, tally
 from cortex.report.tables import Cell, Table
@@ -10,7 +11,6 @@ from cortex.report.topic import Finding, Topic
 from cortex.report.words import change
 
 PROSE = Prose(Path(__file__).with_name("page.j2"))
-REFERENCE = "importance"
 AXES = ("n", "masked_fraction", "masked_brightness")  # of the masking curves
 OPPOSITE = {"better": "worse", "worse": "better", "no difference found": "no difference found"}
 
@@ -23,7 +23,7 @@ def section(rows: Rows) -> Topic:
     each = [row for of_judge in by_judge.values() for row in of_judge]
     return PROSE.topic(
         images=rows[0]["samples"],
-        methods=[method for method in distinct(rows, "method") if method != REFERENCE],
+        methods=[method for method in distinct(rows, "method") if method != TIS],
         findings=[finding(by_axis[axis,], axis, by_axis["masked_fraction",]) for axis in AXES],
         tables=[
             PROSE.table("together", ranking(together, "extractor")),
@@ -33,7 +33,7 @@ def section(rows: Rows) -> Topic:
 
 
 def finding(rows: Rows, axis: str, by_area: Rows) -> Finding:
-    """Where the importance stands among the methods of every extractor, and which it is better and worse than.
+    """Where tis stands among the methods of every extractor, and which it is better and worse than.
 
     Args:
         rows: means over judges, of the areas under the curves over ``axis``.
@@ -43,7 +43,7 @@ def finding(rows: Rows, axis: str, by_area: Rows) -> Finding:
     standings = []
     for (extractor,), of_extractor in groups(rows, "extractor").items():
         of_rank = {row["rank"]: row["method"] for row in of_extractor}
-        place = next(rank for rank, method in of_rank.items() if method == REFERENCE)
+        place = next(rank for rank, method in of_rank.items() if method == TIS)
         standings.append({"extractor": extractor, "place": place, "methods": len(of_rank), "first": of_rank[1]})
     compared = [row for row in rows if row["verdict"] is not None]
     beside = {OPPOSITE[verdict]: select(compared, verdict=verdict) for verdict in VERDICTS}
@@ -71,7 +71,7 @@ def leads(by_area: Rows, by_brightness: Rows) -> dict[str, float] | None:
 
 def ranking(rows: Rows, *names: str) -> Table:
     """A method a row, in the order of rank by n: area, rank and verdict by the curve's axis."""
-    columns = [text for axis in AXES for text in (f"by {PROSE.text('axis_name', axis=axis)}", "against importance")]
+    columns = [text for axis in AXES for text in (f"by {PROSE.text('axis_name', axis=axis)}", "against tis")]
     table = Table([*names, "method", *columns], len(names) + 1)
     for place, group in groups(rows, *names).items():
         at = {(row["curve_axis"], row["method"]): row for row in group}

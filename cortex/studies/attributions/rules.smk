@@ -1,13 +1,13 @@
-# Other attributions: scores by every extractor, judged and ranked as the importance is.
+# Attributions: scores by every extractor, judged as at the image level, and ranked.
 
-from cortex.explain import ATTRIBUTIONS
+from cortex.explain import ATTRIBUTIONS, TIS
 
 ATTRIBUTED = CONFIG.studies["attributions"]
 
 
 rule attributions:
     input:
-        scores=of_shards(SCORES.replace("{split}", "test"), "test"),
+        tokens=of_shards(TOKENS, "test"),
         extractor=MODEL,
         codebook=CODEBOOK,
     output:
@@ -23,12 +23,12 @@ rule attributions:
         runtime=growing(120, 0.1),
         gpu=GPUS,
     params:
-        options=options(ATTRIBUTED, CONFIG.importance, SEED, DEVICE, without=["study"]),
-        code=code_of("attributions", network_of, *map(ATTRIBUTIONS.reference, ATTRIBUTED.methods)),
+        options=options(ATTRIBUTED, CONFIG.importance.scores(), SEED, DEVICE, without=["study"]),
+        code=code_of("attributions", network_of, *map(ATTRIBUTIONS.reference, [TIS, *ATTRIBUTED.methods])),
     message:
         "Compute attributions by {wildcards.extractor}"
     shell:
-        "python -m cortex attributions --output {output.scores} --scores {input.scores} --extractor {input.extractor}"
+        "python -m cortex attributions --output {output.scores} --tokens {input.tokens} --extractor {input.extractor}"
         " --codebook {input.codebook} {params.options} &> {log}"
 
 

@@ -15,9 +15,10 @@ from scipy import stats
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.data.packed import read_packed, rows_of
+from cortex.explain.concept_tokens import LISTS
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
-from cortex.studies.bias.settings import LISTS, NeutralSets
+from cortex.studies.bias.settings import NeutralSets
 
 Counts = NDArray[np.int64]
 
@@ -25,7 +26,7 @@ COUNTS = pa.schema(
     [
         ("first", pa.int32()),
         ("second", pa.int32()),
-        ("method", pa.string()),
+        ("list", pa.string()),
         ("split", pa.string()),
         ("row", pa.int32()),
         ("label", pa.int32()),
@@ -37,7 +38,7 @@ SCHEMA = pa.schema(
     [
         ("first_name", pa.string()),
         ("second_name", pa.string()),
-        ("method", pa.string()),
+        ("list", pa.string()),
         ("neutral", pa.string()),
         ("first", pa.int32()),
         ("second", pa.int32()),
@@ -112,8 +113,8 @@ def measure_bias(
     names, neutral = generator_spec(generator, family).class_names, settings.neutral
     rows: list[dict[str, Any]] = []
     counted: list[pa.Table] = []
-    for (path, (one, other)), method in product(zip(tokens, settings.pairs.items(), strict=True), LISTS):
-        groups = read_group_tokens(path, method, one), read_group_tokens(path, method, other)
+    for (path, (one, other)), kind in product(zip(tokens, settings.pairs.items(), strict=True), LISTS):
+        groups = read_group_tokens(path, kind, one), read_group_tokens(path, kind, other)
         parts = [(split, label) for split in (HELD_OUT, MIXED) for label in (one, other)]
         parts += [(split, neutral) for split in SPLITS if neutral is not None]
         found = {(split, label): count_tokens(paths[split], label, groups) for split, label in parts}
@@ -122,7 +123,7 @@ def measure_bias(
         sets[1:1] = mixed(found[MIXED, one], found[MIXED, other], sorted(settings.mixtures, reverse=True))
         if neutral is not None:
             sets.append((_name(names, neutral), None, joined([found[split, neutral] for split in SPLITS])))
-        pair: dict[str, Any] = {"first": one, "second": other, "method": method}
+        pair: dict[str, Any] = {"first": one, "second": other, "list": kind}
         counted += [_table({**pair, "split": split, "label": label}, part) for (split, label), part in found.items()]
         pair |= {"first_name": _name(names, one), "second_name": _name(names, other)}
         pair |= {"common_tokens": len(np.intersect1d(*groups))}
@@ -165,17 +166,17 @@ def joined(parts: Sequence[Counted]) -> Counted:
     return Counted(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "first", "second")))
 
 
-def read_group_tokens(path: Path, method: str, label: int) -> NDArray[np.int32]:
-    """A group's tokens in the list of a method; groups without a difference have none in that of contrast.
+def read_group_tokens(path: Path, kind: str, label: int) -> NDArray[np.int32]:
+    """A group's tokens in the list of a kind; groups without a difference have none in that of contrast.
 
     Raises:
         InputError: the file is damaged, or not of this group.
     """
-    table = read_table(path, ["label", "method", "token"])
+    table = read_table(path, ["label", "list", "token"])
     of_label = table.filter(pc.equal(table["label"], label))
     if not len(of_label):
         raise InputError(f"{path}: no tokens of class {label}")
-    tokens: NDArray[np.int32] = of_label.filter(pc.equal(of_label["method"], method))["token"].to_numpy()
+    tokens: NDArray[np.int32] = of_label.filter(pc.equal(of_label["list"], kind))["token"].to_numpy()
     return tokens
 
 

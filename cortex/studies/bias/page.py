@@ -44,7 +44,7 @@ SHARE = Scale("share", "share_low", "share_high", 0.5)
 def section(rows: Rows) -> Topic:
     """The section of the rows of metrics/bias.parquet."""
     known, unknown = select(rows, neutral="mixture"), select(rows, true_share=None)
-    published = recovered(known, DELTA)[::-1]  # of concept tokens first, as it was published
+    published = recovered(known, DELTA)[::-1]  # of the list count first, as it was published
     tables = [PROSE.table("neutral", _neutral(unknown))] if unknown else []
     tables += [
         PROSE.table("published", _by_share(rows, DELTA)),
@@ -58,8 +58,8 @@ def section(rows: Rows) -> Topic:
 def recovered(rows: Rows, scale: Scale) -> list[Finding]:
     """How often a figure says of mixtures what is true of them, by list of tokens."""
     found = []
-    for (method,), of_method in reversed(groups(rows, "method").items()):
-        told = [row for row in of_method if scale.group(row) is not None]
+    for (kind,), of_kind in reversed(groups(rows, "list").items()):
+        told = [row for row in of_kind if scale.group(row) is not None]
         leaning = [row for row in told if row["true_share"] != 0.5]
         even = select(told, true_share=0.5)
         verdicts = Counter(_verdict(scale.group(row), row) for row in leaning)
@@ -68,7 +68,7 @@ def recovered(rows: Rows, scale: Scale) -> list[Finding]:
             "leaning": len(leaning),
             "even": len(even),
             "even_right": sum(scale.group(row) == 0 for row in even),
-            "silent": list(dict.fromkeys(_pair(row) for row in of_method if row not in told)),
+            "silent": list(dict.fromkeys(_pair(row) for row in of_kind if row not in told)),
             "wrong": sorted({_pair(row) for row in told if scale.group(row) not in (0, _truth(row))}),
         }
         if scale is SHARE:
@@ -76,8 +76,8 @@ def recovered(rows: Rows, scale: Scale) -> list[Finding]:
             facts["held"] = sum(held)
             facts["error"] = mean(abs(row["share"] - row["true_share"]) for row in told) if told else None
         else:
-            facts["common"] = mean(row["common_tokens"] for row in of_method)
-        found.append(PROSE.finding(scale.column, method=method, told=len(told), **facts))
+            facts["common"] = mean(row["common_tokens"] for row in of_kind)
+        found.append(PROSE.finding(scale.column, kind=kind, told=len(told), **facts))
     return found
 
 
@@ -87,7 +87,7 @@ def leans(rows: Rows) -> list[Finding]:
     for (first, second), of_pair in groups(rows, "first_name", "second_name").items():
         said = [
             {
-                "method": row["method"],
+                "kind": row["list"],
                 "share": {"group": GROUPS[SHARE.group(row)], "value": _text(row, SHARE)},
                 "delta": {"group": GROUPS[DELTA.group(row)], "value": _text(row, DELTA)},
             }
@@ -110,20 +110,20 @@ def _by_share(rows: Rows, scale: Scale) -> Table:
     """A pair and list of tokens a row, true shares in columns."""
     rows = [row for row in rows if row["true_share"] is not None]
     shares = sorted({row["true_share"] for row in rows})
-    table = Table(["groups", "tokens", *(f"{share:g}" for share in shares)], 2)
-    for (_, _, method), of_pair in groups(rows, "first", "second", "method").items():
+    table = Table(["groups", "list", *(f"{share:g}" for share in shares)], 2)
+    for (_, _, kind), of_pair in groups(rows, "first", "second", "list").items():
         at = {row["true_share"]: row for row in of_pair}
         cells = [_cell(at[share], scale) if share in at else Cell("–") for share in shares]
-        table.rows.append([Cell(_pair(of_pair[0])), Cell(method), *cells])
+        table.rows.append([Cell(_pair(of_pair[0])), Cell(kind), *cells])
     return table
 
 
 def _neutral(rows: Rows) -> Table:
-    table = Table(["groups", "tokens", "neutral", "images", "delta", "p", "share of the first"], 3)
+    table = Table(["groups", "list", "neutral", "images", "delta", "p", "share of the first"], 3)
     for row in rows:
         p = f"{row['p']:.3f}" if row["p"] >= 0.0005 else f"{row['p']:.0e}".replace("-", "−")
         cells = [Cell(f"{row['images']:,}", row["images"]), _cell(row, DELTA), Cell(p, row["p"]), _cell(row, SHARE)]
-        table.rows.append([Cell(_pair(row)), Cell(row["method"]), Cell(row["neutral"]), *cells])
+        table.rows.append([Cell(_pair(row)), Cell(row["list"]), Cell(row["neutral"]), *cells])
     return table
 
 

@@ -58,7 +58,7 @@ rule bias_tokens:
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:
-        options=options({"top_n": BIAS.top_n, "tokens": BIAS.tokens}, CONFIG.importance, SEED, DEVICE),
+        options=options({"top_n": BIAS.top_n, "tokens": BIAS.tokens}, CONFIG.importance.scores(), SEED, DEVICE),
         code=code_of("bias-tokens", PAIR_NETWORK),
     message:
         "Find the tokens of class {wildcards.first} and of class {wildcards.second}"

@@ -8,9 +8,6 @@ from cortex.core.settings import Class, Count, Section, Share, WrongValueError, 
 from cortex.extractors.settings import CnnSettings
 from cortex.studies.base import StudySettings
 
-# Lists of a group's tokens: those most counted, as published, and those counted more often than in the other group.
-LISTS = ("concept", "contrast")
-
 
 class PairExtractor(CnnSettings):
     """The CE that separates two groups."""

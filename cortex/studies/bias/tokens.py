@@ -1,27 +1,28 @@
 """The tokens that tell two groups of images apart: the concept-level tokens of each (METHOD.md, section 7)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
-from numpy.typing import NDArray
 
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
-from cortex.core.randomness import key_seeds
 from cortex.core.tables import write_table
 from cortex.data.packed import read_packed, rows_of
-from cortex.explain.importance import grid_importance
+from cortex.data.tokens import Tokens
+from cortex.explain import TIS
+from cortex.explain.concept_tokens import TokenCounts
 from cortex.explain.ranks import ranks
+from cortex.explain.scores import score_images
 from cortex.explain.settings import Importance
 from cortex.extractors.network import load_with_codebook
-from cortex.studies.bias.settings import LISTS, GroupTokens
+from cortex.studies.bias.settings import GroupTokens
 
 SCHEMA = pa.schema(
     [
         ("label", pa.int32()),
-        ("method", pa.string()),
+        ("list", pa.string()),
         ("rank", pa.int32()),
         ("token", pa.int32()),
         ("count", pa.int64()),
@@ -44,12 +45,11 @@ def find_group_tokens(
     """Find the concept-level tokens of two groups: the codes most often among the top-n positions of their images.
 
     The importance is the token importance score by an extractor that was trained to tell the groups apart. The
-    published list, method concept, has each group's most counted tokens. Codes of the background may lead both lists.
-    The list of method contrast has the tokens that are counted more often an image than in the other group, by the
-    difference.
+    published list, count, has each group's most counted tokens. Codes of the background may lead both lists. The list
+    contrast has the tokens that are counted more often an image than in the other group, by the difference.
 
     Args:
-        output: Parquet to write: label, method (concept or contrast), rank (from 0), token, count.
+        output: Parquet to write: label, list (count or contrast), rank (from 0), token, count.
         train: packed grids that the extractor was trained on.
         extractor: weights of the extractor (train-extractor with the same labels).
         codebook: the generator's codebook.
@@ -64,36 +64,26 @@ def find_group_tokens(
     on = choose_device(device)
     network, code_vectors = load_with_codebook(extractor, codebook, on)
     packed = read_packed(train)
-    counts, images = np.zeros((2, len(code_vectors)), np.int64), []
+    counter = TokenCounts(len(code_vectors))
     for group, label in enumerate(labels):
         places = rows_of(packed, label, train)
-        grids = packed["grid"][places].astype(np.int64)
+        grids = packed["grid"][places]
         if int(grids.max()) >= len(code_vectors):
             raise InputError(f"{train}: token {int(grids.max())}; allowed: 0 to {len(code_vectors) - 1}")
-        scores = grid_importance(
-            network,
-            code_vectors,
-            torch.from_numpy(grids).to(on),
-            torch.full((len(grids),), group, device=on),
-            key_seeds(seed, "bias", [f"{label}/{place}" for place in places]).tolist(),
-            importance,
-            what=f"importance, class {label}",
-        )
-        important = grids.reshape(len(grids), -1)[ranks(scores) < settings.top_n]
-        counts[group] = np.bincount(important, minlength=len(code_vectors))
-        images.append(len(places))
-    write_table(output, token_lists(counts, np.array(images), labels, settings.tokens))
+        tokens = grids.reshape(len(grids), -1)
+        keys = [f"{label}/{place}" for place in places]
+        images = Tokens(keys, np.full(len(keys), group), tokens, (grids.shape[1], grids.shape[2]), path=train)
+        what = f"scores, class {label}"
+        scores = score_images(TIS, network, code_vectors, images, importance, seed=seed, stream="bias", what=what)
+        by_rank = np.take_along_axis(tokens, ranks(scores).argsort(1), axis=1)
+        counter.add(images.labels, by_rank[:, : settings.top_n])
+    write_table(output, pa.concat_tables(group_lists(counter, labels, settings.tokens)))
 
 
-def token_lists(counts: NDArray[np.int64], images: NDArray[np.integer], labels: list[int], tokens: int) -> pa.Table:
-    """Both lists of both groups, of how often every code was important ``[2, K]`` in so many images ``[2]``."""
-    rates = counts / images[:, None]
-    parts = []
-    for method, values in zip(LISTS, (rates, rates - rates[::-1]), strict=True):
-        for group, label in enumerate(labels):
-            best = np.argsort(-values[group], kind="stable")[:tokens]  # ties go to the lower code
-            best = best[values[group][best] > 0]
-            columns = {"token": best, "count": counts[group][best], "rank": np.arange(len(best))}
-            columns |= {"label": np.full(len(best), label), "method": np.full(len(best), method)}
-            parts.append(pa.table({name: columns[name] for name in SCHEMA.names}).cast(SCHEMA))
-    return pa.concat_tables(parts)
+def group_lists(counter: TokenCounts, labels: list[int], tokens: int) -> Iterator[pa.Table]:
+    """Both kinds of lists of both groups, of a counter whose labels are the groups, 0 and 1."""
+    for name, columns in counter.lists():
+        kept = columns["rank"] < tokens
+        shown = {column: values[kept] for column, values in columns.items()}
+        shown |= {"label": np.array(labels)[shown["label"]], "list": np.full(kept.sum(), name)}
+        yield pa.table({column: shown[column] for column in SCHEMA.names}).cast(SCHEMA)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cortex.core.cost import ROW, Counts, ExtractorCost, Stage
+from cortex.explain import TIS
 from cortex.explain.cost import attribution_flops, soft_flops
 from cortex.extractors.cost import extractor_cost, training_flops
 from cortex.studies.planted.settings import Planted
@@ -41,10 +42,9 @@ def _explaining(
     config, search = counts.config, counts.config.codebook_search
     grids, asked = len(settings.variants) * settings.classes, settings.attributions
     attributed, searched = grids * asked.images_per_class, grids * settings.searched_per_class
-    flops = explained * (config.importance.samples * cost.gradient + cost.forward)
-    flops += attributed * attribution_flops(
-        asked.methods, cost, config.importance.samples, asked.steps, counts.positions
-    )
+    flops = explained * (attribution_flops([TIS], cost, config.importance, counts.positions) + cost.forward)
+    methods = list(dict.fromkeys([TIS, *asked.methods]))
+    flops += attributed * attribution_flops(methods, cost, config.importance, counts.positions)
     flops += searched * search.steps * (2 * cost.search + soft_flops(search, counts.channels, settings.codes))
     return Stage(
         "explain_planted",

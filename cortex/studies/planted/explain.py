@@ -5,10 +5,9 @@ from pathlib import Path
 import torch
 
 from cortex.core.tables import read_table
-from cortex.explain.attributions import attribute_images
 from cortex.explain.codebook_search import search_codebook
 from cortex.explain.concept_tokens import count_important
-from cortex.explain.importance import explain_shard
+from cortex.explain.scores import attribute_images, explain_shard
 from cortex.explain.settings import CodebookSearch, ConceptTokens, Importance
 from cortex.extractors.codebook import load_codebook
 from cortex.studies.attributions.settings import AttributedImages
@@ -34,13 +33,14 @@ def explain_planted(
     was not trained on them. The codebook search changes every class into the next one.
 
     Args:
-        folder: folder to write validation.parquet and test.parquet (importance), tokens.parquet, attributions.parquet
-            and search.parquet to, as the commands importance, concept-tokens, attributions and codebook-search do.
+        folder: folder to write validation.parquet and test.parquet (importance by tis), tokens.parquet,
+            attributions.parquet and search.parquet to, as the commands importance, concept-tokens, attributions and
+            codebook-search do.
         data: folder of the variant, written by the command plant.
         extractor: weights of an extractor trained on it.
         positions: important positions of an image that count for concept-level tokens.
         searched_per_class: test images of every class for the codebook search.
-        attributions: other attributions, and the test images that they score.
+        attributions: attributions beside tis, and the test images that all of them score.
         importance: settings of the token importance, as JSON.
         search: settings of the codebook search, as JSON; pairs, images and records are the benchmark's own.
         seed: seed of the noise and the search, together with the image's key.
@@ -62,7 +62,7 @@ def explain_planted(
     )
     attribute_images(
         folder / "attributions.parquet",
-        [folder / "test.parquet"],
+        [data / "test.parquet"],
         extractor,
         codebook,
         **dict(attributions),

@@ -13,9 +13,10 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.data.tokens import read_tokens
 from cortex.evaluate.intervals import mean_intervals
-from cortex.explain import IMPORTANCE
+from cortex.explain import IMPORTANCE, TIS
 from cortex.explain.ranks import ranks
 from cortex.extractors.names import split_name
+from cortex.studies.planted.recommended import ranked_methods
 from cortex.studies.planted.truth import PLANTED, Truth, read_truth
 
 SCHEMA = pa.schema(
@@ -24,6 +25,7 @@ SCHEMA = pa.schema(
         ("extractor", pa.string()),
         ("training", pa.int32()),
         ("method", pa.string()),
+        ("list", pa.string()),
         ("what", pa.string()),
         ("split", pa.string()),
         ("truth", pa.string()),
@@ -43,6 +45,7 @@ Measure = tuple[dict[str, Any], NDArray[np.floating], float]
 
 def measure_planted(
     output: Path,
+    recommended: Path,
     data: list[Path],
     explained: list[Path],
     *,
@@ -62,10 +65,15 @@ def measure_planted(
     intervals are bootstrapped over images; for lists of codes over classes.
 
     Args:
-        output: Parquet to write: variant, extractor, training, method (importance or another attribution; frequency;
-            token_selection, embedding; null: the extractor itself), what (positions, codes or labels), split, truth
-            (planted, own, shared, shortcut, decoy; null: labels), n, measure (precision, recall, accuracy), value,
-            low, high, chance (the value of guessing), units (number of images or classes).
+        output: Parquet to write: variant, extractor, training, method (an attribution; frequency; token_selection,
+            embedding; null: the extractor itself), list (count, contrast; null but for lists of codes), what
+            (positions, codes or labels), split, truth (planted, own, shared, shortcut, decoy; null: labels), n, measure
+            (precision, recall, accuracy), value, low, high, chance (the value of guessing), units (number of images or
+            classes).
+        recommended: Parquet to write, attributions by rank: rank (1: finds most), method, precision (share of as many
+            highest positions as are planted that hold a planted code; mean over variants, extractors and test images),
+            low, high, chance, and the difference to tis with its interval: difference, difference_low, difference_high;
+            images (of a variant).
         data: the variant's folder for each of those explained, as the command plant wrote it.
         explained: folders that the command explain-planted wrote.
         variants: variant of each of these folders.
@@ -79,19 +87,26 @@ def measure_planted(
             f"{len(data)} folders of data, {len(explained)} explained, {len(variants)} variants, {len(extractors)} "
             "extractors: one of each is needed"
         )
-    rows = []
+    rows: list[dict[str, Any]] = []
+    precisions: list[dict[str, NDArray[np.floating]]] = []
+    chances: list[float] = []
     for planted, found, variant, word in zip(data, explained, variants, extractors, strict=True):
         truth = read_truth(planted)
-        lists = {"importance": found / "tokens.parquet", "frequency": planted / "frequency.parquet"}
+        attributed = list(of_attributions(truth, found / "attributions.parquet"))
+        precisions.append(at_planted_number(truth, attributed))
+        chances.append(float(truth.positions["test"][PLANTED].mean()))
+        lists = {TIS: found / "tokens.parquet", "frequency": planted / "frequency.parquet"}
         measures = [
             *of_labels(found, len(truth.codes[PLANTED])),
             *of_positions(truth, found),
+            *(measure for measure in attributed if measure[0]["method"] != TIS),  # of all test images above
             *of_lists(truth, lists, codes),
             *of_search(truth, found / "search.parquet", codes),
         ]
         extractor, training = split_name(word)
         of = {"variant": variant, "extractor": extractor, "training": training}
         rows += [{**of, **row} for row in estimates(measures, resamples, seed)]
+    write_table(recommended, ranked_methods(precisions, chances, resamples, seed))
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
@@ -129,19 +144,17 @@ def of_positions(truth: Truth, found: Path) -> Iterator[Measure]:
         if images.keys != truth.keys[split]:
             raise InputError(f"{path}: not of the same images, in the same order, as the truth")
         for name, mask in truth.positions[split].items():
-            of = {"method": "importance", "what": "positions", "split": split, "truth": name}
+            of = {"method": TIS, "what": "positions", "split": split, "truth": name}
             yield from precision_and_recall(of, images.scores[IMPORTANCE], mask)
-    yield from of_attributions(truth, found / "attributions.parquet")
 
 
 def of_attributions(truth: Truth, path: Path) -> Iterator[Measure]:
-    """The same of other attributions, which a part of the test images have.
+    """The same of several attributions, which a part of the test images have.
 
     Raises:
         InputError: an image is none of those of the truth.
     """
     table = read_table(path, ["key", "method", "scores"])
-    table = table.filter(pc.not_equal(table["method"], IMPORTANCE))
     number = {key: place for place, key in enumerate(truth.keys["test"])}
     if missing := set(table["key"].to_pylist()) - number.keys():
         raise InputError(f"{path}: image {min(missing)!r} is not in the truth")
@@ -154,19 +167,27 @@ def of_attributions(truth: Truth, path: Path) -> Iterator[Measure]:
             yield from precision_and_recall(of, scores, mask[rows])
 
 
+def at_planted_number(truth: Truth, attributed: list[Measure]) -> dict[str, NDArray[np.floating]]:
+    """By attribution, the precision ``[N]`` of as many highest positions as hold planted codes."""
+    n = truth.positions["test"][PLANTED].sum(1).max()
+    wanted = {"truth": PLANTED, "measure": "precision", "n": n}
+    return {of["method"]: values for of, values, _ in attributed if wanted.items() <= of.items()}
+
+
 def of_lists(truth: Truth, lists: dict[str, Path], codes: int) -> Iterator[Measure]:
     """Do the first codes of every class's list mark it?"""
     for method, path in lists.items():
-        table = read_table(path, ["label", "rank", "token"])
-        label, token = table["label"].to_numpy(), table["token"].to_numpy()
-        # As with positions: one score a code, the higher the further up, and least for codes that are not in the list.
-        scores = np.full((int(label.max()) + 1, codes), -codes, np.int64)
-        scores[label, token] = -table["rank"].to_numpy().astype(np.int64)
-        for name, marking in truth.codes.items():
-            mask = np.zeros(scores.shape, bool)
-            np.put_along_axis(mask, marking, True, axis=1)
-            of = {"method": method, "what": "codes", "split": "validation", "truth": name}
-            yield from precision_and_recall(of, scores, mask)
+        table = read_table(path, ["label", "list", "rank", "token"])
+        for kind in pc.unique(table["list"]).to_pylist():
+            part = table.filter(pc.equal(table["list"], kind))
+            # As with positions: one score a code, the higher the further up, and least for codes outside of the list.
+            scores = np.full((len(truth.codes[PLANTED]), codes), -codes, np.int64)
+            scores[part["label"].to_numpy(), part["token"].to_numpy()] = -part["rank"].to_numpy().astype(np.int64)
+            for name, marking in truth.codes.items():
+                mask = np.zeros(scores.shape, bool)
+                np.put_along_axis(mask, marking, True, axis=1)
+                of = {"method": method, "list": kind, "what": "codes", "split": "validation", "truth": name}
+                yield from precision_and_recall(of, scores, mask)
 
 
 def precision_and_recall(of: dict[str, Any], scores: NDArray[Any], mask: NDArray[np.bool_]) -> Iterator[Measure]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cortex.explain import TIS
 from cortex.report.prose import Prose
 from cortex.report.rows import Row, Rows, groups, mean, select
 from cortex.report.tables import Cell, Table, number
@@ -9,7 +10,7 @@ from cortex.report.topic import Finding, Topic
 from cortex.report.words import percent
 
 PROSE = Prose(Path(__file__).with_name("page.j2"))
-LISTS = ("importance", "frequency")
+LISTS = (TIS, "frequency")
 SEARCHES = ("token_selection", "embedding")
 
 
@@ -30,7 +31,7 @@ def section(rows: Rows) -> Topic:
 
 def position_finding(variant: str, rows: Rows) -> Finding:
     """How many of the highest positions hold planted codes, by extractor, and of which kind."""
-    best = _as_many(select(rows, what="positions", split="test", measure="precision", method="importance"))
+    best = _as_many(select(rows, what="positions", split="test", measure="precision", method=TIS))
     planted = select(best, truth="planted")
     kinds = {truth: select(best, truth=truth) for truth in ("own", "shared", "decoy")}
     return PROSE.finding(
@@ -48,7 +49,7 @@ def others_finding(rows: Rows) -> Finding:
     others: dict[str, list[Row]] = {}
     beaten = []
     for (extractor,), of_extractor in groups(found, "extractor").items():
-        importance = select(of_extractor, method="importance")[0]
+        importance = select(of_extractor, method=TIS)[0]
         rest = [row for row in of_extractor if row is not importance]
         others[extractor] = sorted(rest, key=lambda row: -row["value"])
         if any(row["low"] > importance["high"] for row in rest):
@@ -58,9 +59,9 @@ def others_finding(rows: Rows) -> Finding:
 
 def code_finding(variant: str, rows: Rows) -> Finding:
     """Whether concept-level tokens and frequent tokens are the planted ones."""
-    of_codes = select(rows, what="codes", truth="planted", split="validation")
+    of_codes = select(rows, what="codes", truth="planted", split="validation", list="count")
     lists = _as_many(select(of_codes, measure="precision"))
-    important = select(lists, method="importance")
+    important = select(lists, method=TIS)
     recall = select(of_codes, measure="recall")
     most = max((row["n"] for row in recall), default=0)
     return PROSE.finding(
@@ -78,11 +79,11 @@ def shortcut_finding(rows: Rows) -> Finding:
     """What the shortcut costs in the test, and whether the explanations give it away."""
     accuracy = select(rows, what="labels")
     seen, unseen = (select(accuracy, split=split) for split in ("validation", "test"))
-    first = select(rows, what="codes", truth="shortcut", measure="precision", n=1, split="validation")
+    first = select(rows, what="codes", truth="shortcut", measure="precision", n=1, split="validation", list="count")
     return PROSE.finding(
         "shortcut",
         accuracy=list(zip(seen, unseen, strict=True)),
-        first=select(first, method="importance"),
+        first=select(first, method=TIS),
         on_top=select(rows, what="positions", truth="shortcut", measure="precision", n=1, split="validation"),
         frequent=select(first, method="frequency")[0],
     )
@@ -128,11 +129,11 @@ def codes_table(rows: Rows) -> Table:
     table = Table(
         ["variant", "extractor", "codes", *(PROSE.text("source", name=name) for name in methods), "chance"], 3
     )
-    found = select(rows, what="codes", measure="precision")
+    found = [row for row in select(rows, what="codes", measure="precision") if row["list"] != "contrast"]
     for names, group in groups(found, "variant", "extractor", "truth").items():
         at = {method: _as_many(select(group, method=method))[0] for method in methods}
         cells = [_estimate(at[method]) for method in methods]
-        table.rows.append([*(Cell(name) for name in names), *cells, number(at["importance"]["chance"])])
+        table.rows.append([*(Cell(name) for name in names), *cells, number(at[TIS]["chance"])])
     return table
 
 

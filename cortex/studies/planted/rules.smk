@@ -1,6 +1,6 @@
 # The planted benchmark: grids with known ground truth, read and explained as the run's own are.
 
-from cortex.explain import ATTRIBUTIONS
+from cortex.explain import ATTRIBUTIONS, TIS
 
 PLANTED = CONFIG.studies["planted"]
 PLANTED_DATA = f"{RUN}/studies/planted/{{variant}}"
@@ -109,11 +109,16 @@ rule explain_planted:
         options=options(
             {"positions": PLANTED.positions, "searched_per_class": PLANTED.searched_per_class},
             PLANTED.attributions,
-            {"importance": CONFIG.importance.model_dump_json(), "search": CONFIG.codebook_search.model_dump_json()},
+            {
+                "importance": CONFIG.importance.scores().model_dump_json(),
+                "search": CONFIG.codebook_search.model_dump_json(),
+            },
             SEED,
             DEVICE,
         ),
-        code=code_of("explain-planted", PLANTED_NETWORK, *map(ATTRIBUTIONS.reference, PLANTED.attributions.methods)),
+        code=code_of(
+            "explain-planted", PLANTED_NETWORK, *map(ATTRIBUTIONS.reference, [TIS, *PLANTED.attributions.methods])
+        ),
     message:
         "Explain planted grids with {wildcards.extractor}: {wildcards.variant}"
     shell:
@@ -127,6 +132,7 @@ rule planted_metrics:
         expand(rules.explain_planted.output, variant=PLANTED.variants, extractor=PLANTED_EXTRACTORS),
     output:
         metrics=f"{RUN}/metrics/planted.parquet",
+        recommended=f"{RUN}/studies/planted/recommended.parquet",
     log:
         log_of("planted_metrics"),
     benchmark:
@@ -155,7 +161,7 @@ rule planted_metrics:
     message:
         "Compare the explanations of planted grids with the ground truth"
     shell:
-        "python -m cortex measure-planted --output {output.metrics} {params.options} &> {log}"
+        "python -m cortex measure-planted --output {output.metrics} --recommended {output.recommended} {params.options} &> {log}"
 
 
 rule planted:

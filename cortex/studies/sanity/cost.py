@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cortex.core.cost import ROW, Counts, Stage
+from cortex.explain.cost import attribution_flops
 from cortex.extractors.cost import training_flops
 from cortex.studies.sanity.randomise import weight_layers
 from cortex.studies.sanity.settings import Sanity
@@ -30,7 +31,7 @@ def costs(settings: Sanity, counts: Counts) -> Iterator[Stage]:
             "study",
             {"extractor": name},
             samples=images,
-            flops=images * config.importance.samples * cost.gradient,
+            flops=images * attribution_flops(config.importance.method[:1], cost, config.importance, counts.positions),
             read=cost.trainings * test.scores,
             written=images * 3 * ROW,
         )

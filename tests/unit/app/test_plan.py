@@ -136,7 +136,28 @@ def test_every_training_of_an_extractor_costs(monkeypatch, tmp_path):
 
 
 def key(stage):
-    return (stage.rule, *stage.wildcards.values())
+    """The rule, and the extractor or judge."""
+    return (stage.rule, *list(stage.wildcards.values())[-1:])
+
+
+def test_every_attribution_costs(tmp_path):
+    """Integrated gradients take steps where the published score takes noisy copies; judges see all masks again."""
+    settings = yaml.safe_load(TINY.read_text())
+    counts = counts_of(*parse_config(settings))
+    settings["importance"] |= {"method": ["tis", "integrated_gradients"], "samples": 2, "steps": 7}
+    (tmp_path / "both.yaml").write_text(yaml.safe_dump(settings))
+    config, spec = parse_config(settings)
+    both = {(stage.rule, *stage.wildcards.values()): stage for stage in stages_of(config, counts_of(config, spec))}
+    cost, images = counts.extractors["cnn"], 36 + 12
+    tis, integrated = (both["importance", method, "cnn"].flops for method in ("tis", "integrated_gradients"))
+    assert tis == images * (2 * cost.gradient + cost.forward)
+    assert integrated == images * (7 * cost.gradient + cost.forward)
+    alone = {(stage.rule, *stage.wildcards.values()): stage for stage in stages_of(counts.config, counts)}
+    for level in ("image_level", "concept_level"):
+        assert both[level, "vit"].flops == 2 * alone[level, "vit"].flops
+    assert both["codebook_level", "vit"].flops == alone["codebook_level", "vit"].flops
+    jobs = Counter(job.rule for job in planned_jobs(tmp_path / "both.yaml"))
+    assert (jobs["importance"], jobs["concept_tokens"], jobs["image_level"]) == (2 * 3 * 3, 2 * 3, 2 * 3 * 2)
 
 
 @pytest.fixture
@@ -266,8 +287,10 @@ def test_the_command_prints_a_table(capsys):
     printed = capsys.readouterr().out
     lines = {re.split(r"  +", line)[0]: line for line in printed.splitlines()}
     assert "at 1e+12 FLOP and 1e+10 bytes of memory a second, as given" in printed
-    assert {"stage", "generate_shard (tokens)", "importance cnn", "train_judge vit", "report", "total"} <= set(lines)
-    assert re.fullmatch(r"importance cnn +3 +48 .*", lines["importance cnn"])
+    assert {"stage", "generate_shard (tokens)", "importance tis cnn", "train_judge vit", "report", "total"} <= set(
+        lines
+    )
+    assert re.fullmatch(r"importance tis cnn +3 +48 .*", lines["importance tis cnn"])
 
 
 def test_the_command_measures_where_no_rate_is_given(capsys, monkeypatch):

@@ -33,16 +33,16 @@ def compared(folder, shards, level="image_level"):
     for place, shard in enumerate(shards):
         files.append(folder / f"{place}.parquet")
         write_table(files[-1], pa.Table.from_pylist(shard))
-    named = {
-        name: [value] * len(files) for name, value in (("levels", level), ("extractors", "cnn/0"), ("judges", "vit"))
-    }
+    of = {"levels": level, "attributions": "tis", "extractors": "cnn/0", "judges": "vit"}
+    named = {name: [value] * len(files) for name, value in of.items()}
     compare_all(folder / "comparisons.parquet", files, **named)
     return read_table(folder / "comparisons.parquet").to_pylist()
 
 
 def test_comparisons_are_those_of_scipy_one_at_a_time(tmp_path, rows):
     found = compared(tmp_path, [rows])
-    assert {(row["extractor"], row["training"], row["judge"]) for row in found} == {("cnn", 0, "vit")}
+    names = ("attribution", "extractor", "training", "judge", "list", "area")
+    assert {tuple(row[name] for name in names) for row in found} == {("tis", "cnn", 0, "vit", None, None)}
     assert len(found) == 3 * 2 * (1 + 2)  # baselines × n × (all images, two classes)
     for row in found:
         values = {
@@ -87,12 +87,35 @@ def test_shards_and_the_order_of_rows_make_no_difference(tmp_path, rows):
 
 def test_one_baseline_serves_every_setting_of_the_concept_level(tmp_path):
     rows = [
-        {"key": f"k{key}", "label": 0, "method": method, "top_n": n, "probability_change": value - 0.01 * key}
+        concept_row(key, method, "count", n, None, value - 0.01 * key)
         for method, n, value in (("importance", 1, -0.5), ("importance", 5, -0.2), ("frequency", None, -0.3))
         for key in range(3)
     ]
     found = [row for row in compared(tmp_path, [rows], "concept_level") if row["label"] is None]
     assert [(row["setting"], round(row["difference"], 6)) for row in found] == [(1, -0.2), (5, 0.1)]
+
+
+def concept_row(key, method, kind, top_n, area, value):
+    of = {"key": f"k{key}", "label": 0, "method": method, "list": kind, "top_n": top_n, "area": area}
+    return of | {"probability_change": value}
+
+
+def test_lists_are_compared_with_frequency_of_the_same_kind_at_the_same_area(tmp_path):
+    """Values that name their list and area: a difference of others would be another number."""
+    baseline = {("count", None): 0.1, ("count", 0.2): 0.2, ("contrast", None): 0.4, ("contrast", 0.2): 0.8}
+    rows = [
+        concept_row(key, method, kind, n, area, value)
+        for (kind, area), of_baseline in baseline.items()
+        for method, n, value in (("frequency", None, of_baseline), ("importance", 1, 0), ("importance", 5, 10))
+        for key in range(3)
+    ]
+    found = [row for row in compared(tmp_path, [rows[::-1]], "concept_level") if row["label"] is None]
+    differences = {(row["list"], row["area"], row["setting"]): row["difference"] for row in found}
+    expected = {(*of, n): value - of_baseline for of, of_baseline in baseline.items() for n, value in ((1, 0), (5, 10))}
+    assert differences == pytest.approx(expected)
+    without = [row for row in rows if (row["method"], row["list"], row["area"]) != ("frequency", "contrast", 0.2)]
+    with pytest.raises(InputError, match=r"0\.parquet: no frequency beside every importance"):
+        compared(tmp_path, [without], "concept_level")
 
 
 def test_the_codebook_level_compares_rises_and_a_larger_one_is_better(tmp_path):
@@ -115,7 +138,7 @@ def test_the_codebook_level_compares_rises_and_a_larger_one_is_better(tmp_path):
 
 def test_what_is_said_of_one_level_does_not_depend_on_another(tmp_path, rows):
     concept = [
-        {"key": f"k{key}", "label": 0, "method": method, "top_n": n, "probability_change": value + key % 3}
+        concept_row(key, method, "count", n, None, value + key % 3)
         for method, n, value in (("importance", 1, -0.5), ("frequency", None, -0.3))
         for key in range(9)
     ]
@@ -123,9 +146,22 @@ def test_what_is_said_of_one_level_does_not_depend_on_another(tmp_path, rows):
     for name, level_rows in (("image", rows), ("concept", concept)):
         write_table(tmp_path / f"{name}.parquet", pa.Table.from_pylist(level_rows))
     files, both = [tmp_path / "image.parquet", tmp_path / "concept.parquet"], tmp_path / "both.parquet"
-    named = {"levels": ["image_level", "concept_level"], "extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2}
-    compare_all(both, files, **named)
+    named = {"attributions": ["tis"] * 2, "extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2}
+    compare_all(both, files, levels=["image_level", "concept_level"], **named)
     assert [row for row in read_table(both).to_pylist() if row["level"] == "image_level"] == alone
+
+
+def test_an_attribution_changes_nothing_about_another(tmp_path, rows):
+    alone = compared(tmp_path, [rows])
+    other = [row | {"probability_change": -row["probability_change"]} for row in rows]
+    write_table(tmp_path / "other.parquet", pa.Table.from_pylist(other))
+    both = tmp_path / "both.parquet"
+    named = {"levels": ["image_level"] * 2, "extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2}
+    compare_all(both, [tmp_path / "0.parquet", tmp_path / "other.parquet"], attributions=["tis", "occlusion"], **named)
+    found = read_table(both).to_pylist()
+    assert [row for row in found if row["attribution"] == "tis"] == alone
+    second = [row for row in found if row["attribution"] == "occlusion"]
+    assert [row["difference"] for row in second] == pytest.approx([-row["difference"] for row in alone])
 
 
 def test_holm_by_hand():
@@ -141,7 +177,7 @@ def test_without_spread_nothing_is_tested():
 
 
 def test_unpaired_rows_are_an_error(tmp_path, rows):
-    with pytest.raises(InputError, match=r"0\.parquet: not the same images for random at 4"):
+    with pytest.raises(InputError, match=r"0\.parquet: not the same images for random, n = 4 as for other"):
         compared(tmp_path, [[row for row in rows if (row["key"], row["method"], row["n"]) != ("k007", "random", 4)]])
     with pytest.raises(InputError, match=r"0\.parquet: no random_area beside every importance"):
         compared(tmp_path, [[row for row in rows if row["method"] != "random_area"]])

@@ -1,5 +1,7 @@
 """The concept level (METHOD.md, section 6): masking against a loop over pixels."""
 
+from itertools import product
+
 import pyarrow as pa
 import pytest
 
@@ -10,33 +12,96 @@ from cortex.explain.concept_tokens import FREQUENCY_SCHEMA, SCHEMA
 from cortex.judges.judge import load_judge
 from tests.unit.evaluate.by_hand import CODES, CPU, label_probability, painted_by_hand
 
+# By method, list and label: tokens, and the shares of the label's positions that they hold.
+LISTS = {
+    ("importance", "count", 1): ([0, 2, 5], [0.1, 0.25, 0.3]),
+    ("importance", "count", 4): ([3, 1], [0.4, 0.1]),
+    ("importance", "contrast", 1): ([5, 2], [0.3, 0.25]),
+    ("importance", "contrast", 4): ([1], [0.1]),
+    ("frequency", "count", 1): ([5, 2, 1], [0.3, 0.25, 0.2]),
+    ("frequency", "count", 4): ([3, 0], [0.4, 0.2]),
+    ("frequency", "contrast", 1): ([2], [0.25]),
+    ("frequency", "contrast", 4): ([0, 3, 1], [0.2, 0.4, 0.1]),
+}
+# By area, how many of these tokens are masked: the fewest that cover it, or all that there are.
+COVERING = {
+    0.1: dict.fromkeys(LISTS, 1),
+    0.35: {
+        ("importance", "count", 1): 2,
+        ("importance", "count", 4): 1,
+        ("importance", "contrast", 1): 2,
+        ("importance", "contrast", 4): 1,
+        ("frequency", "count", 1): 2,
+        ("frequency", "count", 4): 1,
+        ("frequency", "contrast", 1): 1,
+        ("frequency", "contrast", 4): 2,
+    },
+}
 
-def test_concept_level_masks_the_labels_own_tokens(run):
-    folder, samples, _ = run
-    chosen = {(1, 5): [0, 2], (4, 5): [3, 1], (1, None): [4, 5], (4, None): [5, 0]}
+
+@pytest.fixture
+def inputs(run):
+    """Files of the shard, of the lists, and of the judge; another top_n has other tokens."""
+    folder, _, _ = run
     rows = [
-        {"label": label, "top_n": n, "rank": rank, "token": token, "count": 9 - rank}
-        for (label, n), tokens in chosen.items()
-        for rank, token in enumerate(tokens)
+        {"label": label, "list": kind, "rank": rank, "token": token, "count": 9 - rank, "share": share}
+        | {"method": method}
+        for (method, kind, label), tokens in LISTS.items()
+        for rank, (token, share) in enumerate(zip(*tokens, strict=True))
     ]
-    important = [row for row in rows if row["top_n"]]
-    frequent = [{k: v for k, v in row.items() if k != "top_n"} for row in rows if not row["top_n"]]
-    write_table(folder / "tokens.parquet", pa.Table.from_pylist(important, SCHEMA))
+    important = [row | {"top_n": 5} for row in rows if row["method"] == "importance"]
+    important += [row | {"top_n": 1, "token": 0} for row in important if row["rank"] == 0]
+    write_table(folder / "tokens.parquet", pa.Table.from_pylist(important[::-1], SCHEMA))
+    frequent = [row for row in rows if row["method"] == "frequency"]
     write_table(folder / "frequency.parquet", pa.Table.from_pylist(frequent, FREQUENCY_SCHEMA))
-    files = ("importance.parquet", "000000.npy", "tokens.parquet", "frequency.parquet", "judge.safetensors")
-    inputs = [folder / name for name in files]
-    judge = load_judge(folder / "judge.safetensors", CPU)
-    by_key = {sample.key: sample for sample in samples}
+    names = ("importance.parquet", "000000.npy", "tokens.parquet", "frequency.parquet", "judge.safetensors")
+    return [folder / name for name in names]
+
+
+def judged(run, inputs, **changes):
+    output = run[0] / "rows.parquet"
+    options = {"top_n": [5], "areas": [], "keep": 2, "batch": 4, "codes": CODES} | changes
+    judge_concepts(output, *inputs, **options, device="cpu")
+    return read_table(output).to_pylist()
+
+
+def check(row, run, judge, count):
+    """The row is the judge's reading of its image without so many tokens, painted pixel by pixel."""
+    sample = next(sample for sample in run[1] if sample.key == row["key"])
+    tokens, _ = LISTS[row["method"], row["list"], sample.label]
+    painted = painted_by_hand(sample.image, sample.grid, tokens[:count])
+    assert row["probability"] == pytest.approx(label_probability(judge, painted, sample.label), abs=1e-5)
+    assert row["masked_fraction"] == pytest.approx(sum(token in tokens[:count] for token in sample.grid.ravel()) / 64)
+    assert row["tokens"] == min(count, len(tokens))
+    assert row["top_n"] == (5 if row["method"] == "importance" else None)
+
+
+def test_concept_level_masks_the_labels_own_tokens(run, inputs):
+    judge = load_judge(run[0] / "judge.safetensors", CPU)
     for keep in (1, 2):
-        judge_concepts(folder / "rows.parquet", *inputs, codes=CODES, top_n=[5], keep=keep, batch=4, device="cpu")
-        table = read_table(folder / "rows.parquet").to_pylist()
-        assert len(table) == 6 * 2
-        for row in table:
-            sample = by_key[row["key"]]
-            assert (row["top_n"] is None) == (row["method"] == "frequency")
-            painted = painted_by_hand(sample.image, sample.grid, chosen[sample.label, row["top_n"]][:keep])
-            expected = label_probability(judge, painted, sample.label)
-            assert row["probability"] == pytest.approx(expected, abs=1e-5)
-            assert row["tokens"] == keep
-    with pytest.raises(InputError, match=r"tokens.parquet: no tokens for top_n = \[7\]"):
-        judge_concepts(folder / "rows.parquet", *inputs, codes=CODES, top_n=[5, 7], keep=1, batch=4, device="cpu")
+        rows = judged(run, inputs, keep=keep)
+        assert len(rows) == 6 * 4
+        for row in rows:
+            assert row["area"] is None
+            check(row, run, judge, keep)
+
+
+def test_areas_mask_the_fewest_tokens_that_cover_them(run, inputs):
+    judge = load_judge(run[0] / "judge.safetensors", CPU)
+    rows = [row for row in judged(run, inputs, areas=[0.1, 0.35]) if row["area"] is not None]
+    found = {(row["method"], row["list"], row["area"]) for row in rows}
+    assert found == set(product(("importance", "frequency"), ("count", "contrast"), (0.1, 0.35)))
+    assert len(rows) == 6 * 8
+    for row in rows:
+        check(row, run, judge, COVERING[row["area"]][row["method"], row["list"], row["label"]])
+
+
+def test_areas_change_nothing_about_fixed_numbers(run, inputs):
+    alone = judged(run, inputs)
+    beside = [row for row in judged(run, inputs, areas=[0.2]) if row["area"] is None]
+    assert beside == alone
+
+
+def test_lists_that_are_not_there_are_refused(run, inputs):
+    with pytest.raises(InputError, match=r"tokens.parquet: no tokens for top_n = 7"):
+        judged(run, inputs, top_n=[5, 7])

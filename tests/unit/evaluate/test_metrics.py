@@ -40,6 +40,7 @@ def test_means_are_over_images_not_over_shards(tmp_path):
     mean_by(
         tmp_path / "mean.parquet",
         [*files, other],
+        attributions=["tis", "tis", "tis"],
         extractors=["cnn/0", "cnn/0", "cnn/1"],
         judges=["vit", "vit", "vit"],
         by=["method", "n"],
@@ -50,6 +51,7 @@ def test_means_are_over_images_not_over_shards(tmp_path):
     assert 1 <= found[0].pop("probability_low") < 2 and 5 < found[0].pop("probability_high") <= 10
     assert found == [
         {
+            "attribution": "tis",
             "extractor": "cnn",
             "training": 0,
             "judge": "vit",
@@ -59,6 +61,7 @@ def test_means_are_over_images_not_over_shards(tmp_path):
             "probability": 4.0,
         },
         {
+            "attribution": "tis",
             "extractor": "cnn",
             "training": 1,
             "judge": "vit",
@@ -69,6 +72,20 @@ def test_means_are_over_images_not_over_shards(tmp_path):
         }
         | alone,
     ]
+
+
+def test_attributions_are_averaged_apart(tmp_path):
+    """Two attributions of one extractor and judge, and a level that depends on none."""
+    for name, values in (("a", [1.0, 3.0]), ("b", [5.0])):
+        write_table(tmp_path / f"{name}.parquet", pa.table({"method": ["importance"] * len(values), "x": values}))
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    named = {"extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2, "by": ["method"], "measures": ["x"]}
+    mean_by(tmp_path / "mean.parquet", files, attributions=["tis", "occlusion"], **named)
+    found = read_table(tmp_path / "mean.parquet").to_pylist()
+    assert [(row["attribution"], row["samples"], row["x"]) for row in found] == [("tis", 2, 2.0), ("occlusion", 1, 5.0)]
+    mean_by(tmp_path / "mean.parquet", files, attributions=[None, None], **named)
+    (row,) = read_table(tmp_path / "mean.parquet").to_pylist()
+    assert (row["attribution"], row["samples"], row["x"]) == (None, 3, 3.0)
 
 
 def test_every_mean_has_the_interval_of_its_own_rows(tmp_path, rng):
@@ -82,7 +99,8 @@ def test_every_mean_has_the_interval_of_its_own_rows(tmp_path, rng):
     files = [tmp_path / "0.parquet", tmp_path / "1.parquet"]
     for path, part in zip(files, (rows[:10], rows[10:]), strict=True):
         write_table(path, pa.Table.from_pylist(part))
-    named = {"extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2, "by": ["method", "top_n"], "measures": ["a", "b"]}
+    named = {"attributions": [None] * 2, "extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2}
+    named |= {"by": ["method", "top_n"], "measures": ["a", "b"]}
     mean_by(tmp_path / "mean.parquet", files, **named, resamples=300, seed=5)
     found = read_table(tmp_path / "mean.parquet").to_pylist()
     assert [row["samples"] for row in sorted(found, key=lambda row: row["top_n"] or 0)] == [4, 9, 9]
@@ -99,8 +117,8 @@ def test_every_mean_has_the_interval_of_its_own_rows(tmp_path, rng):
 def test_files_without_names_and_words_that_name_no_training_are_refused(tmp_path):
     path = tmp_path / "rows.parquet"
     write_table(path, pa.table({"method": ["importance"], "probability": [0.5]}))
-    named = {"judges": ["vit"], "by": ["method"], "measures": ["probability"]}
-    with pytest.raises(InputError, match="1 files, 2 extractors, 1 judges: one of each a file"):
+    named = {"attributions": ["tis"], "judges": ["vit"], "by": ["method"], "measures": ["probability"]}
+    with pytest.raises(InputError, match="1 files, 1 attributions, 2 extractors, 1 judges: one of each a file"):
         mean_by(tmp_path / "mean.parquet", [path], extractors=["cnn/0"] * 2, **named)
     for word in ("cnn/", "cnn/x", "cnn/0/1"):
         with pytest.raises(InputError, match=f"extractor '{word}'"):

@@ -25,16 +25,17 @@ from tests.unit.report.rows import (
     EXTRACTORS,
     IMAGE_LEVEL,
     JUDGES,
+    OTHERS,
     accuracy_rows,
 )
 
 METRICS = {
     "extractor_accuracy": accuracy_rows("extractor", {"cnn": (0.75, 1.0), "resnet": (0.5, 0.9)}),
     "judge_accuracy": accuracy_rows("judge", {JUDGES[0]: (0.9, 1.0), JUDGES[1]: (0.8, 1.0)}),
-    "image_level": IMAGE_LEVEL,
-    "concept_level": CONCEPT_LEVEL,
+    "image_level": [*IMAGE_LEVEL, *OTHERS["image_level"]],
+    "concept_level": [*CONCEPT_LEVEL, *OTHERS["concept_level"]],
     "codebook_level": CODEBOOK_LEVEL,
-    "comparisons": [*COMPARISONS, COMPARISONS[0] | {"label": 1, "difference": 0.987654}],
+    "comparisons": [*COMPARISONS, *OTHERS["comparisons"], COMPARISONS[0] | {"label": 1, "difference": 0.987654}],
 }
 TRAINED = [f"{extractor}/0" for extractor in EXTRACTORS]
 
@@ -110,18 +111,22 @@ def write_tables(folder):
         training = {"training": 0} if "extractor" in rows[0] else {}
         save(folder / "metrics" / f"{name}.parquet", [row | training for row in rows])
     lists = [
-        {"label": label, "top_n": n, "rank": rank, "token": 3 * rank + label, "count": 9 - rank}
+        {"label": label, "top_n": n, "list": kind, "rank": rank, "token": factor * rank + label, "count": 9 - rank}
+        for kind, factor in (("count", 3), ("contrast", 2))
         for label in (0, 1)
         for n in (5, 10)
         for rank in range(4)
     ]
     frequent = [
-        {"label": label, "rank": rank, "token": rank + label, "count": 9} for label in (0, 1) for rank in range(4)
+        {"label": label, "list": kind, "rank": rank, "token": rank + label + shift, "count": 9}
+        for kind, shift in (("count", 0), ("contrast", 9))
+        for label in (0, 1)
+        for rank in range(4)
     ]
     save(folder / "tokens" / "frequency.parquet", frequent)
     training = [{"epoch": e, "train_loss": 2.0 / e, "val_loss": 2.1 / e, "val_top1": 0.4 * e} for e in (1, 2)]
     for trained in TRAINED:
-        save(folder / "tokens" / f"{trained}.parquet", lists)
+        save(folder / "tokens" / "tis" / f"{trained}.parquet", lists)
         save(folder / "extractors" / trained / "history.parquet", training)
     for judge in JUDGES:
         history = [{"epoch": 1, "held_out_top1": 0.5}, {"epoch": 2, "held_out_top1": 0.97}]
@@ -148,7 +153,7 @@ def draw_all(folder, files, scores, generator):
         drawn / "tokens.png",
         files.shards,
         extractors=TRAINED,
-        concept_tokens=[folder / "tokens" / f"{trained}.parquet" for trained in TRAINED],
+        concept_tokens=[folder / "tokens" / "tis" / f"{trained}.parquet" for trained in TRAINED],
         frequent_tokens=folder / "tokens" / "frequency.parquet",
         top_n=10,
         generator=generator,

@@ -20,7 +20,7 @@ def image_row(extractor, judge, method, n, change, fraction=0.1, brightness=0.2)
         "masked_fraction": fraction,
         "masked_brightness": brightness,
     }
-    of = {"extractor": extractor, "judge": judge, "method": method, "n": n, "samples": 12}
+    of = {"attribution": "tis", "extractor": extractor, "judge": judge, "method": method, "n": n, "samples": 12}
     return of | with_intervals(measures)
 
 
@@ -33,7 +33,8 @@ def compared(level, rows, verdict_of):
         for baseline in dict.fromkeys(other["method"] for other in rows if other["method"] != method):
             if row["method"] == method:
                 value = row[setting] if setting else None
-                of = {"level": level, "extractor": row["extractor"], "judge": row["judge"], "method": method}
+                of = {"level": level, "attribution": row["attribution"], "extractor": row["extractor"]}
+                of |= {"judge": row["judge"], "method": method, "list": row.get("list"), "area": row.get("area")}
                 verdict = verdict_of(row["extractor"], row["judge"], baseline, value)
                 numbers = {"pairs": 12, "difference": -0.1, "low": -0.15, "high": -0.04, "effect_size": None, "p": 0.01}
                 found.append(
@@ -44,14 +45,15 @@ def compared(level, rows, verdict_of):
 
 
 def concept_row(extractor, judge, method, top_n, change, fraction):
-    return image_row(extractor, judge, method, None, change, fraction) | {"top_n": top_n, "tokens": 5}
+    of_list = {"list": "count", "top_n": top_n, "area": None, **with_intervals({"tokens": 5})}
+    return image_row(extractor, judge, method, None, change, fraction) | of_list
 
 
 def codebook_row(extractor, judge, method, before, after):
     both = {f"{which}_logit_{when}": 1.0 for which in ("source", "target") for when in ("before", "after")}
     source = {"source_probability_before": 0.8, "source_probability_after": 0.1}
     target = {"target_probability_before": before, "target_probability_after": after}
-    of = {"extractor": extractor, "judge": judge, "method": method, "samples": 4}
+    of = {"attribution": None, "extractor": extractor, "judge": judge, "method": method, "samples": 4}
     return of | with_intervals(both | source | target)
 
 
@@ -102,3 +104,24 @@ def accuracy_rows(column, values):
         for name, accuracies in values.items()
         for k, accuracy in zip((1, 2), accuracies, strict=True)
     ]
+
+
+# What figures and findings leave out, and full tables have: another attribution, contrast lists, equal areas.
+OTHERS = {
+    "image_level": [row | {"attribution": "occlusion", "probability_change": 0.71} for row in IMAGE_LEVEL],
+    "concept_level": [
+        row | changes
+        for row in CONCEPT_LEVEL
+        for changes in (
+            {"list": "contrast", "probability_change": 0.72},
+            {"area": 0.2, "probability_change": 0.73},
+            {"attribution": "occlusion", "probability_change": 0.74},
+        )
+    ],
+    "comparisons": [
+        row | changes
+        for row in COMPARISONS
+        for changes in ({"list": "contrast", "difference": 0.75}, {"area": 0.2, "difference": 0.76})
+        if row["level"] == "concept_level"
+    ],
+}

@@ -18,7 +18,7 @@ from cortex.report.tables import Cell, Table
 from cortex.report.topic import Finding, Topic
 from cortex.studies.base import Study, StudySettings
 from tests.unit.report.conftest import METRICS, TRAINED, Page, save
-from tests.unit.report.rows import COMPARISONS, EVIL, with_intervals
+from tests.unit.report.rows import COMPARISONS, EVIL, OTHERS, with_intervals
 
 FIRST = Study(StudySettings, page="tests.unit.report.test_page:section", order=1)
 LAST = Study(StudySettings, page="tests.unit.report.test_page:section", order=2)
@@ -55,8 +55,17 @@ def test_every_figure_is_inlined_with_its_caption_and_alternative_text(run, page
         assert title in words and text in words and any(image["alt"].startswith(title) for image in images)
 
 
+def test_findings_are_of_the_first_attribution_and_of_published_lists(page):
+    words = " ".join(page.text.split()).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Important tokens against random tokens: better in 7, worse in 1 of 8 combinations" in words
+    assert "Mean change of the label's probability: −0.250 (12.5 % of the area" in words
+    found = "against the most frequent tokens of the class: better in 2, no difference found in 2 of 4 combinations"
+    assert found in words
+
+
 def test_tables_hold_every_number_of_the_metrics(page):
-    for name, rows in (METRICS | {"comparisons": [row | {"p": None} for row in COMPARISONS]}).items():
+    compared = [row | {"p": None} for row in (*COMPARISONS, *OTHERS["comparisons"])]
+    for name, rows in (METRICS | {"comparisons": compared}).items():
         for row in rows:
             for column, value in row.items():
                 if isinstance(value, str):
@@ -151,9 +160,9 @@ def test_trainings_of_an_extractor_are_told_apart(run, tmp_path):
         training = {"training": 0} if "extractor" in rows[0] else {}
         save(folder / "metrics" / f"{name}.parquet", [*(row | training for row in rows), *again])
     (folder / "tokens").unlink()
-    (folder / "tokens" / "cnn").mkdir(parents=True)
-    (folder / "tokens" / "resnet").symlink_to(run.folder / "tokens" / "resnet")
-    for name, source in (("cnn/0", "cnn/0"), ("cnn/1", "cnn/0"), ("frequency", "frequency")):
+    (folder / "tokens" / "tis" / "cnn").mkdir(parents=True)
+    (folder / "tokens" / "tis" / "resnet").symlink_to(run.folder / "tokens" / "tis" / "resnet")
+    for name, source in (("tis/cnn/0", "tis/cnn/0"), ("tis/cnn/1", "tis/cnn/0"), ("frequency", "frequency")):
         (folder / "tokens" / f"{name}.parquet").symlink_to(run.folder / "tokens" / f"{source}.parquet")
     write_report(folder / "report.html", folder, **run.arguments | {"extractors": (*TRAINED, "cnn/1")})
     words = " ".join(Page((folder / "report.html").read_text()).text.split())

@@ -16,8 +16,7 @@ from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
 from cortex.evaluate.image_level import SCHEMA as ROWS
 from cortex.evaluate.image_level import judge_images
-from cortex.explain.attributions import attribute_images
-from cortex.explain.importance import explain_shard
+from cortex.explain.scores import attribute_images, explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.judges.networks import ViT
@@ -58,7 +57,8 @@ def run(tmp_path_factory):
     save_extractor(folder / "model.safetensors", "cnn", SETTINGS, extractor().state_dict())
     torch.manual_seed(0)
     write_weights(folder / "judge.safetensors", ViT(classes=10).state_dict(), {"judge": "vit"})
-    importance, files = Importance(samples=3, batch=4), (folder / "model.safetensors", folder / "codebook.safetensors")
+    importance = Importance(samples=3, batch=4, steps=4)
+    files = folder / "model.safetensors", folder / "codebook.safetensors"
     for shard in (0, 1):
         write_shard(folder / f"{shard:06d}.tar", samples[6 * shard : 6 * shard + 6])
         decode_images(folder / f"{shard:06d}.npy", folder / f"{shard:06d}.tar")
@@ -66,11 +66,10 @@ def run(tmp_path_factory):
         explain_shard(folder / f"{shard:06d}.parquet", tokens, *files, settings=importance, seed=3, device="cpu")
     attribute_images(
         folder / "scores.parquet",
-        [folder / "000000.parquet", folder / "000001.parquet"],
+        [folder / "tokens-0.parquet", folder / "tokens-1.parquet"],
         *files,
         methods=METHODS,
         images_per_class=3,
-        steps=4,
         importance=importance,
         seed=3,
         device="cpu",
@@ -87,9 +86,9 @@ def judged(folder, scores, output, **changes):
 
 
 def test_attributions_are_judged_as_the_importance_is_at_the_image_level(run, tmp_path):
-    """Importance and random are the image level's, number by number; full_mask is the black image."""
+    """Tis and random are the image level's, number by number; full_mask is the black image."""
     rows = read_table(judged(run, run / "scores.parquet", tmp_path / "rows.parquet")).to_pandas()
-    assert rows.groupby("method", sort=False).size().to_dict() == dict.fromkeys(["importance", *METHODS], 18) | {
+    assert rows.groupby("method", sort=False).size().to_dict() == dict.fromkeys(["tis", *METHODS], 18) | {
         "full_mask": 9
     }
     judge_images(
@@ -104,7 +103,8 @@ def test_attributions_are_judged_as_the_importance_is_at_the_image_level(run, tm
         device="cpu",
     )
     expected = read_table(tmp_path / "image_level.parquet").to_pandas()
-    expected = expected[expected.method.isin(["importance", "random"])].set_index(["method", "n", "key"])
+    expected = expected.replace({"method": {"importance": "tis"}})
+    expected = expected[expected.method.isin(["tis", "random"])].set_index(["method", "n", "key"])
     found = rows.set_index(["method", "n", "key"]).loc[expected.index]
     pd.testing.assert_frame_equal(found, expected, rtol=1e-4, atol=1e-6)
     black = rows[rows.method == "full_mask"]
@@ -181,7 +181,7 @@ def rows_of(rng, folder, name, means, keys=40):
 @pytest.fixture
 def ranked(tmp_path):
     rng = np.random.default_rng(5)
-    means = {"importance": -0.3, "gradient": -0.7, "occlusion": -0.3, "random": -0.05}
+    means = {"tis": -0.3, "gradient": -0.7, "occlusion": -0.3, "random": -0.05}
     files = [rows_of(rng, tmp_path, f"{judge}.parquet", means) for judge in ("a", "b")]
     output = tmp_path / "attributions.parquet"
     rank_attributions(output, files, extractors=["cnn/1", "cnn/1"], judges=["a", "b"], resamples=500)
@@ -198,7 +198,7 @@ def test_methods_are_ranked_and_compared_image_by_image(ranked):
     for axis in ("n", "masked_fraction", "masked_brightness"):
         found = {"a": {}, "b": {}, None: {}}
         for judge, frame in frames.items():
-            for method in ("importance", "gradient", "occlusion", "random"):
+            for method in ("tis", "gradient", "occlusion", "random"):
                 values = []
                 for key in sorted(set(frame.key)):
                     points = frame[(frame.key == key) & (frame.method == method)].sort_values("n")
@@ -219,11 +219,11 @@ def test_methods_are_ranked_and_compared_image_by_image(ranked):
                 assert row.auc == pytest.approx(values.mean())
                 assert row.auc_low < row.auc < row.auc_high
                 assert row.auc_high - row.auc_low == pytest.approx(2 * 1.96 * stats.sem(values), rel=0.25)
-                if method == "importance":
+                if method == "tis":
                     assert row[["difference", "difference_low", "p", "p_corrected", "verdict"]].isna().all()
                     continue
-                test = stats.ttest_rel(values, of_method["importance"])
-                assert row.difference == pytest.approx(values.mean() - means["importance"])
+                test = stats.ttest_rel(values, of_method["tis"])
+                assert row.difference == pytest.approx(values.mean() - means["tis"])
                 assert row.p == pytest.approx(test.pvalue)
                 assert row.difference_low < row.difference < row.difference_high
                 assert row.p_corrected >= row.p
@@ -234,31 +234,31 @@ def test_methods_are_ranked_and_compared_image_by_image(ranked):
 
 def test_files_that_do_not_go_together_are_refused(tmp_path):
     rng = np.random.default_rng(4)
-    whole = rows_of(rng, tmp_path, "whole.parquet", {"importance": -0.3, "random": -0.1})
-    other = rows_of(rng, tmp_path, "other.parquet", {"importance": -0.3, "gradient": -0.1})
-    fewer = rows_of(rng, tmp_path, "fewer.parquet", {"importance": -0.3, "random": -0.1}, keys=30)
+    whole = rows_of(rng, tmp_path, "whole.parquet", {"tis": -0.3, "random": -0.1})
+    other = rows_of(rng, tmp_path, "other.parquet", {"tis": -0.3, "gradient": -0.1})
+    fewer = rows_of(rng, tmp_path, "fewer.parquet", {"tis": -0.3, "random": -0.1}, keys=30)
     without = rows_of(rng, tmp_path, "without.parquet", {"gradient": -0.3})
     output = tmp_path / "attributions.parquet"
     for wrong in (other, fewer):
         with pytest.raises(InputError, match=rf"{wrong.name}: not the methods and images of .*whole.parquet"):
             rank_attributions(output, [whole, wrong], extractors=["cnn"] * 2, judges=["a", "b"])
-    with pytest.raises(InputError, match=r"without.parquet: no method 'importance'; it has full_mask, gradient"):
+    with pytest.raises(InputError, match=r"without.parquet: no method 'tis'; it has full_mask, gradient"):
         rank_attributions(output, [without], extractors=["cnn"], judges=["a"])
     table = read_table(whole)
     write_table(tmp_path / "torn.parquet", table.slice(1))
-    with pytest.raises(InputError, match=r"torn.parquet: not the same images at every n for importance"):
+    with pytest.raises(InputError, match=r"torn.parquet: not the same images at every n for tis"):
         areas(tmp_path / "torn.parquet")
     with pytest.raises(InputError, match="1 files, 2 extractors, 1 judges: one of each a file"):
         rank_attributions(output, [whole], extractors=["cnn"] * 2, judges=["a"])
 
 
-def test_the_page_names_what_the_importance_loses_against(ranked):
+def test_the_page_names_what_tis_loses_against(ranked):
     _, table = ranked
     topic = section(table.to_pylist())
     first = topic.findings[0]
-    assert "rank of the importance: 3 of 4 with cnn (first: gradient)" in first.headline or "2 of 4" in first.headline
+    assert "rank of tis: 3 of 4 with cnn (first: gradient)" in first.headline or "2 of 4" in first.headline
     assert first.headline.endswith(
-        "Importance against other methods: better in 1, worse in 1, no difference found in 1 of 3 comparisons."
+        "Tis against other methods: better in 1, worse in 1, no difference found in 1 of 3 comparisons."
     )
     assert first.details == [
         "Better: random (cnn).",
@@ -285,11 +285,11 @@ def test_the_page_names_what_the_importance_loses_against(ranked):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"methods": ["lime"]}, r"methods.0 = 'lime': attribution 'lime': allowed: gradient, .*, or module:Attribute"),
+        ({"methods": ["lime"]}, r"methods.0 = 'lime': attribution 'lime': allowed: tis, .*, or module:Attribute"),
         ({"methods": ["random", "random"]}, "methods = .*should have every value once"),
         ({"methods": []}, r"methods = \[\]: "),
         ({"images_per_class": 5}, "images_per_class = 5: at most data.per_class.test = 4"),
-        ({"steps": 0}, "steps = 0: "),
+        ({"steps": 20}, r"steps: unknown key; write importance: \{steps: ...\}; allowed here: "),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):
@@ -309,7 +309,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 
 def test_the_run_judges_and_ranks_them_for_every_extractor(controlled_run):
     results = controlled_run / "results" / "tiny"
-    extractors, judges, methods = ["cnn", "resnet", "transformer"], ["resnet", "vit"], {"importance", *METHODS}
+    extractors, judges, methods = ["cnn", "resnet", "transformer"], ["resnet", "vit"], {"tis", *METHODS}
     rows = read_table(results / "metrics" / "attributions.parquet").to_pandas()
     for extractor in extractors:
         scores = read_table(results / "studies" / "attributions" / extractor / "0.parquet").to_pandas()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,7 @@ from cortex.core.errors import InputError
 from cortex.core.randomness import key_seeds
 from cortex.core.weights import write_weights
 from cortex.data.packed import packed_dtype
+from cortex.explain.concept_tokens import TokenCounts
 from cortex.explain.importance import token_importance
 from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook, look_up
@@ -21,7 +23,7 @@ from cortex.extractors.network import load_extractor
 from cortex.studies.bias.effect import cliffs_delta, measure_bias, share_between
 from cortex.studies.bias.page import section
 from cortex.studies.bias.settings import GroupTokens, NeutralSets
-from cortex.studies.bias.tokens import SCHEMA, find_group_tokens, token_lists
+from cortex.studies.bias.tokens import SCHEMA, find_group_tokens, group_lists
 from tests.training import run_training
 
 CODES, CAT, DOG, PET = 24, 4, 2, 6  # of the classes of generator_weights
@@ -51,14 +53,16 @@ def test_a_mixture_stands_where_its_share_is():
 
 
 def test_token_lists_are_those_worked_by_hand():
-    counts = np.array([[6, 4, 2, 0, 0], [30, 0, 5, 0, 5]])
-    lists = token_lists(counts, np.array([2, 10]), [7, 3], tokens=2).to_pylist()
-    rows = [(row["label"], row["method"], row["rank"], row["token"], row["count"]) for row in lists]
+    counter = TokenCounts(5)
+    counter.add(np.array([0, 0]), np.array([[0, 0, 0, 1, 1, 2]] * 2))  # 6, 4 and 2 of codes 0, 1 and 2 in two images
+    counter.add(np.array([1] * 10), np.array([[0, 0, 0, 2]] * 5 + [[0, 0, 0, 4]] * 5))  # 30, 5, 5 of 0, 2, 4 in ten
+    lists = pa.concat_tables(group_lists(counter, [7, 3], tokens=2)).to_pylist()
+    rows = [(row["label"], row["list"], row["rank"], row["token"], row["count"]) for row in lists]
     assert rows == [
-        (7, "concept", 0, 0, 6),
-        (7, "concept", 1, 1, 4),
-        (3, "concept", 0, 0, 30),
-        (3, "concept", 1, 2, 5),
+        (7, "count", 0, 0, 6),
+        (7, "count", 1, 1, 4),
+        (3, "count", 0, 0, 30),
+        (3, "count", 1, 2, 5),
         (7, "contrast", 0, 1, 4),  # 2 an image more
         (7, "contrast", 1, 2, 2),  # 0.5 an image more
         (3, "contrast", 0, 4, 5),  # 0.5 an image more; none other has any
@@ -147,21 +151,21 @@ def test_tokens_are_those_of_scores_taken_one_by_one(planted, found):
                 counts[group, image["grid"].ravel()[position]] += 1
     rows = pd.read_parquet(found[1])
     assert rows.columns.tolist() == SCHEMA.names
-    for (label, method), of in rows.groupby(["label", "method"]):
+    for (label, kind), of in rows.groupby(["label", "list"]):
         group = int(label == DOG)
-        values = counts[group] - (counts[1 - group] if method == "contrast" else 0)
+        values = counts[group] - (counts[1 - group] if kind == "contrast" else 0)
         best = sorted(range(CODES), key=lambda code: (-values[code], code))[:2]
         assert of["token"].tolist() == best
         assert of["count"].tolist() == counts[group][best].tolist()
 
 
-@pytest.mark.parametrize("method", ["concept", "contrast"])
-def test_the_lean_follows_the_true_one_and_is_none_where_that_is_none(planted, found, generator_weights, method):
+@pytest.mark.parametrize("kind", ["count", "contrast"])
+def test_the_lean_follows_the_true_one_and_is_none_where_that_is_none(planted, found, generator_weights, kind):
     folder, paths = planted
-    tokens = pd.read_parquet(found[1]).groupby(["label", "method"])["token"].apply(list)
-    assert 10 in tokens[CAT, method] and 20 in tokens[DOG, method]
+    tokens = pd.read_parquet(found[1]).groupby(["label", "list"])["token"].apply(list)
+    assert 10 in tokens[CAT, kind] and 20 in tokens[DOG, kind]
     rows, _ = measured(folder, paths, found[1], generator_weights, mixtures=[0.1, 0.3, 0.5, 0.7, 0.9], neutral=PET)
-    rows = rows[rows["method"] == method]
+    rows = rows[rows["list"] == kind]
     known = rows[rows["true_share"].notna()].sort_values("true_share")
     assert known["true_share"].tolist() == [0, 0.1, 0.3, 0.5, 0.7, 0.9, 1]
     for figure in ("share", "delta"):
@@ -179,17 +183,17 @@ def test_the_lean_follows_the_true_one_and_is_none_where_that_is_none(planted, f
 def test_counts_are_positions_that_hold_the_tokens(planted, found, generator_weights):
     folder, paths = planted
     rows, counts = measured(folder, paths, found[1], generator_weights, neutral=PET)
-    assert len(counts) == 2 * (2 * 60 + 2 * 60 + 120 + 60 + 60)  # methods × (validation, test; pets of all splits)
+    assert len(counts) == 2 * (2 * 60 + 2 * 60 + 120 + 60 + 60)  # lists × (validation, test; pets of all splits)
     lists = pd.read_parquet(found[1])
     packed = {split: np.load(paths[split]) for split in ("train", "validation", "test")}
     for row in counts.sample(40, random_state=0).itertuples():
         image = packed[row.split][row.row]
         assert image["label"] == row.label
         for label, count in ((CAT, row.first_count), (DOG, row.second_count)):
-            of = lists[(lists["label"] == label) & (lists["method"] == row.method)]
+            of = lists[(lists["label"] == label) & (lists["list"] == row.list)]
             assert count == sum(token in set(of["token"]) for token in image["grid"].ravel().tolist())
-    even = rows[(rows["true_share"] == 0.5) & (rows["method"] == "concept")].iloc[0]
-    drawn = counts[(counts["method"] == "concept") & (counts["split"] == "test") & (counts["label"] != PET)]
+    even = rows[(rows["true_share"] == 0.5) & (rows["list"] == "count")].iloc[0]
+    drawn = counts[(counts["list"] == "count") & (counts["split"] == "test") & (counts["label"] != PET)]
     drawn = drawn.groupby("label").head(30)  # half of 60 images
     assert (even["images"], even["first_mean"]) == (60, drawn["first_count"].mean())
     pairs = [(x > y) - (x < y) for x in drawn["first_count"] for y in drawn["second_count"]]
@@ -199,8 +203,8 @@ def test_counts_are_positions_that_hold_the_tokens(planted, found, generator_wei
 
 def token_file(folder, first, second):
     rows = [
-        {"label": label, "method": method, "rank": rank, "token": token, "count": 1}
-        for method in ("concept", "contrast")
+        {"label": label, "list": kind, "rank": rank, "token": token, "count": 1}
+        for kind in ("count", "contrast")
         for label, tokens in ((CAT, first), (DOG, second))
         for rank, token in enumerate(tokens)
     ]
@@ -281,9 +285,9 @@ def test_the_command_line_finds_tokens(planted, found, tmp_path, capsys):
 # --- what the report says of it --------------------------------------------------------------------------------------
 
 
-def row(neutral, true_share, share, delta, method="contrast", common=0):
+def row(neutral, true_share, share, delta, kind="contrast", common=0):
     """A row of the metrics: share and delta are (figure, low, high), or None."""
-    of = {"first_name": "cat", "second_name": "dog", "method": method, "neutral": neutral, "first": 0, "second": 1}
+    of = {"first_name": "cat", "second_name": "dog", "list": kind, "neutral": neutral, "first": 0, "second": 1}
     of |= {"true_share": true_share, "images": 1200, "common_tokens": common, "first_mean": 2.0, "second_mean": 1.0}
     of |= dict(zip(("delta", "low", "high"), delta, strict=True)) | {"p": 0.01}
     return of | dict(zip(("share", "share_low", "share_high"), share or (None, None, None), strict=True))
@@ -301,14 +305,14 @@ def test_the_report_counts_leans_that_are_right_wrong_and_none():
     said = [" ".join([finding.headline, *finding.details]) for finding in topic.findings]
     published, share = said
     assert share.startswith(
-        "Mixtures by the share of contrast tokens: of 2 with a lean, 1 to the right group, 1 to none; of 1 without, "
+        "Mixtures by the share of the list contrast: of 2 with a lean, 1 to the right group, 1 to none; of 1 without, "
         "1 to none. The interval holds the true share in 3 of 3 mixtures. Mean error: 0.10."
     )
     assert "of 2 with a lean, 1 to the right group, 1 to the wrong group; of 1 without, 0 to none." in published
     assert "False lean, or lean to the wrong group: cat and dog." in published
     assert [heading.partition(":")[0] for heading, _, _ in topic.tables] == ["Published", "Calibrated"]
     for _, _, table in topic.tables:
-        assert table.columns == ["groups", "tokens", "0", "0.5", "0.7", "0.9", "1"]
+        assert table.columns == ["groups", "list", "0", "0.5", "0.7", "0.9", "1"]
     assert [cell.text for cell in topic.tables[1][2].rows[0]][2:5] == [
         "0.00 [−0.10, 0.10]",
         "0.40 [0.30, 0.60]",
@@ -319,21 +323,21 @@ def test_the_report_counts_leans_that_are_right_wrong_and_none():
 def test_the_report_says_what_neutral_images_lean_to_and_where_nothing_can_be_said():
     rows = [
         row("pet", None, (0.7, 0.6, 0.8), (-0.1, -0.3, 0.1)),
-        row("mixture", 0.5, None, (0.1, -0.1, 0.2), method="concept", common=3),
-        row("pet", None, None, (-0.5, -0.6, -0.4), method="concept", common=3),
+        row("mixture", 0.5, None, (0.1, -0.1, 0.2), kind="count", common=3),
+        row("pet", None, None, (-0.5, -0.6, -0.4), kind="count", common=3),
     ]
     topic = section(rows)
     first, *others = topic.findings
     assert first.headline == (
-        "cat or dog, 1,200 images of pet: by the share of contrast tokens, lean to cat 0.70 [0.60, 0.80]."
+        "cat or dog, 1,200 images of pet: by the share of the list contrast, lean to cat 0.70 [0.60, 0.80]."
     )
     assert first.details == [
-        "By the published delta of contrast tokens: no lean found −0.10 [−0.30, 0.10].",
-        "By the share of concept tokens: no statement possible.",
-        "By the published delta of concept tokens: lean to dog −0.50 [−0.60, −0.40].",
+        "By the published delta of the list contrast: no lean found −0.10 [−0.30, 0.10].",
+        "By the share of the list count: no statement possible.",
+        "By the published delta of the list count: lean to dog −0.50 [−0.60, −0.40].",
     ]
     said = " ".join(part for finding in others for part in (finding.headline, *finding.details))
-    assert "The share of concept tokens gives no statement about any mixture." in said
+    assert "The share of the list count gives no statement about any mixture." in said
     assert "No statement about cat and dog: the tokens do not separate their held-out images." in said
     assert "Tokens in the lists of both groups, which count for both: 3.0 on average." in said
     assert topic.tables[0][0] == "Neutral images" and len(topic.tables[0][2].rows) == 2

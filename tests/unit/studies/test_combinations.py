@@ -12,7 +12,7 @@ from cortex.core.randomness import key_seeds
 from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
 from cortex.data.shard_reader import Sample
-from cortex.explain.importance import explain_shard
+from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.studies.combinations import page as topic

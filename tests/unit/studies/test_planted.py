@@ -27,6 +27,7 @@ from cortex.studies.planted.grids import BACKGROUND, DECOY, OWN, SHORTCUT, choos
 from cortex.studies.planted.measure import measure_planted, precision_and_recall
 from cortex.studies.planted.page import section
 from cortex.studies.planted.plant import plant
+from cortex.studies.planted.recommended import ranked_methods
 from cortex.studies.planted.settings import PlantedGrids
 from cortex.studies.planted.truth import read_truth
 from tests.pipeline import jobs_in, snakemake
@@ -257,15 +258,17 @@ def explained(planted_folder, tmp_path):
         scores = {"importance": mask.astype(np.float32)}
         images = replace(read_tokens(planted_folder / f"{split}.parquet"), scores=scores)
         write_tokens(tmp_path / f"{split}.parquet", images, {"predicted": pa.array([0] * len(mask), pa.int32())})
-    # Occlusion, of every other image, is as wrong as can be.
+    # Occlusion is as wrong as can be.
     wrong = [[-score for score in row] for row in scores["importance"].tolist()]
-    rows = {"key": truth.keys["test"], "method": ["importance", "occlusion"] * 4}
-    lists = pa.array(wrong, pa.list_(pa.float32(), mask.shape[1]))
-    write_table(tmp_path / "attributions.parquet", pa.table({**rows, "scores": lists}))
+    right = scores["importance"].tolist()
+    columns = {"key": truth.keys["test"] * 2, "method": ["tis"] * 8 + ["occlusion"] * 8}
+    lists = pa.array([*right, *wrong], pa.list_(pa.float32(), mask.shape[1]))
+    write_table(tmp_path / "attributions.parquet", pa.table({**columns, "scores": lists}))
     tokens = [
-        {"label": label, "top_n": 4, "rank": rank, "token": int(token), "count": 1}
-        for label, codes in enumerate(truth.codes["planted"])
-        for rank, token in enumerate(codes)
+        {"label": label, "top_n": 4, "list": kind, "rank": rank, "token": int(token), "count": 1}
+        for kind, shift in (("count", 0), ("contrast", 1))  # the contrast of the next class: half of it is wrong
+        for label in range(4)
+        for rank, token in enumerate(truth.codes["planted"][(label + shift) % 4])
     ]
     write_table(tmp_path / "tokens.parquet", pa.Table.from_pylist(tokens))
     nothing = next(code for code in range(64) if code not in truth.codes["planted"])
@@ -279,10 +282,9 @@ def explained(planted_folder, tmp_path):
 
 
 def measured(planted_folder, explained):
-    output = explained / "planted.parquet"
-    measure_planted(
-        output, [planted_folder], [explained], variants=["shared"], extractors=["cnn/3"], codes=64, resamples=200
-    )
+    output, recommended = explained / "planted.parquet", explained / "recommended.parquet"
+    named = {"variants": ["shared"], "extractors": ["cnn/3"]}
+    measure_planted(output, recommended, [planted_folder], [explained], **named, codes=64, resamples=200)
     return read_table(output).to_pylist()
 
 
@@ -297,7 +299,7 @@ def values(rows, **of):
 def test_a_perfect_explanation_finds_all(planted_folder, explained):
     rows = measured(planted_folder, explained)
     assert {(row["extractor"], row["training"]) for row in rows} == {("cnn", 3)}
-    found = values(rows, what="positions", split="test", truth="planted", method="importance")
+    found = values(rows, what="positions", split="test", truth="planted", method="tis")
     share = 4 / 30
     assert found == {
         (1, "precision"): (1, pytest.approx(share)),
@@ -308,8 +310,8 @@ def test_a_perfect_explanation_finds_all(planted_folder, explained):
         (8, "recall"): (1, pytest.approx(8 / 30)),
     }
     others = [row for row in rows if row["method"] == "occlusion" and row["truth"] == "planted"]
-    assert {(row["value"], row["units"]) for row in others} == {(0, 4)}
-    lists = values(rows, what="codes", method="importance", truth="planted")
+    assert {(row["value"], row["units"]) for row in others} == {(0, 8)}
+    lists = values(rows, what="codes", method="tis", list="count", truth="planted")
     assert lists[3, "precision"] == lists[3, "recall"] == (1, pytest.approx(3 / 64))
     accuracy = [row for row in rows if row["what"] == "labels"]
     assert [(row["split"], row["value"], row["chance"], row["units"]) for row in accuracy] == [
@@ -317,6 +319,46 @@ def test_a_perfect_explanation_finds_all(planted_folder, explained):
         ("test", 0.25, 0.25, 8),
     ]
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+
+
+def test_lists_are_measured_apart(planted_folder, explained):
+    """The contrast lists are those of the next class: right in the codes that two neighbours share."""
+    rows, truth = measured(planted_folder, explained), read_truth(planted_folder)
+    found = values(rows, what="codes", method="tis", list="contrast", truth="planted")[3, "precision"]
+    codes = truth.codes["planted"]
+    shared = [len(set(codes[label].tolist()) & set(codes[(label + 1) % 4].tolist())) / 3 for label in range(4)]
+    assert sum(shared) > 0 and found[0] == pytest.approx(np.mean(shared))
+
+
+def test_methods_are_ranked_over_variants_and_extractors_by_hand():
+    """Two cells of two images; the mean over cells of an image is the unit."""
+    cells = [
+        {"tis": np.array([0.0, 0.5]), "occlusion": np.array([1.0, 0.5]), "random": np.array([0.0, 0.0])},
+        {"tis": np.array([0.5, 0.5]), "occlusion": np.array([0.5, 1.0]), "random": np.array([0.5, 0.25])},
+    ]
+    rows = ranked_methods(cells, [0.1, 0.3], 100, 0).to_pylist()
+    assert [(row["rank"], row["method"], row["precision"]) for row in rows] == [
+        (1, "occlusion", 0.75),
+        (2, "tis", 0.375),
+        (3, "random", 0.1875),
+    ]
+    assert [row["difference"] for row in rows] == [0.375, 0, -0.1875]
+    of_images = np.array([[0.75, 0.75], [0.25, 0.5], [0.25, 0.125]])
+    for row, values_of in zip(rows, of_images, strict=True):
+        assert row["low"] == values_of.min() and row["high"] == values_of.max()
+        assert row["difference_low"] == (values_of - of_images[1]).min()
+        assert row["difference_high"] == (values_of - of_images[1]).max()
+        assert (row["chance"], row["images"]) == (pytest.approx(0.2), 2)
+    with pytest.raises(InputError, match="not of the same methods and numbers of images in every folder"):
+        ranked_methods([cells[0], {"tis": np.zeros(2)}], [0.1, 0.1], 100, 0)
+
+
+def test_the_method_that_finds_most_is_recommended(planted_folder, explained):
+    measured(planted_folder, explained)
+    first, second = read_table(explained / "recommended.parquet").to_pylist()
+    assert (first["rank"], first["method"], first["precision"], first["images"]) == (1, "tis", 1, 8)
+    assert (second["rank"], second["method"], second["precision"], second["difference"]) == (2, "occlusion", 0, -1)
+    assert first["chance"] == pytest.approx(4 / 30)
 
 
 def test_the_search_is_measured_by_what_marks_its_target(planted_folder, explained):
@@ -337,7 +379,7 @@ def test_frequent_tokens_are_measured_by_the_data(planted_folder, explained):
         counts = Counter(packed["grid"][packed["label"] == label].ravel().tolist())
         first = sorted(counts, key=lambda code: (-counts[code], code))[:3]
         shares.append(len(set(first) & set(marking.tolist())) / 3)
-    found = values(rows, what="codes", method="frequency", truth="planted")[3, "precision"]
+    found = values(rows, what="codes", method="frequency", list="count", truth="planted")[3, "precision"]
     assert found[0] == pytest.approx(np.mean(shares))
 
 
@@ -345,8 +387,9 @@ def test_scores_of_other_images_are_refused(planted_folder, explained):
     (explained / "test.parquet").write_bytes((explained / "validation.parquet").read_bytes())
     with pytest.raises(InputError, match=r"test\.parquet: not of the same images"):
         measured(planted_folder, explained)
+    outputs = explained / "no", explained / "none"
     with pytest.raises(InputError, match="1 folders of data, 2 explained"):
-        measure_planted(explained / "no", [planted_folder], [explained] * 2, variants=["a"], extractors=["b"], codes=64)
+        measure_planted(*outputs, [planted_folder], [explained] * 2, variants=["a"], extractors=["b"], codes=64)
 
 
 # --- what is found -----------------------------------------------------------------------------------------------
@@ -392,21 +435,22 @@ def found(tmp_path_factory):
         search=search.model_dump_json(),
         device="cpu",
     )
-    metrics = folder / "planted.parquet"
-    measure_planted(metrics, [folder], [model.parent], variants=["plain"], extractors=["transformer/0"], codes=64)
+    metrics, recommended = folder / "planted.parquet", folder / "recommended.parquet"
+    named = {"variants": ["plain"], "extractors": ["transformer/0"]}
+    measure_planted(metrics, recommended, [folder], [model.parent], **named, codes=64)
     return read_table(metrics).to_pylist()
 
 
 def test_importance_finds_the_planted_positions(found):
-    positions = values(found, what="positions", split="test", truth="planted", method="importance")
+    positions = values(found, what="positions", split="test", truth="planted", method="tis")
     assert positions[1, "precision"][0] > 4 * positions[1, "precision"][1]
     assert positions[4, "precision"][0] > 3 * positions[4, "precision"][1]
 
 
 def test_concept_level_tokens_are_the_planted_codes(found):
-    codes = values(found, what="codes", method="importance", truth="planted")
+    codes = values(found, what="codes", method="tis", list="count", truth="planted")
     assert codes[3, "precision"][0] > 6 * codes[3, "precision"][1]
-    frequent = values(found, what="codes", method="frequency", truth="planted")
+    frequent = values(found, what="codes", method="frequency", list="count", truth="planted")
     assert codes[3, "precision"][0] > frequent[3, "precision"][0]
 
 
@@ -418,8 +462,9 @@ def test_the_codebook_search_finds_planted_codes(found):
 # --- what the report says ----------------------------------------------------------------------------------------
 
 
-def row(variant, extractor, what, truth, measure, value, chance, method="importance", n=1, split="test"):
+def row(variant, extractor, what, truth, measure, value, chance, method="tis", n=1, split="test"):
     names = {"variant": variant, "extractor": extractor, "method": method, "what": what, "split": split}
+    names["list"] = "count" if method in ("tis", "frequency") and what == "codes" else None
     estimate = {"measure": measure, "value": value, "low": value - 0.05, "high": value + 0.05, "chance": chance}
     return names | {"truth": truth, "n": n, "units": 40} | estimate
 
@@ -439,7 +484,7 @@ def rows_of(variant, extractor, right, found, unseen=None):
         for n in (1, 4, 8):
             for measure in ("precision", "recall"):
                 rows.append(row(variant, extractor, "positions", truth, measure, 0.5, 0.125, method="occlusion", n=n))
-        for method, share in (("importance", found), ("frequency", 0.1)):
+        for method, share in (("tis", found), ("frequency", 0.1)):
             for n in (1, 2) if truth == "shortcut" else (1, 4, 8):  # one code, or four
                 of = {"n": n, "split": "validation", "method": method}
                 rows.append(row(variant, extractor, "codes", truth, "precision", share / n, 0.03 / n, **of))
@@ -462,7 +507,7 @@ def test_the_report_names_where_methods_fail():
     assert said[0][1] == "Not above chance: cnn."
     assert said[1][0].endswith(
         "other attributions of the same logits: cnn occlusion 50.0 %; transformer occlusion 50.0 %. An attribution "
-        "finds more than the importance, with separate intervals, for cnn."
+        "finds more than tis, with separate intervals, for cnn."
     )
     said.pop(1)
     assert "concept-level tokens that mark the class: 3.8 % (cnn), 15.0 % (transformer);" in said[1][0]
@@ -472,7 +517,7 @@ def test_the_report_names_where_methods_fail():
     assert said[3][0].startswith("Variant combination") and said[3][1] == "Not above chance: cnn."
     assert said[-1][1] == "Not above chance: cnn (combination)."
     positions, codes = (table for _, _, table in topic.tables)
-    assert [cell.text for cell in positions.rows[0][:4]] == ["plain", "cnn", "importance", "planted"]
+    assert [cell.text for cell in positions.rows[0][:4]] == ["plain", "cnn", "tis", "planted"]
     assert [row[6].best for row in positions.rows] == [False, True, True, True, True, True, True, True, False, True]
     assert [cell.text for cell in codes.rows[1][:3]] == ["plain", "transformer", "planted"]
     shortcut = next(cells for cells in codes.rows if cells[2].text == "shortcut")
@@ -487,9 +532,12 @@ def test_the_run_measures_what_it_planted(controlled_run):
     results = controlled_run / "results" / "tiny"
     rows = read_table(results / "metrics" / "planted.parquet").to_pylist()
     assert {row["extractor"] for row in rows} == {"transformer"}
-    methods = {"importance", "gradient_input", "occlusion", "frequency", "token_selection", "embedding"}
+    methods = {"tis", "gradient_input", "occlusion", "frequency", "token_selection", "embedding"}
     assert {row["method"] for row in rows} == {None, *methods}
     assert {row["truth"] for row in rows} == {None, "planted", "shortcut"}
+    ranked = read_table(results / "studies" / "planted" / "recommended.parquet").to_pylist()
+    assert [row["rank"] for row in ranked] == [1, 2, 3]
+    assert {row["method"] for row in ranked} == {"tis", "gradient_input", "occlusion"}
     assert "Planted codes" in (results / "report.html").read_text()
 
 

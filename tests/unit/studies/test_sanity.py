@@ -11,7 +11,7 @@ from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
 from cortex.data.packed import packed_dtype, read_packed
 from cortex.data.shard_reader import Sample
-from cortex.explain.importance import explain_shard
+from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, load_extractor, save_extractor, untrained_extractor
 from cortex.studies.agreement import own_rank_correlation, rank_correlation, top_overlap
@@ -150,11 +150,11 @@ def learned(tmp_path_factory):
     return folder, model, shuffled, data["codebook"]
 
 
-def run(output, learned, settings, importance, **options):
+def run(output, learned, settings, importance, scores="importance", **options):
     folder, model, _, codebook = learned
     run_study(
         output,
-        scores=[folder / "importance.parquet"],
+        scores=[folder / f"{scores}.parquet"],
         extractor=model,
         codebook=codebook,
         settings=Sanity(study="sanity", **settings),
@@ -184,6 +184,18 @@ def test_scores_fall_with_what_was_learned(learned, tmp_path):
     assert "With all weights new" in section.findings[0].headline
     assert not any("intervals overlap" in detail for finding in section.findings for detail in finding.details)
     assert [len(table.rows) for *_, table in section.tables] == [3, steps]
+
+
+def test_scores_of_another_attribution_are_compared_with_scores_of_the_same(learned, tmp_path):
+    """Without noise, the trained extractor gives the very same scores; new weights do not."""
+    folder, model, _, codebook = learned
+    importance = {"settings": Importance(), "method": "gradient_input", "device": "cpu"}
+    explain_shard(folder / "gradient_input.parquet", folder / "tokens.parquet", model, codebook, **importance)
+    named = {"scores": "gradient_input", "attribution": "gradient_input"}
+    rows = run(tmp_path / "rows.parquet", learned, {"images_per_class": 3}, {}, **named).to_pylist()
+    found = [row for row in rows if row["measure"] == "correlation"]
+    assert [row["value"] for row in found if row["test"] == "trained"] == pytest.approx([1] * 9, abs=1e-3)
+    assert np.mean([row["value"] for row in found if row["step"] == len(LAYERS["cnn"])]) < 0.5
 
 
 def test_the_same_extractor_and_seed_give_the_same_rows(learned, tmp_path):

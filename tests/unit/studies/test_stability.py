@@ -12,7 +12,7 @@ from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
 from cortex.data.shard_reader import Sample
 from cortex.data.tokens import read_tokens
-from cortex.explain.importance import explain_shard
+from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import build_extractor, save_extractor
