@@ -135,6 +135,8 @@ DEVICE = {"device": CONFIG.device}
 CODES = {"codes": SPEC.codes}
 BATCH = {"batch": CONFIG.evaluation.batch}
 GENERATOR = {"family": CONFIG.generator.family, "generator": WEIGHTS}
+# Judges match their classes to the generator's by name; those of the run must be among them.
+JUDGED = {"classes": SPEC.class_names or None, "needed": CONFIG.data.classes}
 TRAININGS = f"--extractors {' '.join(EXTRACTORS)}" if EXTRACTORS else ""
 
 

@@ -51,10 +51,11 @@ rule train_judge:
         runtime=growing(240),
         gpu=GPUS,
     params:
-        options=lambda wildcards: options(CONFIG.judges[wildcards.judge], DEVICE),
+        options=lambda wildcards: options(CONFIG.judges[wildcards.judge], JUDGED, DEVICE),
+        pictures=lambda wildcards: of_package.judge_files(CONFIG.judges[wildcards.judge]),
         code=code_of("train-judge", judge_of),
     message:
-        "Train judge {wildcards.judge} on real digits"
+        "Train judge {wildcards.judge} on labelled pictures"
     shell:
         "python -m cortex train-judge --output {output.model} --history {output.history} {params.options} &> {log}"
 
@@ -76,7 +77,8 @@ rule pretrained_judge:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        options=lambda wildcards: options(CONFIG.judges[wildcards.judge]),
+        options=lambda wildcards: options(CONFIG.judges[wildcards.judge], JUDGED),
+        bundled=lambda wildcards: of_package.judge_files(CONFIG.judges[wildcards.judge]),
         code=code_of("pretrained-judge", judge_of),
     message:
         "Write the weights of the pretrained judge {wildcards.judge}"

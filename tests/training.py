@@ -12,6 +12,7 @@ from cortex.core.weights import write_weights
 from cortex.data.packed import packed_dtype
 from cortex.extractors import extractor_settings
 from cortex.extractors.train import train_extractor
+from tests.pipeline import CHECKOUT
 
 SMALL = {
     "cnn": {"width": 8, "hidden": 16},
@@ -19,6 +20,9 @@ SMALL = {
     "resnet": {"width": 16, "hidden": 16},
     "transformer": {"width": 8, "layers": 2, "heads": 2, "mlp": 16, "hidden": 8},
 }
+# A judge of real digits, and the same one for the small generator, whose classes the file of names begins with.
+JUDGE = {"network": "vit", "images": "digits", "size": 32, "epochs": 1}
+ANIMAL_JUDGE = JUDGE | {"class_names": str(CHECKOUT / "tests" / "class_names.txt")}
 SETTINGS = {"epochs": 3, "batch": 8, "learning_rate": 1e-2, "step_epochs": 2}
 OPTIONS = {"classes": 3, "seed": 3, "device": "cpu"}
 

@@ -27,7 +27,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "train": {
         "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
         "import-extractor": ("cortex.extractors.authors_checkpoint:import_extractor", "convert an authors' checkpoint"),
-        "train-judge": ("cortex.judges.train:train_judge", "train a judge on real digits"),
+        "train-judge": ("cortex.judges.train:train_judge", "train a judge on labelled pictures"),
         "pretrained-judge": ("cortex.judges.pretrained:pretrained_judge", "write a judge with published weights"),
     },
     "explain": {

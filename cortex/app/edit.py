@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import nn
 
 from cortex.app.region import check_region, most_important
@@ -21,7 +20,7 @@ from cortex.core.files import whole_file
 from cortex.core.progress import progress
 from cortex.core.provenance import provenance
 from cortex.data.packed import read_packed
-from cortex.data.pixels import encode_image, read_image
+from cortex.data.pixels import encode_image, fitted, read_image
 from cortex.data.shard_reader import read_shard
 from cortex.data.tokens import Tokens
 from cortex.evaluate.codebook_level import edited_grids
@@ -204,7 +203,7 @@ def _fitted(image: NDArray[np.uint8], path: Path, shape: tuple[int, int]) -> NDA
     if image.shape[:2] == shape:
         return image
     log.info("%s: %d×%d pixels, cut to its middle and resized to %d×%d", path, *image.shape[1::-1], *shape[::-1])
-    return np.array(ImageOps.fit(Image.fromarray(image), shape[::-1], Image.Resampling.LANCZOS))
+    return fitted(image, shape)
 
 
 def find_class(text: str, names: Sequence[str], labels: list[int]) -> int:

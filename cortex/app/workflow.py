@@ -15,6 +15,7 @@ from cortex.core.fingerprint import content_fingerprint
 from cortex.core.provenance import VARIABLE, git_commit
 from cortex.core.registry import ALLOWED, REFERENCE, Registry
 from cortex.core.settings import Section
+from cortex.data.picture_sources import pictures_state
 from cortex.data.settings import ImportedSplit
 from cortex.evaluate.levels import LEVELS
 from cortex.extractors import EXTRACTORS
@@ -24,7 +25,7 @@ from cortex.generators.load import load_family
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec, is_name
 from cortex.judges import JUDGES
-from cortex.judges.settings import JudgeSettings, TrainedJudge
+from cortex.judges.settings import BundledJudge, JudgeSettings, TrainedJudge
 
 SETTINGS = "settings.json"
 
@@ -58,6 +59,16 @@ def words(part: Section | Mapping[str, Any], without: Sequence[str] = ()) -> lis
 def is_trained(judge: JudgeSettings) -> bool:
     """Whether the run trains a judge; others come with weights."""
     return isinstance(judge, TrainedJudge)
+
+
+def judge_files(judge: JudgeSettings) -> str:
+    """The files that a judge is made of, in words: they may be too many to be inputs of a rule."""
+    if isinstance(judge, TrainedJudge):
+        sources = [judge.images] if judge.held_out is None else [judge.images, judge.held_out]
+        names = [] if judge.class_names is None else [content_fingerprint(Path(judge.class_names))]
+        return "; ".join([*map(pictures_state, sources), *names])
+    bundled = judge.file() if isinstance(judge, BundledJudge) and judge.weights is None else None
+    return "" if bundled is None else content_fingerprint(bundled)
 
 
 def network_of(settings: ExtractorSettings | JudgeSettings) -> str:

@@ -4,8 +4,12 @@ import os
 from collections.abc import Iterator
 
 from cortex.config.schema import Config
+from cortex.core.errors import InputError
 from cortex.core.messages import shown_value
+from cortex.data.digits import DIGITS
 from cortex.generators.spec import GeneratorSpec
+from cortex.judges.settings import JudgeSettings, PretrainedJudge, TrainedJudge
+from cortex.judges.stated import StatedJudge
 from cortex.studies.base import Study
 
 
@@ -104,9 +108,7 @@ def _judge_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
     if config.judges and config.data.images.test == "none":
         yield "data.images.test = 'none': should be 'png', 'jpeg' or 'webp', as judges look at the test images"
     for name, judge in config.judges.items():
-        weights = getattr(judge, "weights", None)
-        if weights is not None and not os.path.isfile(weights):
-            yield f"judges.{name}.weights = {shown_value(weights)}: no such file"
+        yield from _named_class_checks(name, judge, config, spec)
         if judge.classes is None:
             continue
         if judge.other_classes is not None and len(spec.class_names) != judge.classes:
@@ -115,6 +117,30 @@ def _judge_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
         elif classes[-1] >= judge.classes:
             known = f"it knows the classes 0 to {judge.classes - 1}, and the run has class {classes[-1]}"
             yield f"judges.{name}.network = {judge.network!r}: {known}"
+
+
+def _named_class_checks(name: str, judge: JudgeSettings, config: Config, spec: GeneratorSpec) -> Iterator[str]:
+    """Files of a judge that are not there, and classes of the run that it does not know by name."""
+    weights = judge.file() if isinstance(judge, PretrainedJudge) else None
+    if weights is not None and not weights.is_file():
+        yield f"judges.{name}.weights = {shown_value(str(weights))}: no such file"
+        return
+    if isinstance(judge, TrainedJudge):
+        for key in ("images", "held_out", "class_names"):
+            source = getattr(judge, key)
+            if source is not None and source != DIGITS and not os.path.exists(source):
+                yield f"judges.{name}.{key} = {shown_value(source)}: no such file or folder"
+                return
+    try:
+        known = judge.known_classes() or ()
+    except InputError as error:
+        yield f"judges.{name}: {error}"
+        return
+    try:
+        where = f"judges.{name}.network = {judge.network!r}"
+        StatedJudge(judge.network, {}, known).for_classes(spec.class_names, config.classes(spec), where)
+    except InputError as error:
+        yield str(error)
 
 
 def _count_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:

@@ -1,12 +1,10 @@
 """Random changes of pictures that keep their class, for the training of generators and judges."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
 
-Augmentation = Literal["none", "flip", "flips_and_turns", "jitter"]
+from cortex.data.settings import Augmentation
 
 # Changes that an augmentation chooses from: a flip of left and right, and quarter turns.
 VARIANTS: dict[str, int] = {"none": 1, "flip": 2, "flips_and_turns": 8}

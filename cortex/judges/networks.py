@@ -1,10 +1,10 @@
-"""Two small image classifiers for 32×32 images: a residual network and a vision transformer."""
+"""Two small image classifiers for square images of any size that is a multiple of 8."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cortex.judges.settings import TrainedJudge
+from cortex.judges.settings import ResNetJudge, ViTJudge
 
 
 class ResidualBlock(nn.Module):
@@ -26,25 +26,29 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A residual network of three stages.
+    """A residual network whose stages halve the resolution until at most 4×4 positions are left.
 
     Args:
         classes: classes to tell apart.
-        width: channels of the first stage; each further stage has twice as many at half the resolution.
+        size: height and width of an image in pixels.
+        width: channels of the first stage; each further stage has twice as many.
     """
 
-    Settings = TrainedJudge
+    Settings = ResNetJudge
 
-    def __init__(self, classes: int = 10, width: int = 16):
+    def __init__(self, classes: int = 10, size: int = 32, width: int = 16):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.stages = nn.Sequential(
-            ResidualBlock(width, width, 2), ResidualBlock(width, 2 * width, 2), ResidualBlock(2 * width, 4 * width, 2)
-        )
-        self.head = nn.Linear(4 * width, classes)
+        stages: list[nn.Module] = []
+        channels = width
+        while not stages or size > 4:
+            stages.append(ResidualBlock(channels, width << len(stages), 2))
+            channels, size = width << (len(stages) - 1), -(-size // 2)
+        self.stages = nn.Sequential(*stages)
+        self.head = nn.Linear(channels, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of images ``[B, 3, H, W]`` in -1..1."""
+        """Logits ``[B, classes]`` of images ``[B, 3, size, size]`` in -1..1."""
         return self.head(self.stages(self.stem(images)).mean((2, 3)))
 
 
@@ -56,20 +60,20 @@ class ViT(nn.Module):
 
     Args:
         classes: classes to tell apart.
-        side: of an image, in pixels, a multiple of 8.
+        size: height and width of an image in pixels, a multiple of 8.
         width, layers, heads: of the transformer; its MLPs have twice the width.
     """
 
-    Settings = TrainedJudge
+    Settings = ViTJudge
 
-    def __init__(self, classes: int = 10, side: int = 32, width: int = 64, layers: int = 4, heads: int = 4):
+    def __init__(self, classes: int = 10, size: int = 32, width: int = 64, layers: int = 4, heads: int = 4):
         super().__init__()
         self.patches = nn.Sequential(
             *(nn.Conv2d(3, width // 4, 3, 2, padding=1, bias=False), nn.BatchNorm2d(width // 4), nn.ReLU()),
             *(nn.Conv2d(width // 4, width // 2, 3, 2, padding=1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU()),
             nn.Conv2d(width // 2, width, 3, 2, padding=1),
         )
-        self.positions = nn.Parameter(torch.randn(1, (side // 8) ** 2, width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, (size // 8) ** 2, width) * 0.02)
         layer = nn.TransformerEncoderLayer(
             width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
@@ -78,6 +82,6 @@ class ViT(nn.Module):
         self.head = nn.Linear(width, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of images ``[B, 3, side, side]`` in -1..1."""
+        """Logits ``[B, classes]`` of images ``[B, 3, size, size]`` in -1..1."""
         x = self.patches(images).flatten(2).transpose(1, 2) + self.positions
         return self.head(self.norm(self.encoder(x)).mean(1))

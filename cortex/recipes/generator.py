@@ -1,19 +1,17 @@
 """Train a generator of labelled pictures: a VQGAN, then a GPT over its token grids."""
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.core.fingerprint import code_fingerprint
 from cortex.core.tables import write_table
+from cortex.data.picture_sources import find_pictures
 from cortex.data.pictures import Pictures, read_split
 from cortex.generators.taming.generator import save_generator
 from cortex.recipes.gpt import gpt_arguments, train_gpt
@@ -31,7 +29,13 @@ HISTORY = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
-LOCAL = {"images", "held_out", "save_every"}  # settings that the state's identity leaves out: pictures count instead
+# Settings that the state's identity leaves out: pictures count instead.
+LOCAL = {"images", "held_out", "class_names", "save_every"}
+    "images",
+    "held_out",
+    "class_names",
+    "save_every",
+}  # settings that the state's identity leaves out: pictures count instead
 
 
 def train_generator(output: Path, history: Path, *, settings: GeneratorRecipe, device: str = "auto") -> None:
@@ -53,21 +57,14 @@ def train_generator(output: Path, history: Path, *, settings: GeneratorRecipe, d
     if settings.images is None:
         raise InputError("images = None: should be set to labelled pictures: a folder, a Parquet file or tars")
     on = choose_device(device)
+    names = None if settings.class_names is None else Path(settings.class_names)
+    source = find_pictures(settings.images, names)
+    held_out_source = None if settings.held_out is None else find_pictures(settings.held_out, names)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as store:
-        held_out_source = None if settings.held_out is None else Path(settings.held_out)
-        pictures, held_out = read_split(Path(settings.images), held_out_source, settings.size, Path(store))
+        pictures, held_out = read_split(source, held_out_source, settings.size, Path(store))
         rows = _train(output, pictures, held_out, settings, on)
     write_table(history, pa.Table.from_pylist(rows, HISTORY))
-
-
-def content_digest(images: NDArray[Any], labels: NDArray[np.int64]) -> str:
-    """SHA-256 of pictures uint8 ``[N, S, S, 3]`` and their labels ``[N]``."""
-    digest = hashlib.sha256(str(images.shape).encode())
-    for start in range(0, len(images), 1000):
-        digest.update(np.ascontiguousarray(images[start : start + 1000]))
-    digest.update(np.ascontiguousarray(labels))
-    return digest.hexdigest()
 
 
 def _train(
@@ -79,7 +76,7 @@ def _train(
         raise InputError(f"codes = {recipe.codes}: should be more than the {classes} classes of the pictures")
     states = {stage: output.with_name(f"{output.name}.{stage}.state") for stage in ("vqgan", "gpt")}
     identity = recipe.model_dump(mode="json", exclude=LOCAL) | {
-        "pictures": content_digest(pictures.images, pictures.labels),
+        "pictures": pictures.digest,
         "code": code_fingerprint("cortex.recipes.vqgan:train_vqgan", "cortex.recipes.gpt:train_gpt"),
         "torch": torch.__version__,
     }

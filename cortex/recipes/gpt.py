@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from taming.modules.transformer.mingpt import GPT
 from torch import Tensor, nn
 
-from cortex.data.augment import VARIANTS, Augmentation, jitter, turned
+from cortex.data.augment import VARIANTS, jitter, turned
+from cortex.data.settings import Augmentation
 from cortex.generators.taming.vqgan import VQGAN
 from cortex.recipes.loop import History, Loop
 from cortex.recipes.pictures import pictures_at, place_images

@@ -16,6 +16,7 @@ from cortex.core.errors import InputError
 from cortex.core.randomness import sample_seeds
 from cortex.core.tables import write_table
 from cortex.data.draw import canonical_batches
+from cortex.data.picture_sources import find_pictures
 from cortex.data.pictures import Pictures, read_pictures
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
@@ -44,10 +45,11 @@ BATCH = 250
 def measure_quality(
     output: Path,
     *,
-    images: Path,
+    images: str,
     judges: list[Path],
     guidance: list[float],
     sampling: Sampling,
+    class_names: Path | None = None,
     per_class: int = 100,
     seed: int = 0,
     generator: Path | None = None,
@@ -69,6 +71,7 @@ def measure_quality(
         judges: weights of judges.
         guidance: values of the guidance to draw with.
         sampling: the other options of the sampling.
+        class_names: text file of class names, one a line, for pictures whose classes are numbers.
         per_class: drawn pictures of a class.
         seed: seed of the drawn pictures.
         generator: weights file of the generator; the family's own if not given.
@@ -81,7 +84,7 @@ def measure_quality(
     on = choose_device(device)
     model = load_generator(generator, on, family=family)
     with tempfile.TemporaryDirectory() as store:
-        real = read_pictures(images, model.spec.image[0], Path(store))
+        real = read_pictures(find_pictures(images, class_names), model.spec.image[0], Path(store))
         labels = labels_of(real, model.spec.class_names)
         sets: list[tuple[str, float | None, NDArray[Any], NDArray[np.int64]]] = [("real", None, real.images, labels)]
         rebuilt = np.concatenate([reconstruct(model, part) for part in _parts(real.images)])

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed
-from cortex.data.augment import Augmentation
+from cortex.data.settings import Augmentation
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -25,6 +25,9 @@ class GeneratorRecipe(Section):
     )
     held_out: File | None = Field(
         None, description="labelled pictures to measure on; null: every tenth picture of a class, not trained on"
+    )
+    class_names: File | None = Field(
+        None, description="text file of class names, one a line, for pictures whose classes are numbers from 0"
     )
     size: Count = Field(64, description="height and width of a picture in pixels")
     seed: Seed = Field(0, description="seed of the initial weights, the order and the augmentation of the pictures")

@@ -13,6 +13,7 @@ from cortex.core.errors import InputError
 from cortex.data.shard_reader import read_shard
 from cortex.generators.load import generator_spec
 from tests.pipeline import CHECKOUT, change_config, copy_checkout, jobs_in, snakemake
+from tests.training import JUDGE
 from tests.unit.generators.test_convert import VQGAN_PROJECT, VQModel, folder_of
 
 COUNTS = {"train": 48, "validation": 24, "test": 16}
@@ -125,7 +126,7 @@ def test_a_vqgan_alone_serves_a_whole_run_where_all_splits_are_imported(checkout
     config.write_bytes((checkout / "configs/dalle_mini.yaml").read_bytes())
     whole = {
         "extractors": {"cnn": {"network": "cnn", "width": 8}},
-        "judges": {"vit": {"network": "vit", "epochs": 1}},
+        "judges": {"vit": JUDGE | {"class_names": "configs/dalle_mini.txt"}},
         "run": "whole",
     }
     whole |= {"codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {1: 2}, "images_per_class": 2}}
@@ -152,7 +153,7 @@ def test_a_vqgan_alone_serves_a_whole_run_where_all_splits_are_imported(checkout
             {"class_names": None},
             "a transformer has no classes: set generator.class_names",
         ),
-        ("judges", {"vit": {"network": "vit", "epochs": 1}}, "extractors = None: should be set beside judges"),
+        ("judges", {"vit": JUDGE}, "extractors = None: should be set beside judges"),
         ("studies", None, "extractors = None: should be set, or studies that need no extractors, such as bias"),
         ("studies.bias", {"neutral": 2}, "bias.pairs.1 = 2: class 2 is the neutral one"),
         ("studies.bias", {"neutral": 5}, "bias.neutral = 5: class 5 is not among the run's [0, 1, 2, 3, 4]"),

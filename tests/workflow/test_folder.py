@@ -11,6 +11,7 @@ from cortex.data.shard_reader import read_shard
 from cortex.generators.load import load_generator
 from cortex.generators.settings import Sampling
 from tests.pipeline import copy_checkout, snakemake
+from tests.training import JUDGE
 from tests.unit.generators.test_convert import PROJECT, Net2NetTransformer, folder_of
 
 CONFIG = {
@@ -23,7 +24,7 @@ CONFIG = {
     },
     "data": {"per_class": {"train": 2, "validation": 2, "test": 2}, "shard_size": 20},
     "extractors": {"resnet": {"network": "resnet", "width": 16, "hidden": 16, "epochs": 1, "batch": 8}},
-    "judges": {"vit": {"network": "vit", "epochs": 1}},
+    "judges": {"vit": JUDGE | {"class_names": "names.txt"}},
     "concept_tokens": {"top_n": [1], "tokens": 6},
     "codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {0: 6}, "images_per_class": 1},
     "evaluation": {"image_level": {"n": [1]}, "concept_level": {"top_n": [1]}},

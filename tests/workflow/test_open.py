@@ -62,7 +62,7 @@ def external(tmp_path_factory):
         generator={"family": "toy_generator:FAMILY", "top_k": None},
         extractors={"cnn": CNN | {"seeds": 2}, "mlp": MLP},
         importance=TINY["importance"] | {"method": ["tis", "methods:absolute_gradient"]},
-        judges={"vit": VIT, "colour": {"network": "methods:MeanColour"}},
+        judges={"vit": VIT | {"class_names": "toys.txt"}, "colour": {"network": "methods:MeanColour"}},
         studies={
             "attributions": {"methods": ["gradient_input", "methods:absolute_gradient"], "images_per_class": 2},
             "frequent": FREQUENT,
@@ -70,6 +70,7 @@ def external(tmp_path_factory):
     )
     plugin = shutil.copytree(CHECKOUT / "tests" / "plugin", tmp_path_factory.mktemp("site") / "plugin")
     shutil.copy2(CHECKOUT / "tests" / "toy_generator.py", folder)
+    (folder / "toys.txt").write_text("\n".join(SPEC.class_names))
     made(folder, modules=[plugin])
     return folder, plugin
 

@@ -11,6 +11,7 @@ import pytest
 
 from cortex.core.kept import kept_decisions
 from tests.pipeline import change_config, data_of, jobs_in, snakemake
+from tests.training import JUDGE
 
 # What follows from one extractor's training, how many jobs each (3 importance shards: 2 train, 1 test; 2 judges).
 OF_ONE_EXTRACTOR = {
@@ -215,7 +216,7 @@ def test_the_codebook_search(run, change, what):
 
 
 def test_a_judge_added(run, change):
-    change.config(judges={"another": {"network": "resnet", "epochs": 1, "batch": 256}})
+    change.config(judges={"another": JUDGE | {"network": "resnet", "batch": 256}})
     jobs, said = planned(run)
     evaluated = {"judge_accuracy": 1, "image_level": 3, "concept_level": 3, "codebook_level": 3}
     assert jobs == {

@@ -11,9 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from cortex.core.errors import InputError
+from cortex.core.weights_metadata import read_metadata
 from cortex.generators.spec import GeneratorSpec, Origin, is_name
 from cortex.generators.taming.project import files_of, read_architecture
 
@@ -63,13 +62,7 @@ def stored_architecture(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, damaged, or not a taming generator's.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return architecture_of(file.metadata(), path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such weights file") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+    return architecture_of(read_metadata(path), path)
 
 
 def architecture_of(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:

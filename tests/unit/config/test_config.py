@@ -17,6 +17,7 @@ from cortex.core.weights import read_weights, write_weights
 from cortex.generators.load import load_generator
 from cortex.judges.settings import ImageNetJudge
 from tests.pipeline import CHECKOUT
+from tests.training import ANIMAL_JUDGE
 
 # 2021-04-03T19-39-50-project.yaml of the ImageNet transformer, at its full size.
 CIN_TRANSFORMER = yaml.safe_load((CHECKOUT / "tests" / "cin_transformer.yaml").read_text())
@@ -25,7 +26,7 @@ TINY = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
 FITTING = {
     "run": "small",
     "extractors": {"cnn": {"network": "cnn"}},
-    "judges": {"vit": {"network": "vit", "epochs": 1}},
+    "judges": {"vit": ANIMAL_JUDGE},
     "concept_tokens": {"top_n": [1, 5], "tokens": 6},
     "codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {0: 6}},
     "evaluation": {"accuracy": {"k": [1, 7]}, "image_level": {"n": [16]}, "concept_level": {"top_n": [5]}},
@@ -107,7 +108,7 @@ def test_a_whole_number_is_a_number_and_null_is_a_value(fitting):
 
 
 def test_the_hash_tells_settings_apart_and_not_their_order(fitting):
-    fitting["judges"]["resnet"] = {"network": "resnet", "epochs": 2}
+    fitting["judges"]["resnet"] = ANIMAL_JUDGE | {"network": "resnet"}
     config, _ = parse_config(fitting)
     turned, _ = parse_config(dict(reversed(fitting.items())) | {"judges": dict(reversed(fitting["judges"].items()))})
     stated, _ = parse_config(fitting | {"seed": 0})
@@ -148,7 +149,7 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("studies.sanity2", {}, "studies.sanity2: no study of this name; allowed: attributions, sanity, stability, "),
         ("studies.mine", {"study": "no_such:STUDY"}, "no_such:STUDY cannot be imported"),
         ("extractors.cnn.depth", 3, "extractors.cnn.depth: unknown key; allowed here: network, seeds, epochs, batch, "),
-        ("judges.vit.width", 3, "judges.vit.width: unknown key; allowed here: network, epochs, batch, "),
+        ("judges.vit.depth", 3, "judges.vit.depth: unknown key; allowed here: network, images, held_out, class_names"),
         ("data.7", 1, "data.7 = 7: keys are words; allowed here: classes, per_class, shard_size"),
         ("line\nbreak", 1, "'line\\nbreak': unknown key; allowed here: run, "),
         # wrong types
@@ -242,7 +243,7 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("judges.vit", {"network": "vit_b_16", "weights": "gone"}, "judges.vit.weights = 'gone': no such file"),
         ("extractors.cnn.gpus", 2, "extractors.cnn.gpus = 2: only with device = 'cuda'; it is 'auto'"),
         ("judges", {}, "judges = {}: should have at least 1 item"),
-        ("judges.a b", {"network": "vit", "epochs": 1}, "judges.a b = 'a b': should match pattern"),
+        ("judges.a b", ANIMAL_JUDGE, "judges.a b = 'a b': should match pattern"),
         (
             "judges.vgg",
             {"network": "vgg", "epochs": 1},
@@ -257,7 +258,20 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ),
         ("judges.b16", {"network": "vit_b_16", "weights": 1}, "judges.b16.weights = 1: should be a valid string"),
         ("judges.vit.seed", -1, "judges.vit.seed = -1: should be greater than or equal to 0"),
-        ("judges.vgg", {"network": "vit"}, "judges.vgg.epochs: missing; it must be set"),
+        ("judges.vgg", {"network": "vit"}, "judges.vgg.images: missing; it must be set (and 2 more)"),
+        ("judges.vit.size", 20, "judges.vit.size = 20: should be a multiple of 8"),
+        ("judges.vit.heads", 3, "judges.vit.width = 64: should be a multiple of heads = 3"),
+        ("judges.vit.augmentation", "blur", "augmentation = 'blur': should be 'none', 'flip', 'flips_and_turns' or"),
+        ("judges.vit.images", "gone", "judges.vit.images = 'gone': no such file or folder"),
+        ("judges.vit.held_out", "gone", "judges.vit.held_out = 'gone': no such file or folder"),
+        ("judges.vit.class_names", "gone", "judges.vit.class_names = 'gone': no such file or folder"),
+        (
+            "judges.vit.class_names",
+            None,
+            "judges.vit.network = 'vit': classes of the generator that it does not know: 'ant', 'bee', 'cat', 'dog', ",
+        ),
+        ("judges.mine", {"network": "saved"}, "judges.mine.weights: missing; it must be set"),
+        ("judges.mine", {"network": "saved", "weights": "gone"}, "judges.mine.weights = 'gone': no such file"),
         ("evaluation.accuracy.k", [8], "evaluation.accuracy.k = 8: at most 7, the classes"),
         ("evaluation.image_level.n", [1, 17], "evaluation.image_level.n = 17: at most 16, the positions of the grid"),
         ("evaluation.image_level.n", [0], "evaluation.image_level.n.0 = 0: should be greater than or equal to 1"),
@@ -364,9 +378,6 @@ def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder
     known = "it knows ImageNet's 1000 classes, and the generator has 7 others"
     assert refusal(fitting) == f"config: judges.b16.network = 'vit_b_16': {known}"
     fitting["generator"] = {"folder": str(folder)}
-    assert refusal(fitting) == (
-        "config: judges.vit.network = 'vit': it knows the classes 0 to 9, and the run has class 999"
-    )
     del fitting["judges"]["vit"]
     config, _ = parse_config(fitting)
     assert [type(judge) for judge in config.judges.values()] == [ImageNetJudge, ImageNetJudge]

@@ -23,6 +23,7 @@ from cortex.judges.networks import ViT
 from cortex.studies.attributions.judged import area, areas, judge_attributions, rank_attributions
 from cortex.studies.attributions.page import section
 from tests.tables import write_samples
+from tests.training import JUDGE
 
 SETTINGS = {"channels": 5, "classes": 3, "grid": (8, 8), "width": 8, "hidden": 16}
 METHODS = ["gradient", "gradient_input", "integrated_gradients", "smoothgrad_mean", "occlusion", "random"]
@@ -299,7 +300,7 @@ def test_settings_that_cannot_be_are_refused(settings, message):
         "extractors": {"cnn": {"network": "cnn"}},
         "codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {0: 1}, "images_per_class": 1},
         "concept_tokens": {"top_n": [1]},
-        "judges": {"vit": {"network": "vit", "epochs": 1}},
+        "judges": {"vit": JUDGE},
         "evaluation": {"accuracy": {"k": [1]}, "image_level": {"n": [1]}, "concept_level": {"top_n": [1]}},
     }
     parse_config(config | {"studies": {"attributions": {"images_per_class": 4}}})

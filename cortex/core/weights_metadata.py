@@ -1,0 +1,22 @@
+"""The metadata of a safetensors file, without torch."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from cortex.core.errors import InputError
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text by name that a weights file states beside its tensors.
+
+    Raises:
+        InputError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
