@@ -10,7 +10,7 @@ from cortex.judges.stated import StatedJudge
 
 
 def pretrained_judge(
-    output: Path, *, settings: JudgeSettings, classes: list[str] | None = None, needed: list[int] | None = None
+    output: Path, *, settings: JudgeSettings, classes: tuple[str, ...] = (), needed: tuple[int, ...] = ()
 ) -> None:
     """Write a judge with published weights, or with those that cortex train-judge wrote.
 
@@ -36,6 +36,6 @@ def pretrained_judge(
         network = JUDGES.load(settings.network).pretrained(settings.file())
         arguments = {} if settings.classes is None else {"classes": settings.classes}
         stated = StatedJudge(settings.network, arguments, settings.known_classes() or ())
-    if classes is not None:
-        stated = stated.for_classes(classes, needed, f"judge {settings.network}")
+    if classes:
+        stated = stated.for_classes(classes, needed or range(len(classes)), f"judge {settings.network}")
     save_judge(output, network, stated)

@@ -33,7 +33,7 @@ class StatedJudge:
     outputs: tuple[int, ...] | None = None
     held_out_top1: float | None = None
 
-    def for_classes(self, classes: Sequence[str], needed: Sequence[int] | None, where: str) -> "StatedJudge":
+    def for_classes(self, classes: Sequence[str], needed: Sequence[int], where: str) -> "StatedJudge":
         """The judge whose class indices are those of a generator.
 
         Classes are matched by name. Classes of the judge that the generator does not have come after all others.
@@ -41,7 +41,7 @@ class StatedJudge:
 
         Args:
             classes: the generator's class names, in the order of the class indices.
-            needed: class indices that the judge must know; None: all.
+            needed: class indices that the judge must know.
             where: what to call the judge in errors.
 
         Raises:
@@ -50,7 +50,6 @@ class StatedJudge:
         if not self.class_names:
             return self
         found = match_names(self.class_names, classes)
-        needed = range(len(classes)) if needed is None else needed
         if not all(0 <= index < len(classes) for index in needed):
             raise InputError(f"classes {list(needed)} are needed; the generator has classes 0 to {len(classes) - 1}")
         missing = [classes[index] for index in needed if found[index] == UNKNOWN]

@@ -43,8 +43,8 @@ def train_judge(
     history: Path,
     *,
     settings: JudgeSettings,
-    classes: list[str] | None = None,
-    needed: list[int] | None = None,
+    classes: tuple[str, ...] = (),
+    needed: tuple[int, ...] = (),
     half: bool = False,
     device: str = "auto",
 ) -> None:
@@ -74,8 +74,8 @@ def train_judge(
     source = find_pictures(settings.images, names)
     held_out = None if settings.held_out is None else find_pictures(settings.held_out, names)
     stated = _stated(settings, source)
-    if classes is not None:
-        stated = stated.for_classes(classes, needed, settings.images)
+    if classes:
+        stated = stated.for_classes(classes, needed or range(len(classes)), settings.images)
     folder, state = output.with_suffix(".pictures"), output.with_suffix(".state")
     try:
         parts = read_split(source, held_out, settings.size, folder)

@@ -31,11 +31,6 @@ HISTORY = pa.schema(
 )
 # Settings that the state's identity leaves out: pictures count instead.
 LOCAL = {"images", "held_out", "class_names", "save_every"}
-    "images",
-    "held_out",
-    "class_names",
-    "save_every",
-}  # settings that the state's identity leaves out: pictures count instead
 
 
 def train_generator(output: Path, history: Path, *, settings: GeneratorRecipe, device: str = "auto") -> None:

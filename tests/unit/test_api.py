@@ -14,11 +14,12 @@ import torch
 
 import cortex
 from cortex.core.tables import write_table
+from cortex.data.digits import CLASS_NAMES
 from cortex.explain import api
 from cortex.extractors.codebook import export_codebook
 from cortex.extractors.network import build_extractor, save_extractor
-from cortex.judges import judge_settings
 from cortex.judges.judge import build_judge, save_judge
+from cortex.judges.stated import StatedJudge
 from tests.pipeline import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "api.md"
@@ -48,8 +49,8 @@ def digits(tmp_path_factory):
         save_extractor(path, "cnn", shape, build_extractor("cnn", **shape).state_dict())
     for name in ("vit", "resnet"):
         (run / "judges" / name).mkdir()
-        stated = judge_settings(name)(network=name, epochs=1)
-        save_judge(run / "judges" / name / "model.safetensors", stated, build_judge(name, 10))
+        stated = StatedJudge(name, {"classes": 10, "size": 32}, CLASS_NAMES, held_out_top1=0.1)
+        save_judge(run / "judges" / name / "model.safetensors", build_judge(name, stated.arguments), stated)
     grids = np.random.default_rng(0).integers(0, spec.codes, (20, *spec.grid))
     keys = [f"test-{label:04d}-{index:06d}" for label in range(10) for index in range(2)]
     images = cortex.Tokens(keys, np.repeat(np.arange(10), 2), grids.reshape(20, -1).astype(np.uint16), spec.grid)

@@ -23,7 +23,7 @@ from cortex.judges.train import train_judge
 from cortex.studies import load_study
 from cortex.studies.run import run_study
 from tests.pipeline import CHECKOUT
-from tests.training import run_training
+from tests.training import JUDGE, run_training
 
 PAGES = sorted((CHECKOUT / "docs").glob("*.md")) + [
     CHECKOUT / name for name in ("README.md", "OUTPUTS.md", "METHOD.md")
@@ -68,7 +68,7 @@ def test_the_extractor_learns(tmp_path, tiny_data):
 def test_the_trained_judge_learns(tmp_path, monkeypatch):
     monkeypatch.setenv("CORTEX_NETWORKS", "my_methods:LinearJudge")
     output, history, name = tmp_path / "judge.safetensors", tmp_path / "history.parquet", "my_methods:LinearJudge"
-    train_judge(output, history, settings=judge_settings(name)(network=name, epochs=1), device="cpu")
+    train_judge(output, history, settings=judge_settings(name)(**JUDGE | {"network": name}), device="cpu")
     assert read_table(history)["held_out_top1"][0].as_py() > 0.5
     assert load_judge(output, CPU).logits(torch.zeros(3, 32, 32, 3, dtype=torch.uint8)).shape == (3, 10)
 

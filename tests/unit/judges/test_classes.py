@@ -28,6 +28,7 @@ class Channels(nn.Module):
 
 
 def matched(own, classes, needed=None):
+    needed = range(len(classes)) if needed is None else needed
     return StatedJudge("vit", {}, tuple(own)).for_classes(classes, needed, "judge vit")
 
 
@@ -61,7 +62,7 @@ def test_logits_are_in_the_generators_order():
 
 def test_the_same_order_needs_none():
     assert matched(["a", "b", "other"], ["a", "b"]).outputs is None
-    assert StatedJudge("vit_b_16", {}).for_classes(["a", "b"], None, "judge").outputs is None, "nothing is known"
+    assert StatedJudge("vit_b_16", {}).for_classes(["a", "b"], [0, 1], "judge").outputs is None, "nothing is known"
 
 
 def test_a_class_that_the_judge_does_not_know_is_never_read():

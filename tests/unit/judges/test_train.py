@@ -159,13 +159,13 @@ def test_a_saved_judge_serves_a_run_of_other_classes(tmp_path, folders):
     path, _ = trained(tmp_path, folders, "--half=True", epochs=10)
     settings = SavedJudge(network="saved", weights=str(path))
     assert settings.known_classes() == tuple(NAMES)
-    pretrained_judge(tmp_path / "again.safetensors", settings=settings, classes=["red", "blue"])
+    pretrained_judge(tmp_path / "again.safetensors", settings=settings, classes=("red", "blue"))
     own, again = load_judge(path, CPU), load_judge(tmp_path / "again.safetensors", CPU)
     assert (again.class_names, again.held_out_top1) == (("red", "blue", "green"), own.held_out_top1)
     images = torch.randint(256, (9, 16, 16, 3), dtype=torch.uint8)
     assert torch.equal(again.logits(images), own.logits(images)[:, [2, 0, 1]])
     with pytest.raises(InputError, match=r"^judge saved: classes .* does not know: 'violet'; .* does not have: 'blue'"):
-        pretrained_judge(tmp_path / "none.safetensors", settings=settings, classes=["red", "violet", "green"])
+        pretrained_judge(tmp_path / "none.safetensors", settings=settings, classes=("red", "violet", "green"))
     assert not (tmp_path / "none.safetensors").exists()
 
 
