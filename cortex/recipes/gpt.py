@@ -1,6 +1,7 @@
 """Train a GPT to predict the token grids of a VQGAN from a class (Esser et al., CVPR 2021)."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def encode_all(
     return torch.cat(found)
 
 
-def next_token_loss(model: nn.Module, first: Tensor, grids: Tensor) -> Tensor:
+def next_token_loss(model: Callable[[Tensor], tuple[Tensor, Tensor | None]], first: Tensor, grids: Tensor) -> Tensor:
     """Mean cross-entropy (nats a token) of grids ``[B, h, w]`` after the first token int64 ``[B]``."""
     tokens = torch.cat([first[:, None], grids.flatten(1)], dim=1)
     logits, _ = model(tokens[:, :-1])

@@ -1,5 +1,7 @@
 """Terms of a VQGAN's loss."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,7 +30,7 @@ class PerceptualDistance(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Features ``[B, C, h, w]`` of pictures ``[B, 3, H, W]`` in -1..1, one tensor a stage."""
-        network = self.network
+        network: Any = self.network
         x = F.relu6(network._bn0(network._conv_stem((images - self.mean) / self.deviation)))
         found = []
         for number, block in enumerate(network._blocks[: STAGES[-1] + 1]):

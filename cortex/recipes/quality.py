@@ -47,7 +47,7 @@ def measure_quality(
     *,
     images: str,
     judges: list[Path],
-    guidance: list[float],
+    strengths: list[float],
     sampling: Sampling,
     class_names: Path | None = None,
     per_class: int = 100,
@@ -69,7 +69,7 @@ def measure_quality(
         images: labelled pictures that neither the generator nor the judges were trained on, in any form that
             train-generator reads.
         judges: weights of judges.
-        guidance: values of the guidance to draw with.
+        strengths: values of the guidance to draw with.
         sampling: the other options of the sampling.
         class_names: text file of class names, one a line, for pictures whose classes are numbers.
         per_class: drawn pictures of a class.
@@ -89,7 +89,7 @@ def measure_quality(
         sets: list[tuple[str, float | None, NDArray[Any], NDArray[np.int64]]] = [("real", None, real.images, labels)]
         rebuilt = np.concatenate([reconstruct(model, part) for part in _parts(real.images)])
         sets.append(("reconstructed", None, rebuilt, labels))
-        for strength in guidance:
+        for strength in strengths:
             log.info("drawing %d pictures a class with guidance %g", per_class, strength)
             drawn, asked = draw_pictures(model, per_class, seed, sampling.model_copy(update={"guidance": strength}))
             sets.append(("drawn", strength, drawn, asked))
