@@ -1,5 +1,10 @@
 import sys
 
-from cortex.app.cli import main
+from cortex.app.job_client import run_on_server
 
-sys.exit(main())
+status = run_on_server(sys.argv[1:])
+if status is None:
+    from cortex.app.cli import main
+
+    status = main()
+sys.exit(status)

@@ -12,7 +12,8 @@ sys.path[:0] = [workflow.basedir, os.getcwd()]
 # Jobs call `python -m cortex` of Snakemake's environment, activated or not. A conda environment's own comes before it.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
-from cortex.app import snakemake_internals, workflow as of_package
+from cortex.app import job_cost, snakemake_internals, workflow as of_package
+from cortex.app.job_server import RunServer
 from cortex.app.kept_results import RunCode
 from cortex.app.run_lock import hold_run
 from cortex.config import parse_config
@@ -32,6 +33,7 @@ CONFIG, SPEC = refusing(parse_config, config)
 STUDIES = CONFIG.chosen_studies()
 
 RUN = f"results/{CONFIG.run}"
+os.environ[job_cost.RUN] = RUN
 SPLITS = ["train", "validation", "test"]
 CLASSES = CONFIG.classes(SPEC)
 EXTRACTORS = CONFIG.trained_extractors()  # "cnn/0", "cnn/1", ...: name and training
@@ -64,15 +66,25 @@ of_package.allow_references(CONFIG)
 snakemake_internals.keep_records_in_jobs(workflow)
 
 
+SERVER = RunServer()
+
+
 # One Snakemake a run, any number a checkout.
 onstart:
     lock = refusing(hold_run, CONFIG.run)
     of_package.write_settings(CONFIG, RUN)
     refusing(CODE.started)
+    if snakemake_internals.run_jobs_here(workflow):
+        SERVER.start()
 
 
 onsuccess:
     CODE.finished()
+    SERVER.stop()
+
+
+onerror:
+    SERVER.stop()
 
 
 wildcard_constraints:
@@ -90,11 +102,6 @@ GPUS = int(CONFIG.device.startswith("cuda"))
 def log_of(*names):
     """The log of a rule's jobs: the rule's name, and their wildcards."""
     return f"{RUN}/logs/{'/'.join(names)}.log"
-
-
-def benchmark_of(*names):
-    """The time and memory of a rule's jobs, likewise."""
-    return f"{RUN}/benchmarks/{'/'.join(names)}.tsv"
 
 
 def growing(base, per_mb=0, of=sum, times=lambda wildcards: 1):

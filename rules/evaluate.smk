@@ -10,8 +10,6 @@ rule extractor_accuracy:
         rows=f"{RUN}/evaluation/extractor_accuracy/{{extractor}}.parquet",
     log:
         log_of("extractor_accuracy", "{extractor}"),
-    benchmark:
-        benchmark_of("extractor_accuracy", "{extractor}")
     group:
         "accuracy"
     conda:
@@ -39,8 +37,6 @@ rule judge_accuracy:
         rows=f"{RUN}/evaluation/judge_accuracy/{{judge}}.parquet",
     log:
         log_of("judge_accuracy", "{judge}"),
-    benchmark:
-        benchmark_of("judge_accuracy", "{judge}")
     group:
         "accuracy"
     conda:
@@ -68,8 +64,6 @@ rule image_level:
         rows=ROWS.replace("{level}", "image_level"),
     log:
         log_of("image_level", "{attribution}/{extractor}/{judge}/{shard}"),
-    benchmark:
-        benchmark_of("image_level", "{attribution}/{extractor}/{judge}/{shard}")
     group:
         "evaluate"
     conda:
@@ -100,8 +94,6 @@ rule concept_level:
         rows=ROWS.replace("{level}", "concept_level"),
     log:
         log_of("concept_level", "{attribution}/{extractor}/{judge}/{shard}"),
-    benchmark:
-        benchmark_of("concept_level", "{attribution}/{extractor}/{judge}/{shard}")
     group:
         "evaluate"
     conda:
@@ -132,8 +124,6 @@ rule codebook_level:
         rows=SEARCH_ROWS,
     log:
         log_of("codebook_level", "{extractor}/{judge}"),
-    benchmark:
-        benchmark_of("codebook_level", "{extractor}/{judge}")
     group:
         "evaluate"
     conda:
@@ -180,8 +170,6 @@ rule metrics_table:
         metrics=f"{RUN}/metrics/{{table}}.parquet",
     log:
         log_of("metrics_table", "{table}"),
-    benchmark:
-        benchmark_of("metrics_table", "{table}")
     wildcard_constraints:
         table=of_package.one_of(TABLES),
     group:

@@ -10,8 +10,6 @@ rule importance:
         scores=SCORES,
     log:
         log_of("importance", "{attribution}/{extractor}/{split}/{shard}"),
-    benchmark:
-        benchmark_of("importance", "{attribution}/{extractor}/{split}/{shard}")
     group:
         "importance"
     conda:
@@ -42,8 +40,6 @@ rule concept_tokens:
         tokens=CONCEPT_TOKENS,
     log:
         log_of("concept_tokens", "{attribution}/{extractor}"),
-    benchmark:
-        benchmark_of("concept_tokens", "{attribution}/{extractor}")
     conda:
         ENVIRONMENT
     resources:
@@ -65,8 +61,6 @@ rule frequent_tokens:
         tokens=f"{RUN}/tokens/frequency.parquet",
     log:
         log_of("frequent_tokens"),
-    benchmark:
-        benchmark_of("frequent_tokens")
     conda:
         ENVIRONMENT
     resources:
@@ -90,8 +84,6 @@ rule codebook_search:
         tokens=f"{RUN}/codebook/{{extractor}}.parquet",
     log:
         log_of("codebook_search", "{extractor}"),
-    benchmark:
-        benchmark_of("codebook_search", "{extractor}")
     priority: 1  # long, and others wait for it
     conda:
         ENVIRONMENT

@@ -7,8 +7,6 @@ rule train_generator:
         history=f"{RUN}/generator/history.parquet",
     log:
         log_of("train_generator"),
-    benchmark:
-        benchmark_of("train_generator")
     conda:
         ENVIRONMENT
     threads: 2
@@ -34,8 +32,6 @@ if CONFIG.generator.converts():
             weights=WEIGHTS,
         log:
             log_of("convert_generator"),
-        benchmark:
-            benchmark_of("convert_generator")
         conda:
             ENVIRONMENT
         resources:
@@ -62,8 +58,6 @@ rule generate_shard:
         tar=TAR,
     log:
         log_of("generate_shard", "{split}/{shard}"),
-    benchmark:
-        benchmark_of("generate_shard", "{split}/{shard}")
     wildcard_constraints:
         split="|".join(split for split in SPLITS if split not in IMPORTS) or "none",
     conda:
@@ -106,8 +100,6 @@ for split, imported in IMPORTS.items():
             of_shards(TAR, split),
         log:
             log_of(f"import_{split}"),
-        benchmark:
-            benchmark_of(f"import_{split}")
         conda:
             ENVIRONMENT
         resources:
@@ -139,8 +131,6 @@ rule manifest:
         manifest=f"{RUN}/data/manifest.parquet",
     log:
         log_of("manifest"),
-    benchmark:
-        benchmark_of("manifest")
     conda:
         ENVIRONMENT
     resources:
@@ -161,8 +151,6 @@ rule read_tokens:
         tokens=TOKENS,
     log:
         log_of("read_tokens", "{split}/{shard}"),
-    benchmark:
-        benchmark_of("read_tokens", "{split}/{shard}")
     group:
         "read"
     conda:
@@ -186,8 +174,6 @@ rule pack_grids:
         grids=GRIDS,
     log:
         log_of("pack_grids", "{split}"),
-    benchmark:
-        benchmark_of("pack_grids", "{split}")
     conda:
         ENVIRONMENT
     resources:
@@ -210,8 +196,6 @@ rule decode_images:
         images=IMAGES,
     log:
         log_of("decode_images", "{shard}"),
-    benchmark:
-        benchmark_of("decode_images", "{shard}")
     group:
         "read"
     conda:
@@ -234,8 +218,6 @@ rule export_codebook:
         codebook=CODEBOOK,
     log:
         log_of("export_codebook"),
-    benchmark:
-        benchmark_of("export_codebook")
     conda:
         ENVIRONMENT
     resources:

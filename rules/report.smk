@@ -36,8 +36,6 @@ for name, figure in FIGURES.items():
             ),
         log:
             log_of(f"draw_{name}"),
-        benchmark:
-            benchmark_of(f"draw_{name}")
         group:
             "pictures"
         conda:
@@ -74,8 +72,6 @@ rule report:
         page=f"{RUN}/report.html",
     log:
         log_of("report"),
-    benchmark:
-        benchmark_of("report")
     conda:
         ENVIRONMENT
     resources:

@@ -17,8 +17,6 @@ rule study:
         rows=STUDY_ROWS,
     log:
         log_of("study", "{study}/{extractor}"),
-    benchmark:
-        benchmark_of("study", "{study}/{extractor}")
     wildcard_constraints:
         study=of_package.one_of(WITH_ROWS),
     group:
@@ -56,8 +54,6 @@ rule study_metrics:
         metrics=f"{RUN}/metrics/{{study}}.parquet",
     log:
         log_of("study_metrics", "{study}"),
-    benchmark:
-        benchmark_of("study_metrics", "{study}")
     wildcard_constraints:
         study=of_package.one_of(WITH_ROWS),
     group:

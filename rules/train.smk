@@ -11,8 +11,6 @@ rule train_extractor:
         history=f"{RUN}/extractors/{{extractor}}/history.parquet",
     log:
         log_of("train_extractor", "{extractor}"),
-    benchmark:
-        benchmark_of("train_extractor", "{extractor}")
     conda:
         ENVIRONMENT
     threads: gpus_of
@@ -40,8 +38,6 @@ rule train_judge:
         history=f"{RUN}/judges/{{judge}}/history.parquet",
     log:
         log_of("train_judge", "{judge}"),
-    benchmark:
-        benchmark_of("train_judge", "{judge}")
     wildcard_constraints:
         judge=of_package.one_of(TRAINED_JUDGES),
     conda:
@@ -67,8 +63,6 @@ rule pretrained_judge:
         model=JUDGE,
     log:
         log_of("pretrained_judge", "{judge}"),
-    benchmark:
-        benchmark_of("pretrained_judge", "{judge}")
     wildcard_constraints:
         judge=of_package.one_of(set(JUDGES) - set(TRAINED_JUDGES)),
     conda:

@@ -8,7 +8,10 @@ pair on a CPU is first checked to compute the same.
 """
 
 import collections
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +25,8 @@ from taming.modules.transformer.mingpt import GPT
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cortex.app import job_client
+from cortex.app.job_server import THREAD_VARIABLES, RunServer
 from cortex.app.rates import copy_rate, product_rate
 from cortex.core.device import choose_device, place
 from cortex.data.packed import pack_grids
@@ -373,8 +378,26 @@ def stored() -> Iterator[Row]:
             yield Row(f"stored, {name}", f"{each:.0f} bytes an image", "float32 embeddings", 4 * 256 * 256 / each, goal)
 
 
+def job_start() -> Row:
+    """The start of a job: Python and what a stage imports, by the run's job server and by itself."""
+    server, environment = RunServer(), os.environ | THREAD_VARIABLES
+    server.start()
+    command = [sys.executable, "-m", "cortex", "importance", "--help"]
+
+    def helped(address: str) -> str:
+        changed = environment | {job_client.VARIABLE: address}
+        return subprocess.run(command, env=changed, capture_output=True, text=True, check=True).stdout
+
+    address = os.environ[job_client.VARIABLE]
+    assert helped(address) == helped("")
+    mine, ratio = faster(lambda: helped(address), lambda: helped(""))
+    server.stop()
+    return Row("start of a job", f"{1 / mine:.1f} jobs", "python -m cortex, without a server", ratio, 10)
+
+
 def rows() -> Iterator[Row]:
     """All rows, each as soon as it is measured."""
+    yield job_start()
     yield importance()
     yield search(1, 12)
     yield search(8, 18)

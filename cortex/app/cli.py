@@ -88,8 +88,13 @@ def all_commands() -> dict[str, dict[str, tuple[str, str]]]:
     return COMMANDS | {"study": COMMANDS["study"] | study_commands()}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status: 0, 1 after an error of one line, 143 after SIGTERM."""
+def main(arguments: Sequence[str] | None = None, *, cpu_before: float = 0.0) -> int:
+    """Run one command; its exit status: 0, 1 after an error of one line, 143 after SIGTERM.
+
+    Args:
+        arguments: name of the command and its options; those of the process if not given.
+        cpu_before: CPU time that another process spent on starting this one, in seconds.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     targets = {name: target for phase in all_commands().values() for name, (target, _) in phase.items()}
     if not arguments or arguments[0] not in targets:
@@ -103,11 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("taming").setLevel(logging.WARNING)  # it counts the parameters of every GPT that is built
     import tyro
 
+    from cortex.app.job_cost import with_cost
     from cortex.app.sections import with_plain_options
 
     try:
         tyro.cli(
-            with_plain_options(_attribute(targets[command]), _settings_of(command, rest)),
+            with_plain_options(
+                with_cost(command, _attribute(targets[command]), cpu_before), _settings_of(command, rest)
+            ),
             prog=f"cortex {command}",
             args=rest,
             config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),

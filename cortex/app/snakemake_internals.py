@@ -62,6 +62,11 @@ def keep_records_in_jobs(workflow: Any) -> None:
     persistence.ExecMode = SimpleNamespace(DEFAULT=workflow.exec_mode)
 
 
+def run_jobs_here(workflow: Any) -> bool:
+    """Whether jobs run on this machine and by this Python: not on a cluster, in a conda environment or a container."""
+    return bool(workflow.local_exec and not workflow.deployment_settings.deployment_method)
+
+
 class _Printed(logging.Handler):
     """Prints every job that Snakemake logs, as one line of JSON."""
 

@@ -1,4 +1,5 @@
-"""On PYTHONPATH, makes every ``python -m cortex`` put on record which functions of cortex it calls.
+"""On PYTHONPATH, makes every ``python -m cortex`` put on record which functions of cortex it calls: itself, or the
+child of the job server that runs its command.
 
 ``CORTEX_CALLS`` names the folder of the records: JSON with the command line (``arguments``) and for every function,
 lambda and comprehension that was called after the imports its module and first line (``calls``).
@@ -36,12 +37,16 @@ def start(folder):
             generated = code.co_filename.startswith("<")  # the methods of a dataclass
             if generated or not module.startswith("cortex.") or not code.co_flags & inspect.CO_OPTIMIZED:
                 others.add(code)  # another package's; or the body of a class or a module
+            elif module == "cortex.app.job_client":
+                others.add(code)  # it computes nothing
             elif not in_import(frame):
                 called[code] = module, code.co_firstlineno
 
     def write():
         sys.settrace(None)
         calls = sorted(set(called.values()))
+        if not calls:  # the server's child has called what there is to call
+            return
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{uuid.uuid4()}.json").write_text(json.dumps({"arguments": sys.argv[1:], "calls": calls}))
 
@@ -50,5 +55,9 @@ def start(folder):
     sys.settrace(record)
 
 
-if FOLDER and "-m" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] == ["cortex"]:
-    start(Path(FOLDER))
+if FOLDER and "-m" in sys.orig_argv:
+    started = sys.orig_argv[sys.orig_argv.index("-m") + 1]
+    if started == "cortex":
+        start(Path(FOLDER))
+    elif started == "cortex.app.job_server":
+        os.register_at_fork(after_in_child=lambda: start(Path(FOLDER)))

@@ -11,7 +11,7 @@ from cortex.app.kept_results import target_of
 from cortex.core.fingerprint._digests import Code
 
 # Called, but no part of what is computed.
-COMPUTES_NOTHING = ("cortex.app.cli", "cortex.app.sections", "cortex.core.fingerprint", "cortex.core.registry")
+COMPUTES_NOTHING = ("cortex.app", "cortex.core.fingerprint", "cortex.core.registry")
 LOOK_UP_NAMES = {"cortex.extractors", "cortex.judges", "cortex.studies"}  # these modules, not those inside
 
 

@@ -13,11 +13,12 @@ import tarfile
 import time
 from random import Random
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from cortex.app.cli import main
-from tests.pipeline import copy_checkout, data_of, jobs_in, snakemake
+from tests.pipeline import change_config, copy_checkout, data_of, jobs_in, snakemake
 
 MOMENTS = ["while it plans", "when a file appears", "some time later", "when a file appears", "some time later"] * 4
 FINAL = (".tar", ".parquet", ".npy", ".safetensors", ".png", ".svg", ".html")
@@ -52,7 +53,7 @@ def assert_finished(folder, tiny_run):
 def wait_for(happened, process, seconds=300):
     end = time.monotonic() + seconds
     while not happened():
-        assert process.poll() is None, "it ended before it was killed"
+        assert process is None or process.poll() is None, "it ended before it was killed"
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
 
@@ -87,6 +88,27 @@ def test_a_run_killed_at_twenty_moments_and_started_again_each_time(tiny_run, tm
     assert_finished(folder, tiny_run)
     again = snakemake(folder)
     assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def processes_in(folder, module=""):
+    """Processes that work in a folder, with a command line that names a module."""
+    processes = psutil.process_iter(["cwd", "cmdline"])
+    return [p for p in processes if p.info["cwd"] == str(folder) and module in " ".join(p.info["cmdline"] or ())]
+
+
+def test_an_interrupted_run_leaves_no_process(tmp_path):
+    """Ctrl-C in a terminal reaches Snakemake and its jobs' processes at once."""
+    folder = copy_checkout(tmp_path)
+    change_config(folder / "tests" / "tiny.yaml", {"judges": {"vit": {"network": "vit", "epochs": 10_000}}})
+    command = [sys.executable, "-m", "snakemake", "judges", "--cores", "2", "--configfile", "tests/tiny.yaml"]
+    with open(tmp_path / "said.txt", "w") as said:
+        process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, start_new_session=True)
+    wait_for(lambda: len(processes_in(folder, "cortex.app.job_server")) == 3, process)  # the server, and both judges
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(60)
+    wait_for(lambda: not processes_in(folder), None, seconds=20)
+    assert not list((folder / "results" / "tiny" / "judges").rglob("model.safetensors"))
 
 
 # --- a full disk -------------------------------------------------------------------------------------------------

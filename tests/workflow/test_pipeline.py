@@ -111,6 +111,21 @@ def test_comparisons_are_differences_of_the_metrics(tiny_run):
         assert row.pairs == 12
 
 
+def test_every_job_was_run_by_the_job_server_and_says_what_it_cost(tiny_run):
+    folder = tiny_run / "results" / "tiny" / "benchmarks"
+    costs = {str(path.relative_to(folder)): pd.read_csv(path, sep="\t") for path in folder.rglob("*.tsv")}
+    server = costs.pop("job_server.tsv")
+    assert (server["cpu_seconds"] == server["start_up_seconds"]).all()
+    records = [
+        json.loads(path.read_text()) for path in (tiny_run / ".snakemake" / "metadata").rglob("*") if path.is_file()
+    ]
+    jobs = {record["job_hash"] for record in records}
+    assert len(costs) == len(jobs) > 60
+    for name, cost in costs.items():
+        assert (tiny_run / "results" / "tiny" / name.removesuffix(".tsv")).exists()
+        assert 0 < cost["start_up_seconds"].item() < min(1, cost["cpu_seconds"].item()), name
+
+
 def test_a_second_run_has_nothing_to_do(tiny_run):
     again = snakemake(tiny_run)
     assert again.returncode == 0, again.stderr

@@ -14,8 +14,6 @@ rule attributions:
         scores=f"{RUN}/studies/attributions/{{extractor}}.parquet",
     log:
         log_of("attributions", "{extractor}"),
-    benchmark:
-        benchmark_of("attributions", "{extractor}")
     conda:
         ENVIRONMENT
     resources:
@@ -42,8 +40,6 @@ rule judged_attributions:
         rows=f"{RUN}/studies/attributions/judged/{{extractor}}/{{judge}}.parquet",
     log:
         log_of("judged_attributions", "{extractor}/{judge}"),
-    benchmark:
-        benchmark_of("judged_attributions", "{extractor}/{judge}")
     group:
         "evaluate"
     conda:
@@ -69,8 +65,6 @@ rule ranked_attributions:
         metrics=f"{RUN}/metrics/attributions.parquet",
     log:
         log_of("ranked_attributions"),
-    benchmark:
-        benchmark_of("ranked_attributions")
     group:
         "metrics"
     conda:

@@ -15,8 +15,6 @@ rule train_pair:
         history=f"{PAIR}/history.parquet",
     log:
         log_of("train_pair", "{first}-{second}"),
-    benchmark:
-        benchmark_of("train_pair", "{first}-{second}")
     wildcard_constraints:
         first=r"\d+",
         second=r"\d+",
@@ -46,8 +44,6 @@ rule bias_tokens:
         tokens=f"{PAIR}/tokens.parquet",
     log:
         log_of("bias_tokens", "{first}-{second}"),
-    benchmark:
-        benchmark_of("bias_tokens", "{first}-{second}")
     wildcard_constraints:
         first=r"\d+",
         second=r"\d+",
@@ -79,8 +75,6 @@ rule bias:
         counts=f"{RUN}/studies/bias/counts.parquet",
     log:
         log_of("bias"),
-    benchmark:
-        benchmark_of("bias")
     conda:
         ENVIRONMENT
     resources:

@@ -24,8 +24,6 @@ rule plant:
         frequency=f"{PLANTED_DATA}/frequency.parquet",
     log:
         log_of("plant", "{variant}"),
-    benchmark:
-        benchmark_of("plant", "{variant}")
     group:
         "plant"
     conda:
@@ -58,8 +56,6 @@ rule train_planted:
         history=f"{PLANTED_DATA}/{{extractor}}/history.parquet",
     log:
         log_of("train_planted", "{variant}/{extractor}"),
-    benchmark:
-        benchmark_of("train_planted", "{variant}/{extractor}")
     conda:
         ENVIRONMENT
     resources:
@@ -95,8 +91,6 @@ rule explain_planted:
         search=f"{PLANTED_DATA}/{{extractor}}/search.parquet",
     log:
         log_of("explain_planted", "{variant}/{extractor}"),
-    benchmark:
-        benchmark_of("explain_planted", "{variant}/{extractor}")
     conda:
         ENVIRONMENT
     resources:
@@ -135,8 +129,6 @@ rule planted_metrics:
         recommended=f"{RUN}/studies/planted/recommended.parquet",
     log:
         log_of("planted_metrics"),
-    benchmark:
-        benchmark_of("planted_metrics")
     group:
         "metrics"
     conda:

@@ -8,8 +8,6 @@ rule shuffle_labels:
         grids=f"{RUN}/studies/sanity/shuffled/grids.npy",
     log:
         log_of("shuffle_labels"),
-    benchmark:
-        benchmark_of("shuffle_labels")
     conda:
         ENVIRONMENT
     resources:
@@ -36,8 +34,6 @@ use rule train_extractor as train_shuffled with:
         history=f"{RUN}/studies/sanity/shuffled/{{extractor}}/history.parquet",
     log:
         log_of("train_shuffled", "{extractor}"),
-    benchmark:
-        benchmark_of("train_shuffled", "{extractor}")
     message:
         "Train extractor {wildcards.extractor} on shuffled labels"
 

@@ -15,8 +15,6 @@ rule search_with_prior:
         tokens=f"{RUN}/studies/transfer/{{extractor}}.parquet",
     log:
         log_of("search_with_prior", "{extractor}"),
-    benchmark:
-        benchmark_of("search_with_prior", "{extractor}")
     priority: 1  # long, and others wait for it
     conda:
         ENVIRONMENT
@@ -48,8 +46,6 @@ rule transfer:
         rows=f"{RUN}/studies/transfer/readings.parquet",
     log:
         log_of("transfer"),
-    benchmark:
-        benchmark_of("transfer")
     priority: 1  # long, and others wait for it
     conda:
         ENVIRONMENT
