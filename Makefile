@@ -4,10 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test test-quick test-slurm bench lint clean
+.PHONY: run full test test-quick test-slurm bench lint clean
 
 run: .venv/run
-	$(BIN)/snakemake --cores all
+	$(BIN)/snakemake --cores all --logger cortex
+
+# With the studies of config.yaml, on the same page.
+full: .venv/run
+	$(BIN)/snakemake --cores all full --logger cortex
 
 test: .venv/dev lint
 	$(BIN)/python -m pytest --ignore=tests/workflow/test_slurm.py

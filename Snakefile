@@ -1,6 +1,7 @@
 """CORTEX: what do the discrete tokens of a vector-quantized image generator mean?
 
-snakemake --cores all            everything, to results/<run>/report.html
+snakemake --cores all            the paper's method, to results/<run>/report.html
+snakemake --cores all full       the studies of the config, too, to the same page
 snakemake --list-target-rules    the parts that can be asked for alone
 """
 
@@ -28,7 +29,7 @@ include: "rules/report.smk"
 rule metrics:
     input:
         METRICS,
-        STUDY_TABLES,
+        shown_studies,
 
 
 # Inputs of the report and of the metrics are asked for, too: Snakemake does not miss a deleted file whose results exist.
@@ -36,8 +37,6 @@ rule all:
     default_target: True
     input:
         METRICS,
-        STUDY_TABLES,
-        STUDY_FILES,
         PAGE,
         rules.manifest.output,
         rules.manifest.input,
@@ -56,3 +55,19 @@ rule all:
         [rows for rows, _, _ in TABLES.values()],
         GENERATOR_WEIGHTS,
         CODEBOOK,
+
+
+rule full:
+    input:
+        rules.all.input,
+        STUDY_TABLES,
+        STUDY_FILES,
+
+
+state(
+    {
+        "stages": {rule.name: stage for rule in workflow.rules if (stage := of_package.stage_of(rule.snakefile))},
+        "page": f"{RUN}/report.html",
+        "findings": f"{RUN}/findings.txt",
+    }
+)

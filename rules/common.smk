@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -67,10 +68,17 @@ snakemake_internals.keep_records_in_jobs(workflow)
 
 
 SERVER = RunServer()
+STARTED = []
+
+
+def state(facts):
+    """Tell the display of make run (snakemake_logger_plugin_cortex) what it has to know; Snakemake's own shows nothing."""
+    logger.info("", extra={"cortex": facts})
 
 
 # One Snakemake a run, any number a checkout.
 onstart:
+    STARTED.append(time.time())
     lock = refusing(hold_run, CONFIG.run)
     of_package.write_settings(CONFIG, RUN)
     refusing(CODE.started)
@@ -81,6 +89,7 @@ onstart:
 onsuccess:
     CODE.finished()
     SERVER.stop()
+    state({"cpu": job_cost.spent(Path(RUN), STARTED[0])})
 
 
 onerror:

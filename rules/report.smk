@@ -58,11 +58,16 @@ for name, figure in FIGURES.items():
             "python -m cortex {params.command} --output {output.figure} {params.files} {params.options} &> {log}"
 
 
+def with_page(tables):
+    """The sections of studies by name, of those of some tables that have one."""
+    return {name: STUDIES[name].page for name in (Path(table).stem for table in tables) if STUDIES[name].page}
+
+
 rule report:
     input:
         GENERATOR_WEIGHTS,
         METRICS,
-        STUDY_TABLES,
+        studies=shown_studies,
         figures=[f"{RUN}/figures/{name}.{figure.kind}" for name, figure in FIGURES.items()],
         histories=expand(rules.train_judge.output.history, judge=TRAINED_JUDGES),
         tokens=every(first_method(CONCEPT_TOKENS)),
@@ -70,6 +75,7 @@ rule report:
         manifest=rules.manifest.output.manifest,
     output:
         page=f"{RUN}/report.html",
+        headlines=f"{RUN}/findings.txt",
     log:
         log_of("report"),
     conda:
@@ -80,18 +86,22 @@ rule report:
     params:
         options=options(
             {"run": RUN, "extractors": EXTRACTORS or None, "judges": JUDGES or None, "levels": list(LEVELS) or None},
-            {"studies": of_package.study_words(CONFIG) or None, "images": PICTURES},
+            {"images": PICTURES},
             {**SHOWN_LISTS, "method": METHODS[0]} if EXTRACTORS else {},
             GENERATOR,
         ),
+        studies=lambda wildcards, input: options(
+            {"studies": of_package.study_words(CONFIG, with_page(input.studies)) or None}
+        ),
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
         bundled=BUNDLED_WEIGHTS,
-        code=code_of("report", FAMILY, *(study.page for study in STUDIES.values() if study.page)),
-        page=page_fingerprint(study.page for study in STUDIES.values() if study.page),
+        code=lambda wildcards, input: CODE.of("report", FAMILY, *with_page(input.studies).values()),
+        page=lambda wildcards, input: page_fingerprint(with_page(input.studies).values()),
     message:
         "Write the report"
     shell:
-        "python -m cortex report --output {output.page} {params.options} --settings {params.settings:q} &> {log}"
+        "python -m cortex report --output {output.page} --headlines {output.headlines} {params.options} {params.studies}"
+        " --settings {params.settings:q} &> {log}"
 
 
 # A run without extractors, such as one of bias alone, has no page.

@@ -88,7 +88,7 @@ def controlled_run(tiny_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("controlled") / "checkout"
     shutil.copytree(tiny_run, folder, symlinks=True)
     change_config(folder / "tests" / "tiny.yaml", yaml.safe_load((CHECKOUT / "tests" / "studies.yaml").read_text()))
-    made(folder, record_calls=True)
+    made(folder, "full", record_calls=True)
     return folder
 
 

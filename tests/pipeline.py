@@ -62,7 +62,7 @@ def jobs_in(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     """How many jobs of every rule Snakemake did, or would do in a dry run."""
     table = (done.stdout + done.stderr).rpartition("Job stats:")[2].partition("\n\n")[0]
     jobs = re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)
-    return {rule: int(count) for rule, count in jobs if rule not in ("all", "total")}
+    return {rule: int(count) for rule, count in jobs if rule not in ("all", "full", "total")}
 
 
 def data_of(results: Path) -> dict[str, Any]:

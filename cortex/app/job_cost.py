@@ -17,7 +17,7 @@ from typing import Any
 
 from cortex.core.files import whole_file
 
-RUN = "CORTEX_RUN"  # the run's folder, in the environment of its jobs
+RUN = "CORTEX_RUN_FOLDER"  # the run's folder, in the environment of its jobs
 COLUMNS = ("command", "seconds", "cpu_seconds", "start_up_seconds", "max_rss_mb")
 
 

@@ -41,7 +41,7 @@ class Line:
 
 
 def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | None = None) -> None:
-    """Print what the run of a config costs, stage by stage: jobs, samples, FLOP, bytes of files, and time.
+    """Print what the run of a config costs, studies included: jobs, samples, FLOP, bytes of files, and time.
 
     Times are lower bounds: all jobs in sequence, at the full rate. Rates of GPUs are those of bfloat16; importance,
     searches and judges compute in float32 and take longer. Divide times by the number of GPUs. The plan reads only
@@ -60,7 +60,7 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{config}: not YAML: {' '.join(str(error).split())}") from None
     parsed, spec = parse_config(settings)
-    lines = list(with_jobs(list(stages_of(parsed, counts_of(parsed, spec))), planned_jobs(config)))
+    lines = list(with_jobs(list(stages_of(parsed, counts_of(parsed, spec))), planned_jobs(config, "full")))
     origin = "as given"
     if flops is None or bandwidth is None:
         device = choose_device("auto")

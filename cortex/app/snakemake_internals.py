@@ -1,7 +1,8 @@
 """All that depends on how Snakemake works inside, guarded by what this release of it has.
 
-Two things: the jobs that a config's run has (:func:`planned_jobs`, by Snakemake's Python API and log events, in a
-process of its own), and the record that a cluster's job keeps of itself (:func:`keep_records_in_jobs`).
+The jobs that a config's run has (:func:`planned_jobs`, by Snakemake's Python API and log events, in a process of its
+own), the record that a cluster's job keeps of itself (:func:`keep_records_in_jobs`), and settings of the Snakemake that
+reads the rules.
 """
 
 import json
@@ -25,8 +26,8 @@ class Job:
     wildcards: Mapping[str, str]
 
 
-def planned_jobs(config: Path) -> list[Job]:
-    """All jobs of a config's run, done or not, in the order in which they could run.
+def planned_jobs(config: Path, target: str) -> list[Job]:
+    """All jobs that a target of a config's run needs, done or not, in the order in which they could run.
 
     Raises:
         InputError: there is no workflow, or Snakemake refuses it; in its words.
@@ -35,7 +36,7 @@ def planned_jobs(config: Path) -> list[Job]:
     snakefile = next((path for path in candidates if path.is_file()), None)
     if snakefile is None:
         raise InputError(f"{candidates[0].resolve()}: no such file; cortex plan runs in a checkout of the workflow")
-    command = [sys.executable, "-m", __name__, str(snakefile), str(config)]
+    command = [sys.executable, "-m", __name__, str(snakefile), str(config), target]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
@@ -67,6 +68,11 @@ def run_jobs_here(workflow: Any) -> bool:
     return bool(workflow.local_exec and not workflow.deployment_settings.deployment_method)
 
 
+def is_target(workflow: Any, name: str) -> bool:
+    """Whether a rule was named on Snakemake's command line. Targets are known once all rules are."""
+    return name in workflow.dag_settings.targets
+
+
 class _Printed(logging.Handler):
     """Prints every job that Snakemake logs, as one line of JSON."""
 
@@ -76,8 +82,8 @@ class _Printed(logging.Handler):
             print(json.dumps([logged["rule_name"], logged["wildcards"]]))
 
 
-def _print_jobs(snakefile: Path, config: Path) -> bool:
-    """Print the jobs of a dry run of everything; whether there was one."""
+def _print_jobs(snakefile: Path, config: Path, target: str) -> bool:
+    """Print the jobs of a dry run of all that a target needs; whether there was one."""
     try:
         from snakemake.api import SnakemakeApi
         from snakemake.logging import logger
@@ -100,7 +106,7 @@ def _print_jobs(snakefile: Path, config: Path) -> bool:
                 ResourceSettings(cores=1), ConfigSettings(configfiles=[config]), snakefile=snakefile
             )
             # Everything is forced: a plan does not depend on files that are there already.
-            workflow.dag(DAGSettings(forceall=True)).execute_workflow(
+            workflow.dag(DAGSettings(targets={target}, forceall=True)).execute_workflow(
                 "dryrun", execution_settings=ExecutionSettings(lock=False, ignore_incomplete=True)
             )
         except Exception as error:
@@ -110,4 +116,4 @@ def _print_jobs(snakefile: Path, config: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not _print_jobs(*map(Path, sys.argv[1:])))
+    sys.exit(not _print_jobs(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]))

@@ -109,6 +109,14 @@ def launcher(gpus: int) -> str:
     return "python" if gpus == 1 else f"python -m torch.distributed.run --standalone --nproc-per-node {gpus}"
 
 
+def stage_of(rules: str) -> str | None:
+    """The stage of a run that a file of rules is for: its name, ``studies``, or none of the Snakefile's targets."""
+    path = Path(rules)
+    if path.name == "Snakefile":
+        return None
+    return path.stem if path.parent.name == "rules" else "studies"
+
+
 def one_of(names: Iterable[str]) -> str:
     """A wildcard's constraint to some names, or to none."""
     return "|".join(map(re.escape, sorted(names))) or "(?!)"
@@ -159,9 +167,9 @@ def state_origin(config: Config, folder: str, *, main: bool) -> None:
         )
 
 
-def study_words(config: Config) -> list[str]:
-    """Names of the run's studies in the page's order; ``NAME=module:STUDY`` of a study from outside."""
-    references = {name: config.studies[name].study for name in config.chosen_studies()}
+def study_words(config: Config, names: Iterable[str]) -> list[str]:
+    """Names of studies; ``NAME=module:STUDY`` of a study from outside."""
+    references = {name: config.studies[name].study for name in names}
     return [f"{name}={reference}" if reference else name for name, reference in references.items()]
 
 

@@ -45,6 +45,7 @@ def write_report(
     settings: tuple[str, ...] = (),
     family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
+    headlines: Path | None = None,
 ) -> None:
     """Write the report of a run: one HTML file that needs no other file and no network.
 
@@ -64,6 +65,7 @@ def write_report(
         settings: settings of the run to show, each as name=value.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator; the family's own if not given.
+        headlines: text file to write, of the first findings, each a line; none if not given.
     """
     if extractors and top_n is None:
         raise InputError("--top-n: should be one of the run's concept_tokens.top_n where there are extractors")
@@ -80,6 +82,7 @@ def write_report(
     }
     histories = {judge: read_rows(path) if path else [] for judge, path in files.histories.items()}
     spec = generator_spec(generator, family)
+    found = findings(shown, compared, lists, frequent)
     page = _template().render(
         origin=origin(files.tables()),
         kept=kept_decisions(run),
@@ -94,7 +97,7 @@ def write_report(
         pictures=read_pictures(run / "figures", {*files.levels, *(["images"] if images else [])}, judges)
         if extractors
         else {},
-        findings=findings(shown, compared, lists, frequent),
+        findings=found,
         tables=tables(shown, compared, histories),
         full_tables={name: full_table(rows) for name, rows in metrics.items()},
         comparisons={level: level_tables.comparisons_table(comparisons, level) for level in files.levels},
@@ -103,6 +106,9 @@ def write_report(
     )
     with whole_file(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
+    if headlines is not None:
+        with whole_file(headlines) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in first_headlines(found)), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -240,6 +246,12 @@ def findings(
     if "judge_accuracy" in metrics:
         found["judge_accuracy"] = say.judge_findings(metrics["judge_accuracy"])
     return found | {name: of_level[name](rows, compared) for name, rows in metrics.items() if name in of_level}
+
+
+def first_headlines(found: Mapping[str, Sequence[Finding]], most: int = 3) -> list[str]:
+    """The first finding of every level, and of other metrics where there are fewer levels; each on one line."""
+    first = [findings[0].headline for name in (*LEVELS, *found) if (findings := found.get(name))]
+    return [" ".join(headline.split()) for headline in dict.fromkeys(first)][:most]
 
 
 def tables(metrics: Mapping[str, Rows], compared: Rows, histories: Mapping[str, Rows]) -> dict[str, Table]:

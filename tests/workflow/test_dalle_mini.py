@@ -72,7 +72,7 @@ def checkout(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(checkout):
     """The checkout in which the run has been made."""
-    done = snakemake(checkout, "--configfile", "configs/dalle_mini.yaml")
+    done = snakemake(checkout, "full", "--configfile", "configs/dalle_mini.yaml")
     logs = "\n".join(path.read_text() for path in checkout.rglob("*.log") if "error" in path.read_text())
     assert done.returncode == 0, done.stderr + logs
     return checkout, done
@@ -93,7 +93,7 @@ def test_nothing_is_drawn_trained_or_judged_but_what_bias_needs(run):
         "bias_tokens": 1,
         "bias": 1,
     }
-    again = snakemake(checkout, "--configfile", "configs/dalle_mini.yaml")
+    again = snakemake(checkout, "full", "--configfile", "configs/dalle_mini.yaml")
     assert "Nothing to be done" in again.stdout + again.stderr
 
 

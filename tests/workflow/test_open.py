@@ -71,7 +71,7 @@ def external(tmp_path_factory):
     plugin = shutil.copytree(CHECKOUT / "tests" / "plugin", tmp_path_factory.mktemp("site") / "plugin")
     shutil.copy2(CHECKOUT / "tests" / "toy_generator.py", folder)
     (folder / "toys.txt").write_text("\n".join(SPEC.class_names))
-    made(folder, modules=[plugin])
+    made(folder, "full", modules=[plugin])
     return folder, plugin
 
 
@@ -232,7 +232,7 @@ def unjudged(tmp_path_factory):
         judges=None,
         studies={"frequent": FREQUENT},
     )
-    made(folder, modules=[CHECKOUT / "tests" / "plugin"])
+    made(folder, "full", modules=[CHECKOUT / "tests" / "plugin"])
     return folder / "results" / "unjudged"
 
 

@@ -56,7 +56,7 @@ def parsed(checkout, name, monkeypatch):
 
 def lines_of(checkout, name, monkeypatch):
     config, spec = parsed(checkout, name, monkeypatch)
-    return list(with_jobs(list(stages_of(config, counts_of(config, spec))), planned_jobs(Path(name))))
+    return list(with_jobs(list(stages_of(config, counts_of(config, spec))), planned_jobs(Path(name), "full")))
 
 
 def jobs_of_snakemake(checkout, *arguments):
@@ -67,7 +67,7 @@ def jobs_of_snakemake(checkout, *arguments):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_jobs_are_those_that_snakemake_plans(checkout, name, monkeypatch):
-    planned = jobs_of_snakemake(checkout, "--configfile", name)
+    planned = jobs_of_snakemake(checkout, "full", "--configfile", name)
     jobs = Counter()
     for line in lines_of(checkout, name, monkeypatch):
         jobs[line.stage.rule] += line.jobs
@@ -122,7 +122,7 @@ def test_every_training_of_an_extractor_costs(monkeypatch, tmp_path):
     thrice = yaml.safe_load(TINY.read_text())
     thrice["extractors"]["cnn"]["seeds"] = 3
     (tmp_path / "thrice.yaml").write_text(yaml.safe_dump(thrice))
-    jobs = planned_jobs(tmp_path / "thrice.yaml")
+    jobs = planned_jobs(tmp_path / "thrice.yaml", "full")
     (config, spec), (before, _) = parse_config(thrice), parse_config(once)
     lines = {key(line.stage): line for line in with_jobs(list(stages_of(config, counts_of(config, spec))), jobs)}
     costs = {key(stage): stage for stage in stages_of(before, counts_of(before, spec))}

@@ -35,7 +35,8 @@ def workflow(tmp_path, monkeypatch):
 
 
 def test_all_jobs_are_planned_with_their_wildcards_done_or_not(workflow):
-    jobs = planned_jobs(Path("config.yaml"))
+    assert planned_jobs(Path("config.yaml"), "b.copy") == [Job("copy", {"name": "b"})]
+    jobs = planned_jobs(Path("config.yaml"), "all")
     assert sorted(jobs, key=str) == [Job("copy", {"name": "a"}), Job("copy", {"name": "b"})]
     assert not (workflow / "b.copy").exists()
 
@@ -43,7 +44,7 @@ def test_all_jobs_are_planned_with_their_wildcards_done_or_not(workflow):
 def test_what_snakemake_refuses_is_told(workflow):
     (workflow / "source.txt").unlink()
     with pytest.raises(InputError, match=r"Snakefile: Snakemake plans no jobs: .*source.txt") as error:
-        planned_jobs(Path("config.yaml"))
+        planned_jobs(Path("config.yaml"), "all")
     assert "\n" not in str(error.value)
 
 

@@ -228,3 +228,21 @@ def test_comparisons_are_not_read_without_levels(run, tmp_path):
     write_report(tmp_path / "report.html", folder, **arguments)
     assert read_table(folder / "metrics" / "extractor_accuracy.parquet").num_rows == 4
     assert "the run has no judges" in (tmp_path / "report.html").read_text()
+
+
+def test_the_first_finding_of_every_level_goes_to_a_file(run, page, tmp_path):
+    write_report(tmp_path / "report.html", run.folder, **run.arguments, headlines=tmp_path / "findings.txt")
+    first, second, third = (tmp_path / "findings.txt").read_text().splitlines()
+    assert first.startswith("Important tokens against random tokens: ")
+    assert second.startswith("Concept-level tokens against the most frequent tokens of the class: ")
+    assert third.startswith("Token selection against embedding optimisation: ")
+    shown = " ".join(page.text.split())
+    assert all(line in shown for line in (first, second, third))
+
+
+def test_without_levels_the_findings_are_those_that_there_are(run, tmp_path):
+    arguments = run.arguments | {"judges": (), "headlines": tmp_path / "findings.txt"}
+    write_report(tmp_path / "report.html", run.folder, **arguments)
+    first, *others = (tmp_path / "findings.txt").read_text().splitlines()
+    assert first.startswith("Share of the concept-level tokens that are also among")
+    assert [line.partition(" ")[0] for line in others] == ["Top-1"]
