@@ -70,7 +70,7 @@ class Config(Section):
     judges: Annotated[Judges, WrapValidator(_null_is_empty)] = Field(description="judges by name; null: none")
     evaluation: Evaluation = Field(Evaluation(), description="three levels of evaluation")
     studies: Annotated[Studies, WrapValidator(_null_is_empty)] = Field(
-        {}, description="studies beside the method, by name; other studies do not run"
+        {}, description="studies beside the method, by name; the target full computes them"
     )
     generator_training: GeneratorRecipe = Field(
         GeneratorRecipe(), description="recipe of a generator of labelled pictures: snakemake train_generator"
