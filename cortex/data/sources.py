@@ -5,7 +5,8 @@ Nothing is unpickled or evaluated, and no more than a batch of rows is held in m
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,12 @@ def read_embedding(path: Path, shape: tuple[int, int, int], where: str) -> NDArr
 
 
 def _csv_rows(path: Path, folder: Path, grid: tuple[int, int]) -> Iterator[Rows]:
-    place = f"{path}: line"
-    reader = csv.reader(_lines(path), strict=True)
+    with closing(_lines(path)) as lines:  # after an error too, whose traceback holds the open file
+        yield from _rows_of_lines(lines, path, folder, grid)
+
+
+def _rows_of_lines(lines: Iterator[str], path: Path, folder: Path, grid: tuple[int, int]) -> Iterator[Rows]:
+    place, reader = f"{path}: line", csv.reader(lines, strict=True)
     found: list[tuple[int, int, list[int] | None, Path | None]] = []
     try:
         header = next(reader, [])
@@ -124,7 +129,7 @@ def _csv_rows(path: Path, folder: Path, grid: tuple[int, int]) -> Iterator[Rows]
         yield _together(place, found, grid)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Generator[str, None, None]:
     """Lines of a text file, the longest no longer than :data:`MAX_LINE`."""
     try:
         file = open(path, "rb")  # noqa: SIM115
