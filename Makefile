@@ -16,9 +16,9 @@ full: .venv/run
 test: .venv/dev lint
 	$(BIN)/python -m pytest --ignore=tests/workflow/test_slurm.py
 
-# The tests without Snakemake.
+# The tests without Snakemake and without the slowest, on two cores: under two minutes.
 test-quick: .venv/dev
-	$(BIN)/python -m pytest -m "not workflow and not slow" tests/unit
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not workflow and not slow" tests/unit
 
 # The workflow through sbatch, on a SLURM that the tests start: needs root, and Debian's slurm-wlm and munge.
 test-slurm: .venv/dev

@@ -1,4 +1,4 @@
-"""What test_parallel runs by itself and by torchrun: an epoch of every extractor, by gradient descent.
+"""What test_process_group runs by itself and by torchrun: an epoch of every extractor, by gradient descent.
 
 Adam divides a gradient by its size: it would hide a wrong factor, and blow rounding errors up where a gradient is 0.
 """
@@ -38,4 +38,5 @@ def train_all(folder: Path, data: Path, batch: int) -> None:
 
 
 if __name__ == "__main__":
-    train_all(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    for number in sys.argv[3:]:
+        train_all(Path(sys.argv[1]) / number, Path(sys.argv[2]), int(number))

@@ -4,6 +4,8 @@ import re
 import shutil
 import tarfile
 from collections import Counter
+from contextlib import chdir
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,8 @@ from cortex.data.draw import Stretch, generate_shard
 from cortex.data.settings import ImageFiles
 from cortex.generators.settings import Sampling
 from cortex.generators.taming.cost import cache_bytes, token_flops
-from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, snakemake
+from cortex.generators.taming.sampler import Sampler
+from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
 CONFIGS = ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml", "configs/dalle_mini.yaml"]
@@ -48,30 +51,48 @@ def checkout(tmp_path_factory):
     return folder
 
 
-def parsed(checkout, name, monkeypatch):
-    """Config and spec, as read in the checkout: the config names the generator's folder relative to it."""
-    monkeypatch.chdir(checkout)
-    return parse_config(yaml.safe_load(Path(name).read_text()))
+@pytest.fixture(scope="module")
+def counts(checkout):
+    """What the costs of a config in the checkout are counted with: it names the generator's folder relative to it."""
+
+    @cache
+    def counts(name):
+        with chdir(checkout):
+            return counts_of(*parse_config(yaml.safe_load(Path(name).read_text())))
+
+    return counts
 
 
-def lines_of(checkout, name, monkeypatch):
-    config, spec = parsed(checkout, name, monkeypatch)
-    return list(with_jobs(list(stages_of(config, counts_of(config, spec))), planned_jobs(Path(name), "full")))
+@pytest.fixture(scope="module")
+def lines(checkout, counts):
+    """The lines of a config's plan."""
+
+    @cache
+    def lines(name):
+        with chdir(checkout):
+            return list(with_jobs(list(stages_of(counts(name).config, counts(name))), planned_jobs(Path(name), "full")))
+
+    return lines
 
 
-def jobs_of_snakemake(checkout, *arguments):
-    done = snakemake(checkout, "--dry-run", *arguments)
-    assert done.returncode == 0, done.stderr
-    return jobs_in(done)
+@pytest.fixture(scope="module")
+def jobs_of_snakemake(checkout):
+    """The jobs of a config by Snakemake's own count."""
+
+    @cache
+    def jobs(name):
+        return jobs_in(made(checkout, "full", "--dry-run", "--configfile", name))
+
+    return jobs
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_jobs_are_those_that_snakemake_plans(checkout, name, monkeypatch):
-    planned = jobs_of_snakemake(checkout, "full", "--configfile", name)
+def test_the_jobs_are_those_that_snakemake_plans(lines, jobs_of_snakemake, name):
     jobs = Counter()
-    for line in lines_of(checkout, name, monkeypatch):
+    for line in lines(name):
         jobs[line.stage.rule] += line.jobs
-    assert jobs == planned
+    assert jobs == jobs_of_snakemake(name)
 
 
 def rules_on_a_device():
@@ -82,18 +103,18 @@ def rules_on_a_device():
     return {re.match(r"\w+", rule).group() for rule in rules if "gpu=" in rule}
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "configs/imagenet.yaml"])
-def test_every_rule_that_computes_states_its_cost(checkout, name, monkeypatch):
-    lines = lines_of(checkout, name, monkeypatch)
+@pytest.mark.parametrize("name", ["config.yaml", pytest.param("configs/imagenet.yaml", marks=pytest.mark.slow)])
+def test_every_rule_that_computes_states_its_cost(lines, name):
     computing = rules_on_a_device()
     assert {"generate_shard", "train_extractor", "importance", "study"} <= computing
-    stated = {line.stage.rule for line in lines if line.stated}
-    assert computing & {line.stage.rule for line in lines} <= stated
-    assert {line.stage.rule for line in lines if line.stage.flops} >= computing & stated - {"pretrained_judge"}
+    stated = {line.stage.rule for line in lines(name) if line.stated}
+    assert computing & {line.stage.rule for line in lines(name)} <= stated
+    assert {line.stage.rule for line in lines(name) if line.stage.flops} >= computing & stated - {"pretrained_judge"}
 
 
-def test_the_papers_run_is_planned_without_its_weights_in_hundreds_of_jobs(checkout):
-    planned = jobs_of_snakemake(checkout, "--configfile", "configs/imagenet.yaml")
+@pytest.mark.workflow
+def test_the_papers_run_is_planned_without_its_weights_in_hundreds_of_jobs(jobs_of_snakemake):
+    planned = jobs_of_snakemake("configs/imagenet.yaml")
     assert planned["convert_generator"] == 1
     assert planned["generate_shard"] == 100 + 30 + 5
     assert planned["importance"] == 3 * (100 + 5)
@@ -160,9 +181,9 @@ def test_every_attribution_costs(tmp_path):
     assert (jobs["importance"], jobs["concept_tokens"], jobs["image_level"]) == (2 * 3 * 3, 2 * 3, 2 * 3 * 2)
 
 
-@pytest.fixture
-def imagenet(checkout, monkeypatch):
-    return counts_of(*parsed(checkout, "configs/imagenet.yaml", monkeypatch))
+@pytest.fixture(scope="module")
+def imagenet(counts):
+    return counts("configs/imagenet.yaml")
 
 
 @pytest.mark.parametrize(
@@ -296,6 +317,7 @@ def test_the_command_prints_a_table(capsys):
 def test_the_command_measures_where_no_rate_is_given(capsys, monkeypatch):
     monkeypatch.setattr("cortex.app.plan.product_rate", lambda device: 2e11)
     monkeypatch.setattr("cortex.app.plan.copy_rate", lambda device: 3e10)
+    monkeypatch.setattr("cortex.app.plan.planned_jobs", lambda config: [])
     assert main(["plan", "--config", str(TINY)]) == 0
     assert "at 2e+11 FLOP and 3e+10 bytes of memory a second, measured on" in capsys.readouterr().out
 

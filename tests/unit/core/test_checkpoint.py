@@ -227,7 +227,7 @@ def test_a_bomb_costs_some_hundred_bytes_an_instruction(tmp_path, monkeypatch, p
         (zipped_pickle(one_tensor()), "storage '0' is missing"),
         (zipped_pickle(one_tensor(), [("data/0", SIX.tobytes()), ("byteorder", "big")]), "big-endian"),
     ],
-    ids=str,
+    ids=["html", "empty", "pickle", "no state", "no dictionary", "no storage", "big-endian"],
 )
 def test_what_is_no_checkpoint_says_so(tmp_path, content, told):
     (tmp_path / "last.ckpt").write_bytes(content)

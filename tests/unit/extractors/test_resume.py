@@ -90,6 +90,7 @@ def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, nam
     assert not state.exists()
 
 
+@pytest.mark.slow
 def test_interrupted_again_and_again_it_comes_to_the_same_weights(tmp_path, folder, tiny_data):
     undisturbed = content(*run_training(tmp_path, tiny_data, "transformer", **DROPOUT))
     arguments = arguments_of(folder, tiny_data, "transformer", **DROPOUT)
