@@ -1,7 +1,9 @@
 """What several test files share: a generator small enough to run in every test."""
 
+import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: on tensors this small, threads only wait for each other
@@ -18,13 +20,17 @@ settings.load_profile("cortex")
 
 
 RUNS = {"tiny_run", "controlled_run"}  # fixtures that run Snakemake
+# The files that take longest. Of two processes one begins with the runs that several files read, the other with runs
+# of its own; what is short comes last and fills both up.
+FIRST = ["test_code_on_record.py", "test_open.py", "test_faults.py", "test_reruns.py", "test_dalle_mini.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need Snakemake: ``make test-quick`` leaves them out."""
+    """Mark the tests that need Snakemake: ``make test-quick`` leaves them out. The longest files come first."""
     for item in items:
         if RUNS & set(getattr(item, "fixturenames", ())) or "workflow" in item.path.parts:
             item.add_marker("workflow")
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")
@@ -74,22 +80,42 @@ def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def shared(name: str, tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of the test processes to ask for it makes; the others wait for it."""
+    folder = tmp_path_factory.getbasetemp() / name
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = tmp_path_factory.getbasetemp().parent / name
+    done = folder.with_suffix(".done")
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A checkout in which the tiny run has been made, by snakemake; not to be changed."""
-    folder = copy_checkout(tmp_path_factory.mktemp("tiny"))
-    made(folder, record_calls=True)
-    return folder
+
+    def make(folder):
+        folder.mkdir()
+        made(copy_checkout(folder), record_calls=True)
+
+    return shared("tiny", tmp_path_factory, make)
 
 
 @pytest.fixture(scope="session")
 def controlled_run(tiny_run, tmp_path_factory):
     """A copy of the tiny run in which all that tests/studies.yaml adds to its config has been made, too."""
-    folder = tmp_path_factory.mktemp("controlled") / "checkout"
-    shutil.copytree(tiny_run, folder, symlinks=True)
-    change_config(folder / "tests" / "tiny.yaml", yaml.safe_load((CHECKOUT / "tests" / "studies.yaml").read_text()))
-    made(folder, "full", record_calls=True)
-    return folder
+
+    def make(folder):
+        shutil.copytree(tiny_run, folder, symlinks=True)
+        change_config(folder / "tests" / "tiny.yaml", yaml.safe_load((CHECKOUT / "tests" / "studies.yaml").read_text()))
+        made(folder, "full", record_calls=True)
+
+    return shared("controlled", tmp_path_factory, make)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import yaml
 from safetensors.numpy import load_file
 
 CHECKOUT = Path(__file__).parent.parent
+CORES = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))  # of one Snakemake: two of all of them
 
 
 def copy_checkout(folder: Path) -> Path:
@@ -28,7 +29,7 @@ def copy_checkout(folder: Path) -> Path:
 
 
 def snakemake(
-    folder: Path, *arguments: str, cores: int = 2, record_calls: bool = False, modules: Sequence[Path] = ()
+    folder: Path, *arguments: str, cores: int = CORES, record_calls: bool = False, modules: Sequence[Path] = ()
 ) -> subprocess.CompletedProcess[str]:
     """``snakemake`` in a checkout, its environment not activated, with the tiny config unless they name another.
 

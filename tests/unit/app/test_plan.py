@@ -23,7 +23,6 @@ from cortex.data.draw import Stretch, generate_shard
 from cortex.data.settings import ImageFiles
 from cortex.generators.settings import Sampling
 from cortex.generators.taming.cost import cache_bytes, token_flops
-from cortex.generators.taming.sampler import Sampler
 from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
