@@ -2,15 +2,15 @@
 
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 from torch import nn
 
 from cortex.app.region import check_region, most_important
@@ -19,6 +19,7 @@ from cortex.core.errors import InputError, shown
 from cortex.core.files import whole_file
 from cortex.core.progress import progress
 from cortex.core.provenance import provenance
+from cortex.core.settings import WrongValueError
 from cortex.data.packed import read_packed
 from cortex.data.pixels import encode_image, fitted, read_image
 from cortex.data.shard_reader import read_shard
@@ -26,7 +27,7 @@ from cortex.data.tokens import Tokens
 from cortex.evaluate.codebook_level import edited_grids
 from cortex.explain import TIS
 from cortex.explain.codebook_search import prepare, search_part, token_selection
-from cortex.explain.settings import Region, SearchOptimisation
+from cortex.explain.settings import Method, Region, SearchOptimisation
 from cortex.extractors.codebook import load_codebook
 from cortex.extractors.names import split_name
 from cortex.extractors.network import load_extractor
@@ -38,23 +39,43 @@ from cortex.judges.judge import Judge, load_judge
 log = logging.getLogger(__name__)
 
 
+class EditSettings(SearchOptimisation):
+    """A target, a region, and the search for the region's tokens."""
+
+    to: str = Field(description="index or name of the target class")
+    region: tuple[int, int, int, int] | tuple[int, int] = Field(
+        description="top, left, height and width of the region, in tokens; rows and columns count from 0. Or height "
+        "and width alone: the region is where the picture's most important tokens are"
+    )
+    method: Method | None = Field(
+        None,
+        description="attribution that scores the tokens for a region of height and width alone, a registered name or "
+        "module:function; tis if not given. It explains the picture's class, or the class that the extractor reads",
+    )
+    margin: Annotated[int, Field(ge=0)] = Field(
+        1, description="tokens around the region over which the change fades out"
+    )
+    extractor: str | None = Field(
+        None, description="extractor of the run to search with, cnn or cnn/0; the first one if not given"
+    )
+
+    @model_validator(mode="after")
+    def _method_finds_the_place(self) -> "EditSettings":
+        if self.method is not None and len(self.region) == 4:
+            reason = "only with a --region of height and width, which it finds the place of"
+            raise WrongValueError("method", self.method, reason)
+        return self
+
+
 def edit_image(
     output: Path,
     image: Path,
     run: Path,
     *,
-    to: str,
-    region: tuple[int, int, int, int] | tuple[int, int],
-    method: str | None = None,
+    settings: EditSettings,
     key: str | None = None,
-    extractor: str | None = None,
     family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
-    margin: int = 1,
-    steps: int = 5000,
-    record_every: int = 500,
-    learning_rate: float = 0.01,
-    temperature: float = 1.0,
     seed: int = 0,
     device: str = "auto",
 ) -> None:
@@ -70,57 +91,35 @@ def edit_image(
             edit.json with the tokens before and after, every judge's reading of the three, and the settings.
         image: PNG, JPEG or WebP file of any size, or a tar of a run together with a key.
         run: folder of a run, such as results/digits, whose extractors, judges and generator are used.
-        to: index or name of the target class.
-        region: top, left, height and width of the region, in tokens; rows and columns count from 0. Or height and width
-            alone: the region is where the picture's most important tokens are.
-        method: attribution that scores the tokens for a region of height and width alone, a registered name or
-            module:function; tis if not given. It explains the picture's class, or the class that the extractor reads.
+        settings: target, region and search.
         key: key of the image in the tar.
-        extractor: extractor of the run to search with, cnn or cnn/0; the first one if not given.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the run's generator, or the name of a bundled one; if not given, the converted one
             in the run's folder, or else the default one.
-        margin: tokens around the region over which the change fades out.
-        steps: optimisation steps.
-        record_every: steps between two records of the tokens found.
-        learning_rate: learning rate of Adam.
-        temperature: temperature of the Gumbel-softmax.
         seed: seed of the initial logits and the Gumbel noise, together with the key or file name of the picture.
         device: auto, cpu, cuda or cuda:N.
     """
-    if not 1 <= record_every <= steps:
-        raise InputError(f"--record-every = {record_every}: allowed: 1 to --steps = {steps}")
-    if method is not None and len(region) == 4:
-        raise InputError(f"--method = {method}: only with a --region of height and width, which it finds the place of")
-    if margin < 0:
-        raise InputError(f"--margin = {margin}: allowed: 0 and more")
-    for option, value in (("learning-rate", learning_rate), ("temperature", temperature)):
-        if not 0 < value < math.inf:
-            raise InputError(f"--{option} = {value}: allowed: above 0, and finite")
     if str(image).encode(errors="replace").decode() != str(image):
         raise InputError(f"{str(image)!a}: a name that is no UTF-8, which edit.json could not hold")
     on = choose_device(device)
-    name, training = split_name(extractor) if extractor else _first_extractor(run)
+    name, training = split_name(settings.extractor) if settings.extractor else _first_extractor(run)
     network = load_extractor(run / "extractors" / name / str(training) / "model.safetensors", on)
     judges = {path.parent.name: load_judge(path, on) for path in sorted(run.glob("judges/*/model.safetensors"))}
     if not judges:
         raise InputError(f"{run}: no judges/*/model.safetensors, which `snakemake judges` makes")
     model = _generator_of(run, family, generator, on)
     of_run = np.unique(read_packed(run / "data" / "train" / "grids.npy")["label"])
-    target = find_class(to, model.spec.class_names, of_run.tolist())
+    target = find_class(settings.to, model.spec.class_names, of_run.tolist())
     picture = take_picture(image, key, model)
-    if len(region) == 4:
-        where = check_region(region, model.spec.grid)
+    method = None if len(settings.region) == 4 else settings.method or TIS
+    if method is None:
+        where = check_region(settings.region, model.spec.grid)
     else:
-        method = method or TIS
-        where = most_important(region, method, network, model.codebook, picture.tokens, seed)
+        where = most_important(settings.region, method, network, model.codebook, picture.tokens, seed)
     output.mkdir(parents=True, exist_ok=True)
-    optimisation = SearchOptimisation(
-        steps=steps, record_every=record_every, learning_rate=learning_rate, temperature=temperature
-    )
     with one_thread():
-        found = _search(network, model, picture, target, where, optimisation, seed)
-    edit = change_region(model, picture.grid, where, found.tokens, margin)
+        found = _search(network, model, picture, target, where, settings, seed)
+    edit = change_region(model, picture.grid, where, found.tokens, settings.margin)
     came_in = edit.before if picture.image is None else picture.image
     pictures = {"picture": came_in, "before": edit.before, "after": edit.after}
     readings = _readings(judges, pictures, target, model)
@@ -139,8 +138,12 @@ def edit_image(
             "target_logit_before": found.before,
             "target_logit_after": found.after,
         },
-        "search": {"step": found.step, "seed": seed, **optimisation.model_dump()},
-        "margin": margin,
+        "search": {
+            "step": found.step,
+            "seed": seed,
+            **settings.model_dump(include=set(SearchOptimisation.model_fields)),
+        },
+        "margin": settings.margin,
         "undone": edit.undone,
         "written_by": provenance(),
     }

@@ -75,8 +75,10 @@ def _validated(section: type[Section], values: Any) -> Section:
     Raises:
         InputError: a value is not allowed; its option is named.
     """
+    fields = section.model_fields
+    given = {name: value for name, value in dataclasses.asdict(values).items() if value != fields[name].get_default()}
     try:
-        return section.model_validate(dataclasses.asdict(values))
+        return section.model_validate(given)
     except ValidationError as error:
         location, reason = describe(error, section)
         names = [part for part in location if isinstance(part, str)]

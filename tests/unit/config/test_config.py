@@ -220,7 +220,7 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("codebook_search.pairs.2", 7, "codebook_search.pairs.2 = 7: class 7 is not among the run's [0, 1, 2, 3, 4"),
         ("codebook_search.pairs.9", 2, "codebook_search.pairs.9 = 2: class 9 is not among the run's [0, 1, 2, 3, 4"),
         ("data.classes", [0, 5], "codebook_search.pairs.0 = 6: class 6 is not among the run's [0, 5]"),
-        ("codebook_search.steps", 499, "codebook_search.record_every = 500: should be at most steps = 499"),
+        ("codebook_search.record_every", 5001, "codebook_search.record_every = 5001: should be at most steps = 5000"),
         ("codebook_search.images_per_class", 51, "images_per_class = 51: at most data.per_class.test = 50"),
         (
             "studies.transfer",
