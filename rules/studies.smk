@@ -41,7 +41,7 @@ rule study:
         options=lambda wildcards: options(
             {"study": CONFIG.studies[wildcards.study].study or wildcards.study},
             {"extra": [f"{name}={path}" for name, path in extra_inputs(wildcards).items()] or None},
-            CONFIG.studies[wildcards.study].model_dump(exclude={"study"}),
+            CONFIG.studies[wildcards.study].model_dump(exclude={"study", *STUDIES[wildcards.study].selecting}),
             {"importance": CONFIG.importance.scores().model_dump_json(), "attribution": METHODS[0]},
             {"inference_batch": CONFIG.evaluation.batch},
             SEED,

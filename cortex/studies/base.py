@@ -37,6 +37,8 @@ class Study:
         checks: problems of the settings in a run, ``checks(settings, config, spec)``, each one line that begins with
             the key within the study's section.
         extra: further inputs of ``rows`` for an extractor ("cnn/0"): name → path within the run's folder.
+        selecting: settings that choose ``extra`` and nothing else. ``rows`` finds their defaults: an extractor whose
+            inputs stay the same is not computed again.
         rules: Snakemake file of the study's own rules. It makes ``metrics/<study>.parquet``, unless ``rows`` does, and
             appends further files to ``STUDY_FILES``.
         commands: commands of these rules: name → (``module:function``, description).
@@ -51,6 +53,7 @@ class Study:
     needs: frozenset[str] = frozenset({"extractors"})
     checks: Callable[[Any, Any, GeneratorSpec], Iterator[str]] = lambda settings, config, spec: iter(())
     extra: Callable[[Any, str], Mapping[str, str]] = lambda settings, extractor: {}
+    selecting: tuple[str, ...] = ()
     rules: Path | None = None
     commands: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     cost: str = ""

@@ -32,6 +32,7 @@ STUDY = Study(
     by=("test", "step", "layer", "measure", "n"),
     checks=_checks,
     extra=_shuffled,
+    selecting=("shuffled",),
     rules=Path(__file__).parent / "rules.smk",
     commands={
         "shuffle-labels": (

@@ -415,7 +415,7 @@ def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, 
         ("--temperature 0", "--temperature = 0.0: should be greater than 0"),
         ("--temperature nan", "--temperature = nan: should be "),
         ("--method lime", "--method = 'lime': "),
-        ("--method tis", "--method = tis: only with a --region of height and width"),
+        ("--method tis", "--method = 'tis': only with a --region of height and width"),
         ("--learning-rate inf", "--learning-rate = inf: should be "),
     ],
 )

@@ -1,5 +1,7 @@
 """Sanity: randomised and misled extractors, rank correlation against scipy, and the fall that scores must show."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from cortex.studies.sanity.randomise import even_share, randomise_from_output, w
 from cortex.studies.sanity.settings import Sanity
 from cortex.studies.sanity.shuffled import shuffle_labels
 from cortex.studies.summary import summarise
+from tests.pipeline import change_config, jobs_in, made
 from tests.tables import write_samples
 from tests.training import run_training
 
@@ -236,3 +239,12 @@ def test_the_pipeline_looks_at_every_extractor(controlled_run):
     assert np.array_equal(shuffled["grid"], packed["grid"])
     page = (results / "report.html").read_text()
     assert "Do the scores depend on what was learned?" in page
+
+
+def test_one_more_extractor_on_shuffled_labels_leaves_the_others(controlled_run, tmp_path):
+    config = tmp_path / "more.yaml"
+    shutil.copy2(controlled_run / "tests" / "tiny.yaml", config)
+    change_config(config, {"studies": {"sanity": {"shuffled": ["cnn", "resnet"]}}})
+    planned = made(controlled_run, "--dry-run", "--configfile", str(config))
+    assert jobs_in(planned) == {"train_shuffled": 1, "study": 1, "study_metrics": 1, "report": 1}
+    assert "Compute study sanity for resnet/0" in planned.stdout + planned.stderr
