@@ -9,7 +9,10 @@ from torch import nn
 
 from cortex.core.errors import InputError
 from cortex.generators.class_names import match_names
-from cortex.judges.judge import Judge
+from cortex.judges import judge_settings
+from cortex.judges.judge import Judge, load_judge
+from cortex.judges.pretrained import pretrained_judge
+from cortex.judges.settings import PretrainedJudge
 from cortex.judges.stated import StatedJudge
 
 CPU = torch.device("cpu")
@@ -106,3 +109,36 @@ def test_images_of_another_size_are_resized_for_the_judge():
     assert [tuple(images.shape) for images in seen] == [(1, 3, 8, 8)] * 2
     assert seen[0][..., 1:-1].abs().max() < 0.2, "grey, as between black and white"
     assert sorted(seen[1].unique().tolist()) == [-1, 1]
+
+
+class NamedSettings(PretrainedJudge):
+    """A judge of another package that states its classes."""
+
+    def known_classes(self):
+        return ("red", "green", "blue")
+
+
+class Named(nn.Module):
+    """The mean of each channel."""
+
+    Settings = NamedSettings
+
+    @classmethod
+    def pretrained(cls, weights):
+        return cls()
+
+    def forward(self, images):
+        return images.mean((2, 3))
+
+
+def test_a_judge_of_another_package_may_state_its_classes(tmp_path, monkeypatch):
+    network = f"{__name__}:Named"
+    monkeypatch.setenv("CORTEX_NETWORKS", network)
+    settings = judge_settings(network)(network=network)
+    pretrained_judge(tmp_path / "judge.safetensors", settings=settings, classes=("blue", "red"))
+    judge = load_judge(tmp_path / "judge.safetensors", CPU)
+    assert judge.class_names == ("blue", "red", "green")
+    colours = torch.tensor([[255, 0, 0], [0, 0, 255]], dtype=torch.uint8)[:, None, None].expand(2, 4, 4, 3)
+    assert judge.logits(colours).argmax(1).tolist() == [1, 0]
+    with pytest.raises(InputError, match=r":Named: classes of the generator that it does not know: 'violet';"):
+        pretrained_judge(tmp_path / "judge.safetensors", settings=settings, classes=("blue", "violet"))

@@ -1,0 +1,31 @@
+"""What the Snakefile asks of the package."""
+
+import os
+
+from cortex.app.workflow import judge_files
+from cortex.judges.settings import BundledJudge, ImageNetJudge, ViTJudge
+from tests.pictures import labelled, write_folders, write_table
+from tests.training import JUDGE
+
+
+def test_the_files_of_a_judge_are_told_apart_by_time_and_content(tmp_path):
+    """Of pictures, sizes and times count; of small files, the content."""
+    root = write_folders(tmp_path / "all", labelled())
+    table = write_table(tmp_path / "held_out.parquet", [b""], ["red"])
+    (tmp_path / "names.txt").write_text("a")
+    of = {"images": str(root), "held_out": str(table), "class_names": str(tmp_path / "names.txt")}
+    states = [judge_files(ViTJudge(**JUDGE | of))]
+    for path in (next((root / "red").iterdir()), table):
+        os.utime(path, (1, 1))
+        states.append(judge_files(ViTJudge(**JUDGE | of)))
+    (tmp_path / "names.txt").write_text("b")
+    states.append(judge_files(ViTJudge(**JUDGE | of)))
+    assert len(set(states)) == 4
+    os.utime(tmp_path / "names.txt", (1, 1))
+    assert judge_files(ViTJudge(**JUDGE | of)) == states[-1]
+    assert str(root) in states[0] and str(table) in states[0]
+
+
+def test_weights_that_a_config_names_are_inputs_of_their_rule(tmp_path):
+    assert judge_files(ImageNetJudge(network="resnet18")) == ""
+    assert judge_files(BundledJudge(network="landuse_vit", weights=str(tmp_path))) == ""
