@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cortex.data.shard_reader import read_shard
-from tests.pipeline import change_config, copy_checkout, snakemake
+from tests.pipeline import change_config, copy_checkout, data_of, made, snakemake
 
 MASKING = "probability probability_change logit logit_change masked_fraction masked_brightness"
 SEARCH = (
@@ -124,6 +124,16 @@ def test_every_job_was_run_by_the_job_server_and_says_what_it_cost(tiny_run):
     for name, cost in costs.items():
         assert (tiny_run / "results" / "tiny" / name.removesuffix(".tsv")).exists()
         assert 0 < cost["start_up_seconds"].item() < min(1, cost["cpu_seconds"].item()), name
+
+
+@pytest.mark.slow
+def test_jobs_that_run_by_themselves_compute_the_same(tiny_run, tmp_path, monkeypatch):
+    folder, long = copy_checkout(tmp_path), tmp_path / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))  # too long for the path of a socket: there is no server
+    made(folder)
+    assert not (folder / "results" / "tiny" / "benchmarks" / "job_server.tsv").exists()
+    assert data_of(folder / "results" / "tiny") == data_of(tiny_run / "results" / "tiny")
 
 
 def test_a_second_run_has_nothing_to_do(tiny_run):
