@@ -13,8 +13,9 @@ run: .venv/run
 full: .venv/run
 	$(BIN)/snakemake --cores all full --logger cortex
 
+# A file's tests run in one process, the longest files first: see tests/conftest.py.
 test: .venv/dev lint
-	$(BIN)/python -m pytest --ignore=tests/workflow/test_slurm.py
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore=tests/workflow/test_slurm.py
 
 # The tests without Snakemake and without the slowest, on two cores: under two minutes.
 test-quick: .venv/dev

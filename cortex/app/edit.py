@@ -59,6 +59,15 @@ class EditSettings(SearchOptimisation):
         None, description="extractor of the run to search with, cnn or cnn/0; the first one if not given"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _interval_of_few_steps(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "record_every" not in values:
+            steps = values.get("steps")
+            if isinstance(steps, int) and steps < cls.model_fields["record_every"].default:
+                return values | {"record_every": max(1, steps // 10)}
+        return values
+
     @model_validator(mode="after")
     def _method_finds_the_place(self) -> "EditSettings":
         if self.method is not None and len(self.region) == 4:

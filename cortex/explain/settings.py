@@ -1,6 +1,6 @@
 """Settings of the explanations (METHOD.md, sections 4 and 5)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -85,20 +85,9 @@ class SearchOptimisation(Section):
     """The optimisation of a codebook search."""
 
     steps: Count = Field(5000, description="optimisation steps")
-    record_every: Count = Field(
-        500, description="steps between two records of the tokens found; of fewer steps in all, a tenth if not given"
-    )
+    record_every: Count = Field(500, description="steps between two records of the tokens found")
     learning_rate: Rate = Field(0.01, description="learning rate of Adam")
     temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="temperature of the Gumbel-softmax")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _interval_of_few_steps(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "record_every" not in values:
-            steps = values.get("steps")
-            if isinstance(steps, int) and steps < cls.model_fields["record_every"].default:
-                return values | {"record_every": max(1, steps // 10)}
-        return values
 
     @model_validator(mode="after")
     def _records_something(self) -> "SearchOptimisation":

@@ -339,8 +339,8 @@ def test_a_region_of_a_size_stands_where_the_importance_is_highest(tiny_run, tmp
     opened, key = cortex.open_run(run), "test-0001-000001"
     test = opened.tokens("test")
     image = test.take(test.rows_of([key]))
-    asked = {"to": "7", "region": (3, 2), "method": method, "key": key, "seed": 1, **SEARCH, "device": "cpu"}
-    edit_image(tmp_path, run / "data" / "test" / "000000.tar", run, **asked)
+    settings = EditSettings(to="7", region=(3, 2), method=method, **SEARCH)
+    edit_image(tmp_path, run / "data" / "test" / "000000.tar", run, settings=settings, key=key, seed=1, device="cpu")
     told = json.loads((tmp_path / "edit.json").read_text())
     network, codebook = opened.extractor("cnn"), opened.codebook()
     again = cortex.importance(network, codebook, image, method=method or "tis", seed=1).scores["importance"]

@@ -21,6 +21,7 @@ from cortex.core.cost import Stage
 from cortex.data.cost import SPLITS
 from cortex.data.draw import Stretch, generate_shard
 from cortex.data.settings import ImageFiles
+from cortex.generators.load import generator_spec
 from cortex.generators.settings import Sampling
 from cortex.generators.taming.cost import cache_bytes, token_flops
 from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
@@ -176,7 +177,7 @@ def test_every_attribution_costs(tmp_path):
     for level in ("image_level", "concept_level"):
         assert both[level, "vit"].flops == 2 * alone[level, "vit"].flops
     assert both["codebook_level", "vit"].flops == alone["codebook_level", "vit"].flops
-    jobs = Counter(job.rule for job in planned_jobs(tmp_path / "both.yaml"))
+    jobs = Counter(job.rule for job in planned_jobs(tmp_path / "both.yaml", "all"))
     assert (jobs["importance"], jobs["concept_tokens"], jobs["image_level"]) == (2 * 3 * 3, 2 * 3, 2 * 3 * 2)
 
 
@@ -217,13 +218,17 @@ def test_the_cache_that_a_token_reads_is_that_of_all_before_it(imagenet):
     assert 2.6e12 / cache_bytes(transformer, 256, 2) == pytest.approx(270, rel=0.01), "images a second on an H100"
 
 
-def test_a_guided_grid_is_two_rows_of_a_batch(generator_weights):
+def test_a_guided_grid_is_two_rows_of_a_batch(generator_weights, tmp_path):
     """Twice the arithmetic and the cache; the weights are read once for both. A region is drawn with both, too."""
     config = yaml.safe_load(TINY.read_text())
     config |= {"data": {"per_class": {"train": 3, "validation": 4, "test": 4}}}
     config |= {"studies": {"transfer": {"refresh_every": 3}}}
     config["codebook_search"] |= {"region": {"top": 0, "left": 0, "height": 2, "width": 3}, "pairs": {1: 6, 6: 1}}
     config["generator"] |= {"weights": str(generator_weights)}
+    names = [*generator_spec(generator_weights).class_names, "seven", "eight", "nine"]  # of the judges' ten digits
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    for judge in config["judges"].values():
+        judge["class_names"] = str(tmp_path / "names.txt")
     plain, guided = (
         {(stage.rule, stage.part): stage for stage in stages_of(parsed, counts_of(parsed, spec))}
         for parsed, spec in (
@@ -316,7 +321,7 @@ def test_the_command_prints_a_table(capsys):
 def test_the_command_measures_where_no_rate_is_given(capsys, monkeypatch):
     monkeypatch.setattr("cortex.app.plan.product_rate", lambda device: 2e11)
     monkeypatch.setattr("cortex.app.plan.copy_rate", lambda device: 3e10)
-    monkeypatch.setattr("cortex.app.plan.planned_jobs", lambda config: [])
+    monkeypatch.setattr("cortex.app.plan.planned_jobs", lambda config, target: [])
     assert main(["plan", "--config", str(TINY)]) == 0
     assert "at 2e+11 FLOP and 3e+10 bytes of memory a second, measured on" in capsys.readouterr().out
 
