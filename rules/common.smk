@@ -239,5 +239,20 @@ def name_paths(names, paths):
     return [f"{name}={path}" for name, path in zip(names, paths)]
 
 
+def shown_studies(wildcards):
+    """Tables of the studies on the page: with the target `full` all, else those that the run has.
+
+    A study that was computed stays a part of the run: `all` brings it up to date, and never shows an old one beside
+    new results.
+    """
+    everything = snakemake_internals.is_target(workflow, "full")
+    return [table for table in STUDY_TABLES if everything or os.path.exists(table)]
+
+
+def with_page(tables):
+    """The sections of studies by name, of those of some tables that have one."""
+    return {name: STUDIES[name].page for name in (Path(table).stem for table in tables) if STUDIES[name].page}
+
+
 # Files of the studies that are asked for. Each study's rules add theirs.
 STUDY_FILES = []

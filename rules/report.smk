@@ -58,11 +58,6 @@ for name, figure in FIGURES.items():
             "python -m cortex {params.command} --output {output.figure} {params.files} {params.options} &> {log}"
 
 
-def with_page(tables):
-    """The sections of studies by name, of those of some tables that have one."""
-    return {name: STUDIES[name].page for name in (Path(table).stem for table in tables) if STUDIES[name].page}
-
-
 rule report:
     input:
         GENERATOR_WEIGHTS,

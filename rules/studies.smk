@@ -6,16 +6,6 @@ STUDY_TABLES = [f"{RUN}/metrics/{study}.parquet" for study in STUDIES]
 WITH_ROWS = [name for name, study in STUDIES.items() if study.rows]
 
 
-def shown_studies(wildcards):
-    """Tables of the studies on the page: with the target `full` all, else those that the run has.
-
-    A study that was computed stays a part of the run: `all` brings it up to date, and never shows an old one beside
-    new results.
-    """
-    everything = snakemake_internals.is_target(workflow, "full")
-    return [table for table in STUDY_TABLES if everything or os.path.exists(table)]
-
-
 rule study:
     input:
         scores=of_shards(first_method(SCORES.replace("{split}", "test")), "test"),
