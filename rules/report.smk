@@ -85,13 +85,14 @@ rule report:
             {**SHOWN_LISTS, "method": METHODS[0]} if EXTRACTORS else {},
             GENERATOR,
         ),
-        studies=lambda wildcards, input: options(
-            {"studies": of_package.study_words(CONFIG, with_page(input.studies)) or None}
+        # Functions of the wildcards alone: Snakemake keeps no record of parameters that depend on the input.
+        studies=lambda wildcards: options(
+            {"studies": of_package.study_words(CONFIG, with_page(shown_studies(wildcards))) or None}
         ),
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
         bundled=BUNDLED_WEIGHTS,
-        code=lambda wildcards, input: CODE.of("report", FAMILY, *with_page(input.studies).values()),
-        page=lambda wildcards, input: page_fingerprint(with_page(input.studies).values()),
+        code=lambda wildcards: CODE.of("report", FAMILY, *with_page(shown_studies(wildcards)).values()),
+        page=lambda wildcards: page_fingerprint(with_page(shown_studies(wildcards)).values()),
     message:
         "Write the report"
     shell:

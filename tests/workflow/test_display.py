@@ -53,7 +53,7 @@ def test_a_second_run_names_the_page(tiny_run):
 
 
 def test_a_failure(run):
-    damaged = "results/tiny/evaluation/image_level/cnn/0/vit/000000.parquet"
+    damaged = "results/tiny/evaluation/image_level/tis/cnn/0/vit/000000.parquet"
     (run / damaged).write_bytes((run / damaged).read_bytes()[:100])
     done = snakemake(run, *DISPLAY, "--keep-going")
     assert done.returncode != 0

@@ -281,8 +281,8 @@ def test_for_real(run, change):
     made(run)
     assert planned(run)[0] == {}
     changed = {path for path, data in data_of(run / "results" / "tiny").items() if data != before.get(path)}
-    each = "evaluation/image_level/resnet/0/vit/000000.parquet", "codebook/resnet/0.parquet"
-    assert changed >= {*each, "extractors/cnn/0/model.safetensors", "importance/cnn/0/test/000000.parquet"}
+    each = "evaluation/image_level/tis/resnet/0/vit/000000.parquet", "codebook/resnet/0.parquet"
+    assert changed >= {*each, "extractors/cnn/0/model.safetensors", "importance/tis/cnn/0/test/000000.parquet"}
     change.undo()
     made(run)
     assert data_of(run / "results" / "tiny") == before
