@@ -36,10 +36,10 @@ def test_a_run_in_lines(run):
     planned, jobs, *texts = texts
     assert planned == "Planning the jobs"
     evaluate, report = map(int, re.fullmatch(r"jobs: evaluate (\d+), report (\d+)", jobs).groups())
-    assert evaluate == 3 and report > 4  # the two levels, their comparisons; and what shows them
+    assert evaluate == 2 and report > 4  # the two levels; and what shows them
     *stages, end = texts[: texts.index(findings(run)[0])]
     ended = [text for text in stages if " in " in text]
-    assert [text.partition(" in ")[0] for text in ended] == ["evaluate: 3 of 3", f"report: {report} of {report}"]
+    assert [text.partition(" in ")[0] for text in ended] == ["evaluate: 2 of 2", f"report: {report} of {report}"]
     assert re.fullmatch(r"Done in \d+:\d\d\. Jobs used \d+:\d\d of processor time, \d+% of it to start Python\.", end)
     assert texts[-4:] == [*findings(run), "Page: results/tiny/report.html"]
     assert len(findings(run)) == 3
@@ -62,7 +62,7 @@ def test_a_failure(run):
     assert damaged in texts[place + 1] and texts[place + 1].startswith("cortex metrics: error: ")
     log = texts[place + 2].removeprefix("log: ")
     assert (run / log).read_text().splitlines()[-1] == texts[place + 1]
-    assert re.fullmatch(r"Stopped after \d+:\d\d: \d+ of \d+ jobs done, 1 failed\.", texts[-2])
+    assert re.fullmatch(r"Stopped after \d+:\d\d: \d+ of \d+ jobs done, 2 failed\.", texts[-2]), "and the comparisons"
     assert texts[-1] == "The same command continues the run."
     assert "Traceback" not in done.stderr and "CalledProcessError" not in done.stderr
 
@@ -82,7 +82,7 @@ def test_a_run_on_a_terminal(run):
     os.close(ours)
     assert process.wait() == 0
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
-    assert "━" in text and "3 of 3" in text
+    assert "━" in text and "2 of 2" in text
     assert text.rstrip().endswith("Page: results/tiny/report.html")
 
 
