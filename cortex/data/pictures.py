@@ -49,13 +49,13 @@ def read_pictures(source: PictureSource, size: int, store: Path) -> Pictures:
     Args:
         source: the pictures.
         size: height and width of the result.
-        store: folder in which ``pictures.npy`` is written. The result maps the file, which must stay as long as the
+        store: folder in which ``pictures.part`` is written. The result maps the file, which must stay as long as the
             result is used.
 
     Raises:
         InputError: a picture is damaged, too large or no image; its file, member or row is named.
     """
-    return _stored(source, size, store / "pictures.npy", _all(source))
+    return _stored(source, size, store / "pictures.part", _all(source))
 
 
 def read_split(
@@ -68,12 +68,12 @@ def read_split(
         held_out: those to measure on, of the same classes by name; None: the source's own, or else every tenth picture
             of each class of the source.
         size: height and width of the pictures.
-        store: folder in which ``train.npy`` and ``held_out.npy`` are written.
+        store: folder in which ``train.part`` and ``held_out.part`` are written.
 
     Raises:
         InputError: as :func:`read_pictures`; or the held-out pictures have other classes, or none would be held out.
     """
-    train, apart = store / "train.npy", store / "held_out.npy"
+    train, apart = store / "train.part", store / "held_out.part"
     held_out = held_out or source.held_out
     if held_out is not None:
         other = _relabelled(held_out, source)
@@ -97,7 +97,7 @@ def _all(source: PictureSource) -> NDArray[np.bool_]:
 
 
 def _stored(source: PictureSource, size: int, path: Path, chosen: NDArray[np.bool_]) -> Pictures:
-    """The chosen pictures, written to a ``.npy`` file."""
+    """The chosen pictures, written to a file in the format of ``.npy``."""
     labels = source.labels[chosen]
     digest = hashlib.sha256(repr((len(labels), size, source.class_names)).encode() + labels.tobytes())
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(labels), size, size, 3)}

@@ -1,5 +1,7 @@
 # Bias: the lean of neutral images to one of two groups. Groups are classes of the run.
 
+from cortex.explain import ATTRIBUTIONS, TIS
+
 BIAS = CONFIG.studies["bias"]
 PAIR = f"{RUN}/studies/bias/{{first}}-{{second}}"
 PAIR_NETWORK = of_package.network_of(BIAS.extractor)
@@ -55,7 +57,7 @@ rule bias_tokens:
         gpu=GPUS,
     params:
         options=options({"top_n": BIAS.top_n, "tokens": BIAS.tokens}, CONFIG.importance.scores(), SEED, DEVICE),
-        code=code_of("bias-tokens", PAIR_NETWORK),
+        code=code_of("bias-tokens", PAIR_NETWORK, ATTRIBUTIONS.reference(TIS)),
     message:
         "Find the tokens of class {wildcards.first} and of class {wildcards.second}"
     shell:

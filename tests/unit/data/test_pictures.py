@@ -165,7 +165,7 @@ def test_a_tenth_is_split_off(tmp_path):
     assert np.array_equal(train.images, np.array(images)[~chosen])
     assert np.array_equal(held_out.images, np.array(images)[chosen])
     assert (len(train), held_out.labels.tolist()) == (21, [0, 1])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["held_out.npy", "train.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["held_out.part", "train.part"]
 
 
 def test_too_few_pictures_to_split_are_refused(tmp_path):
