@@ -1,7 +1,6 @@
 """Train a codebook by moving averages, and keep all of its codes in use (Razavi et al., NeurIPS 2019).
 
-A code is the mean of the encoder's outputs that chose it lately. Gradients would move all codes at one speed, which is
-too slow for an encoder that still changes: few codes would then win every position.
+A code is the mean of the encoder's outputs that chose it lately.
 """
 
 import torch
