@@ -17,7 +17,7 @@ from cortex.data.decoded import decoded_of
 from cortex.data.tokens import Tokens, read_tokens
 from cortex.evaluate.masking import MEASURES, judge_masks
 from cortex.explain import IMPORTANCE
-from cortex.explain.concept_tokens import covering
+from cortex.explain.concept_tokens import LISTS, covering
 from cortex.judges.judge import load_judge
 
 SCHEMA = pa.schema(
@@ -47,12 +47,12 @@ class TokenSets:
     labels: NDArray[np.int32]
     tokens: NDArray[np.int32]
 
-    def masks(self, images: Tokens, codes: int) -> NDArray[np.bool_]:
+    def mask(self, images: Tokens, codes: int) -> NDArray[np.bool_]:
         """Positions ``[N, P]`` of images whose token is one of their label's."""
         belongs = np.zeros((max(images.labels.max(), self.labels.max(initial=0)) + 1, codes), bool)
         belongs[self.labels, self.tokens] = True
-        found: NDArray[np.bool_] = belongs[images.labels[:, None], images.tokens]
-        return found
+        mask: NDArray[np.bool_] = belongs[images.labels[:, None], images.tokens]
+        return mask
 
     def sizes(self, images: Tokens) -> NDArray[np.int64]:
         """How many tokens every image's label has, ``[N]``."""
@@ -101,7 +101,7 @@ def judge_concepts(
         *token_sets(concept_tokens, IMPORTANCE, top_n, areas, keep),
         *token_sets(frequent_tokens, "frequency", [None], areas, keep),
     ]
-    masks = np.stack([each.masks(labelled, codes) for each in sets])
+    masks = np.stack([each.mask(labelled, codes) for each in sets])
     panelist = load_judge(judge, choose_device(device))
     pictures = decoded_of(labelled, images)
     verdict = judge_masks(panelist, pictures, labelled.labels, masks, labelled.shape, batch)
@@ -136,7 +136,7 @@ def token_sets(
         of_n = table if n is None else table.filter(pc.equal(table["top_n"], n))
         if not len(of_n):
             raise InputError(f"{path}: no tokens" + (f" for top_n = {n}" if n is not None else ""))
-        for name in pc.unique(of_n["list"]).to_pylist():
+        for name in LISTS:
             rows = of_n.filter(pc.equal(of_n["list"], name)).sort_by([("label", "ascending"), ("rank", "ascending")])
             labels, tokens, rank, share = (rows[column].to_numpy() for column in ("label", "token", "rank", "share"))
             for area in (None, *areas):

@@ -3,6 +3,7 @@
 from itertools import product
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from cortex.core.errors import InputError
@@ -100,6 +101,18 @@ def test_areas_change_nothing_about_fixed_numbers(run, inputs):
     alone = judged(run, inputs)
     beside = [row for row in judged(run, inputs, areas=[0.2]) if row["area"] is None]
     assert beside == alone
+
+
+def test_a_list_without_tokens_masks_nothing(run, inputs):
+    """Classes that are important in the same tokens have no contrast."""
+    table = read_table(inputs[2])
+    write_table(inputs[2], table.filter(pc.equal(table["list"], "count")))
+    judge = load_judge(run[0] / "judge.safetensors", CPU)
+    for row in judged(run, inputs, areas=[0.2]):
+        if (row["method"], row["list"]) == ("importance", "contrast"):
+            sample = next(sample for sample in run[1] if sample.key == row["key"])
+            assert (row["tokens"], row["masked_fraction"], row["probability_change"]) == (0, 0, 0)
+            assert row["probability"] == pytest.approx(label_probability(judge, sample.image, sample.label), abs=1e-5)
 
 
 def test_lists_that_are_not_there_are_refused(run, inputs):
