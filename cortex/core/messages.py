@@ -87,8 +87,9 @@ def describe(error: ValidationError, root: type[Section]) -> tuple[Location, str
     problems = error.errors(include_url=False)
     # An unknown key first: it may be the misspelling of one that is missing.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    # pydantic adds "[key]" for the key of a mapping; the value itself says as much.
-    location = [part for part in first["loc"] if part != "[key]"]
+    location = list(first["loc"])
+    if location[-1:] == ["[key]"] and location[-2:-1] == [first["input"]]:
+        del location[-1]  # pydantic adds "[key]" where the key of a mapping is wrong, not its value
     section = _section_at(location, root)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
