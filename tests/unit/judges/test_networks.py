@@ -1,10 +1,16 @@
 """The networks that a run trains: any size, and few parameters."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 import torch
 
+import cortex
+from cortex.judges import judge_settings
 from cortex.judges.judge import build_judge
 from cortex.judges.networks import ResidualBlock, ResNet
+from tests.pipeline import CHECKOUT
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
@@ -31,8 +37,22 @@ def test_the_stages_of_the_resnet_end_at_four_positions(size, widths):
     assert side <= 4 and (len(widths) == 1 or 2 * side > 4)
 
 
-def test_the_judges_of_land_use_have_at_most_a_million_parameters():
-    """As docs/landuse.md trains them."""
-    for name, shape in (("vit", {"width": 128, "layers": 6, "heads": 4}), ("resnet", {"width": 24})):
-        network = build_judge(name, {"classes": 10, "size": 64, **shape})
-        assert sum(weight.numel() for weight in network.parameters()) <= 1_000_000, name
+def test_the_judges_of_land_use_are_as_the_page_trains_them():
+    """The commands of docs/pictures.md: their settings are valid, and give networks of at most a million parameters."""
+    text = (CHECKOUT / "docs" / "pictures.md").read_text().replace("\\\n", " ")
+    commands = [shlex.split(line) for line in text.splitlines() if "bundled/landuse" in line]
+    found = set()
+    for _, command, *words in commands:
+        options = {
+            name.removeprefix("--").replace("-", "_"): value
+            for name, value in zip(words[::2], words[1::2], strict=True)
+        }
+        assert command == "train-judge" and options.pop("half") == "True"
+        output, network = Path(options.pop("output")), options["network"]
+        assert (CHECKOUT / options["class_names"]).is_file() and options.pop("history")
+        settings = judge_settings(network).model_validate(options, strict=False)
+        built = build_judge(network, {"classes": 10, **settings.network_arguments()})
+        assert sum(weight.numel() for weight in built.parameters()) <= 1_000_000
+        assert judge_settings(output.stem)(network=output.stem).file() == Path(cortex.__file__).parents[1] / output
+        found.add(output.stem)
+    assert found == {"landuse_vit", "landuse_resnet"}
