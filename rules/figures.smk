@@ -22,9 +22,9 @@ def first_test(pattern):
     return of_shards(pattern.replace("{split}", "test"), "test")[0]
 
 
-def every(pattern):
-    """A file of every extractor."""
-    return expand(pattern, extractor=EXTRACTORS, allow_missing=True)
+def every(pattern, extractors=EXTRACTORS):
+    """A file of every trained extractor."""
+    return expand(pattern, extractor=extractors, allow_missing=True)
 
 
 def figures():
@@ -40,17 +40,17 @@ def figures():
         yield "training", Figure("training", models, "Training curves", histories, names)
     if EXTRACTORS and PICTURES:
         yield "samples", Figure("samples", models, "Test images", tests, options(GENERATOR), kind="png")
-        files = {"scores": every(first_test(first_method(SCORES))), "images": first_test(IMAGES)}
-        named = f"{TRAININGS} {options(GENERATOR)}"
+        files = {"scores": every(first_test(first_method(SCORES)), SHOWN), "images": first_test(IMAGES)}
+        named = options({"extractors": SHOWN}, GENERATOR)
         yield "importance", Figure("importance", which, "Token importance", files, named, kind="png")
         # Patches of a token are drawn from train images, or from others where those are not kept.
         kept = next(split for split in SPLITS if getattr(CONFIG.data.images, split) != "none")
         files = {
             "shards": of_shards(TAR, kept)[0],
-            "concept_tokens": every(first_method(CONCEPT_TOKENS)),
+            "concept_tokens": every(first_method(CONCEPT_TOKENS), SHOWN),
             "frequent_tokens": rules.frequent_tokens.output.tokens,
         }
-        named = f"{TRAININGS} {options(SHOWN_LISTS, GENERATOR)}"
+        named = options({"extractors": SHOWN}, SHOWN_LISTS, GENERATOR)
         yield "tokens", Figure("tokens", which, "Concept tokens", files, named, kind="png")
     metrics = {level: {"metrics": f"{RUN}/metrics/{level}.parquet"} for level in LEVELS}
     for axis in ("n", "area", "brightness") if "image_level" in LEVELS else ():
@@ -65,10 +65,10 @@ def figures():
         for judge in JUDGES:
             files = {
                 **tests,
-                "search": every(rules.codebook_search.output.tokens),
-                "evaluations": expand(SEARCH_ROWS, extractor=EXTRACTORS, judge=judge),
+                "search": every(rules.codebook_search.output.tokens, SHOWN),
+                "evaluations": expand(SEARCH_ROWS, extractor=SHOWN, judge=judge),
             }
             yield f"codebook_search.{judge}", Figure(
                 "search", category, f"Images before and after, judge {judge}", files,
-                f"{TRAININGS} {options(GENERATOR, DEVICE)}", "png", "codebook_search", GENERATOR_WEIGHTS,
+                options({"extractors": SHOWN}, GENERATOR, DEVICE), "png", "codebook_search", GENERATOR_WEIGHTS,
             )  # fmt: skip

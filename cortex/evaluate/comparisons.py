@@ -1,6 +1,6 @@
-"""Is a method better than its baseline? Paired comparisons over images (METHOD.md, section 9)."""
+"""Is a method better than its baseline? Paired comparisons over trainings and images (METHOD.md, section 9)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy import stats
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
-from cortex.evaluate.intervals import mean_intervals
-from cortex.extractors.names import split_name
+from cortex.evaluate.estimates import by_training, check_alike
+from cortex.extractors.names import by_extractor, trainings_alone
 
 SCHEMA = pa.schema(
     [
@@ -40,6 +39,12 @@ SCHEMA = pa.schema(
     ]
 )
 SIGNIFICANT = 0.05
+FAMILY = (
+    "level",
+    "attribution",
+    "baseline",
+)  # comparisons that answer one question, and are corrected for their number
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -100,21 +105,23 @@ def compare_all(
     """Compare every method with its baselines, image by image, over all images and for each class.
 
     The outcome is the change of the label's probability (codebook level: of the target's). The difference is method
-    minus baseline, averaged over images that both were applied to. Its 95 % interval comes from bootstrapping the
-    images (percentiles), its p-value from a paired t-test. The effect size is the mean difference in standard
-    deviations of the differences. p is corrected for the number of comparisons (Holm, 1979) of a level and attribution,
-    those over all images apart from those of single classes; intervals are not corrected. The verdict is better, worse
-    or "no difference found" (p_corrected at least 0.05).
+    minus baseline, averaged over images that both were applied to. Rows with training null are claims about an
+    extractor: means over its trainings and images, whose 95 % intervals and p-values cover both (METHOD.md, section 9).
+    Rows of one training describe it: bootstrap interval (percentiles) and paired t-test over images alone. The effect
+    size is the mean difference in standard deviations of the differences. Claims have p_corrected, corrected for their
+    number (Holm, 1979): those of a level, attribution and baseline over all images, and apart from them those of single
+    classes. Intervals are not corrected. The verdict is better, worse or "no difference found" (p_corrected at least
+    0.05); an extractor with one training has none.
 
     Args:
-        output: Parquet to write: level, attribution (null at the codebook level), extractor, training, judge, method,
-            baseline, list and area (of the masked tokens; null at other levels than the concept level, and for a fixed
-            number of tokens), setting (n or top_n; null at the codebook level), label (null: all images), pairs
-            (images), difference, low, high, effect_size, p, p_corrected, verdict.
+        output: Parquet to write: level, attribution (null at the codebook level), extractor, training (null: all of
+            them), judge, method, baseline, list and area (of the masked tokens; null at other levels than the concept
+            level, and for a fixed number of tokens), setting (n or top_n; null at the codebook level), label (null: all
+            images), pairs (images), difference, low, high, effect_size, p, p_corrected, verdict.
         tables: evaluation files; several of one level, attribution, extractor and judge (shards) count together.
         levels: level of every file: image_level, concept_level or codebook_level.
         attributions: attribution of every file; None at the codebook level.
-        extractors: trained extractor of every file, such as cnn/0.
+        extractors: trained extractor of every file, such as cnn/0, or cnn/average.
         judges: judge of every file.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
@@ -124,52 +131,91 @@ def compare_all(
             f"{len(tables)} files, {len(levels)} levels, {len(attributions)} attributions, {len(extractors)} "
             f"extractors, {len(judges)} judges: one of each a file"
         )
-    files: dict[tuple[str, str | None, str, str], list[Path]] = {}
+    files: dict[tuple[Any, ...], list[Path]] = {}
     for path, level, attribution, extractor, judge in zip(
         tables, levels, attributions, extractors, judges, strict=True
     ):
-        files.setdefault((level, attribution, extractor, judge), []).append(path)
-    rows = []
-    for (level, attribution, extractor, judge), paths in files.items():
         if level not in LEVELS:
             raise InputError(f"level {level!r}: allowed: {', '.join(LEVELS)}")
-        name, training = split_name(extractor)
-        of = {"level": level, "attribution": attribution, "extractor": name, "training": training, "judge": judge}
-        rows += [{**of, **row} for row in compare_level(LEVELS[level], paths, resamples, seed)]
-    # Every level and attribution is a question of its own: one more masking size changes no verdict on the search.
-    families: dict[tuple[str, str | None, bool], list[dict[str, Any]]] = {}
-    for row in rows:
-        families.setdefault((row["level"], row["attribution"], row["label"] is None), []).append(row)
-    for family in families.values():
-        judge_family(family, lambda row: row["difference"] * LEVELS[row["level"]].wanted > 0)
+        files.setdefault((extractor, level, attribution, judge), []).append(path)
+    rows, claims = [], []
+    for (extractor, level, attribution, judge), of_training in by_extractor(files).items():
+        differences = {training: read_differences(LEVELS[level], paths) for training, paths in of_training.items()}
+        check_alike(extractor, {training: (of.keys, of.places) for training, of in differences.items()})
+        named = {"level": level, "attribution": attribution, "extractor": extractor, "judge": judge}
+        found = [named | row for row in compare(differences, resamples, seed)]
+        rows += found
+        claims += claims_of(found, of_training)
+    judge_claims(
+        claims,
+        lambda row: (*(row[name] for name in FAMILY), row["label"] is None),
+        lambda row: row["difference"] * LEVELS[row["level"]].wanted > 0,
+    )
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
-def compare_level(level: Level, paths: list[Path], resamples: int, seed: int) -> list[dict[str, Any]]:
-    """The comparisons of one extractor and judge at one level, without the correction for their number."""
-    labels, outcomes = read_outcomes(level, paths)
+@dataclass(frozen=True)
+class Differences:
+    """Differences of a training's methods from their baselines at one level.
+
+    Args:
+        keys: of the images, N.
+        labels: their classes ``[N]``.
+        places: method, baseline, setting and the level's ``within`` of every comparison.
+        values: method minus baseline, ``[comparisons, N]``.
+    """
+
+    keys: list[str]
+    labels: NDArray[np.integer]
+    places: list[Row]
+    values: NDArray[np.float64]
+
+
+def read_differences(level: Level, paths: list[Path]) -> Differences:
+    """The differences of one training and judge at a level.
+
+    Raises:
+        InputError: a file is damaged, the methods saw different images, or a baseline is missing.
+    """
+    keys, labels, outcomes = read_outcomes(level, paths)
     places = [place for method, place in outcomes if method == level.method]
-    compared: list[dict[str, Any]] = []
+    compared: list[Row] = []
+    values = []
     for baseline in level.baselines:
         # A baseline without settings, such as frequency, is the baseline of every setting.
         beside = [(baseline, place if (baseline, place) in outcomes else (*place[:-1], None)) for place in places]
         if not places or not outcomes.keys() >= set(beside):
             raise InputError(f"{paths[0]}: no {baseline} beside every {level.method}")
-        against = np.stack([outcomes[place] for place in beside])
-        differences = np.stack([outcomes[level.method, place] for place in places]) - against
-        for label in (None, *np.unique(labels).tolist()):
-            part = differences if label is None else differences[:, labels == label]
-            for place, row in zip(places, paired(part, resamples, seed), strict=True):
-                of = {"method": level.method, "baseline": baseline, "label": label}
-                of |= dict(zip((*level.within, "setting"), place, strict=True))
-                compared.append({**of, **row})
-    return compared
+        for place, other in zip(places, beside, strict=True):
+            of = dict(zip((*level.within, "setting"), place, strict=True))
+            compared.append({"method": level.method, "baseline": baseline} | of)
+            values.append(outcomes[level.method, place] - outcomes[other])
+    return Differences(keys, labels, compared, np.stack(values))
+
+
+def compare(differences: Mapping[int, Differences], resamples: int, seed: int) -> list[Row]:
+    """Rows of one extractor and judge at one level: of every training, and of all together."""
+    first = next(iter(differences.values()))
+    rows = []
+    for label in (None, *np.unique(first.labels).tolist()):
+        chosen = np.full(len(first.keys), True) if label is None else first.labels == label
+        values = {training: of.values[:, chosen] for training, of in differences.items()}
+        for training, estimates in by_training(values, resamples, seed).items():
+            of = {"training": training, "label": label, "pairs": int(chosen.sum())}
+            for place, row in zip(first.places, estimates.rows(), strict=True):
+                rows.append({**of, **place, **row, "difference": row["mean"]})
+    return rows
+
+
+def claims_of(rows: Sequence[Row], of_training: Mapping[int, Any]) -> list[Row]:
+    """The rows over all trainings of an extractor; none where it has one training."""
+    return [row for row in rows if row["training"] is None and len(trainings_alone(of_training)) > 1]
 
 
 def read_outcomes(
     level: Level, paths: list[Path]
-) -> tuple[NDArray[np.integer], dict[tuple[str, tuple[Any, ...]], NDArray[np.float64]]]:
-    """Labels of the images ``[N]``, and their outcomes ``[N]``, in the same order, by method and place.
+) -> tuple[list[str], NDArray[np.integer], dict[tuple[str, tuple[Any, ...]], NDArray[np.float64]]]:
+    """Keys and labels of the images, N, and their outcomes ``[N]``, in the same order, by method and place.
 
     A place is the values of ``level.within``, and of the setting: None where a level has none.
 
@@ -190,8 +236,8 @@ def read_outcomes(
         after = rows[level.after].to_numpy().astype(np.float64)
         at = tuple(place) if level.setting else (*place, None)
         outcomes[method, at] = after - rows[level.before].to_numpy() if level.before else after
-    assert labels is not None  # a file of rows holds at least one
-    return labels, outcomes
+    assert keys is not None and labels is not None  # a file of rows holds at least one
+    return keys.to_pylist(), labels, outcomes
 
 
 def _parts(table: pa.Table, columns: list[str]) -> list[tuple[tuple[Any, ...], pa.Table]]:
@@ -206,42 +252,21 @@ def _parts(table: pa.Table, columns: list[str]) -> list[tuple[tuple[Any, ...], p
     return parts
 
 
-def paired(differences: NDArray[np.float64], resamples: int, seed: int) -> list[dict[str, float | None]]:
-    """Mean difference, its bootstrap interval, effect size and p-value for every row of ``[C, pairs]``.
-
-    One pair, or pairs with equal differences, have no spread to test against: p is 1 and the effect size null.
-    """
-    pairs = differences.shape[1]
-    mean, spread = differences.mean(1), differences.std(1, ddof=1) if pairs > 1 else np.zeros(len(differences))
-    tested = spread > 1e-9 * np.abs(mean)  # outcomes are float32: a smaller spread is rounding
-    p = np.ones(len(differences))
-    low, high = mean.copy(), mean.copy()
-    if tested.any():
-        p[tested] = stats.ttest_1samp(differences[tested], 0, axis=1).pvalue
-        low[tested], high[tested] = mean_intervals(differences[tested], resamples, seed)
-    return [
-        {
-            "pairs": pairs,
-            "difference": float(mean[row]),
-            "low": float(low[row]),
-            "high": float(high[row]),
-            "effect_size": float(mean[row] / spread[row]) if tested[row] else None,
-            "p": float(p[row]),
-        }
-        for row in range(len(differences))
-    ]
-
-
-def judge_family(family: list[dict[str, Any]], good: Callable[[dict[str, Any]], bool]) -> None:
-    """Add p_corrected, for the number of comparisons in the family, and the verdict to rows with a p-value.
+def judge_claims(claims: Sequence[Row], family: Callable[[Row], Hashable], good: Callable[[Row], bool]) -> None:
+    """Add p_corrected, for the number of claims in a family, and the verdict to rows with a p-value.
 
     Args:
-        family: rows of comparisons, with ``p``.
+        claims: rows, with ``p``.
+        family: of a row; rows of equal families are corrected together.
         good: whether a row's difference is an improvement.
     """
-    for row, p in zip(family, holm(np.array([row["p"] for row in family])), strict=True):
-        row["p_corrected"] = p
-        row["verdict"] = "no difference found" if p >= SIGNIFICANT else "better" if good(row) else "worse"
+    families: dict[Hashable, list[Row]] = {}
+    for row in claims:
+        families.setdefault(family(row), []).append(row)
+    for members in families.values():
+        for row, p in zip(members, holm(np.array([row["p"] for row in members])).tolist(), strict=True):
+            row["p_corrected"] = p
+            row["verdict"] = "no difference found" if p >= SIGNIFICANT else "better" if good(row) else "worse"
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
-"""The metrics: means over images of the rows of the evaluations, with their intervals."""
+"""The metrics: means over images, and over trainings and images, of the rows of the evaluations, with intervals."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
-from cortex.evaluate.intervals import mean_intervals
-from cortex.extractors.names import split_name
+from cortex.evaluate.estimates import by_training, check_alike
+from cortex.extractors.names import by_extractor
 
 
 def mean_by(
@@ -28,14 +29,15 @@ def mean_by(
 ) -> None:
     """Average measures over images, a row for every attribution, extractor, judge and combination of columns in ``by``.
 
-    Every mean has a 95 % interval from a bootstrap of the images (percentiles).
+    Rows of a training have 95 % intervals from a bootstrap of the images (percentiles). Rows with training null are
+    means over the extractor's trainings and images; their intervals cover both (METHOD.md, section 9).
 
     Args:
-        output: Parquet to write: attribution, extractor, training, judge, the columns of `by`, samples (images averaged
-            over), and for every measure its mean, MEASURE_low and MEASURE_high.
+        output: Parquet to write: attribution, extractor, training (null: all of them), judge, the columns of `by`,
+            samples (images averaged over), and for every measure its mean, MEASURE_low and MEASURE_high.
         tables: evaluation files; several of one attribution, extractor and judge (shards) are averaged together.
         attributions: attribution of every file; None at the codebook level.
-        extractors: trained extractor of every file, such as cnn/0.
+        extractors: trained extractor of every file, such as cnn/0, or cnn/average.
         judges: judge of every file.
         by: columns to keep apart, such as method and n.
         measures: columns to average.
@@ -47,35 +49,53 @@ def mean_by(
             f"{len(tables)} files, {len(attributions)} attributions, {len(extractors)} extractors, {len(judges)} "
             "judges: one of each a file"
         )
-    files: dict[tuple[str | None, str, str], list[Path]] = {}
+    files: dict[tuple[Any, ...], list[Path]] = {}
     for path, attribution, extractor, judge in zip(tables, attributions, extractors, judges, strict=True):
-        files.setdefault((attribution, extractor, judge), []).append(path)
+        files.setdefault((extractor, attribution, judge), []).append(path)
     parts = []
-    for (attribution, extractor, judge), paths in files.items():
-        rows = pa.concat_tables([read_table(path, by + measures) for path in paths])
-        averages = _averages(rows, by, measures, resamples, seed)
-        count = len(averages["samples"])
-        named = _named("attribution", attribution, count) | _named("extractor", extractor, count)
-        parts.append(pa.table(named | _named("judge", judge, count) | averages))
+    for (extractor, attribution, judge), of_training in by_extractor(files).items():
+        rows = {training: _grouped(paths, by, measures) for training, paths in of_training.items()}
+        check_alike(extractor, {training: table.select([*by, "key_list"]) for training, table in rows.items()})
+        for training, averages in _averages(rows, by, measures, resamples, seed).items():
+            count = len(averages["samples"])
+            named = {"attribution": pa.array([attribution] * count, pa.string())}
+            named |= _named(extractor, training, count) | {"judge": pa.array([judge] * count)}
+            parts.append(pa.table(named | averages))
     write_table(output, pa.concat_tables(parts))
 
 
-def _averages(rows: pa.Table, by: list[str], measures: list[str], resamples: int, seed: int) -> dict[str, Any]:
-    """Columns ``by``, samples, and every measure with its interval: a row a combination, in order of appearance."""
-    columns = [([], "count_all"), *((measure, "list") for measure in measures)]
-    grouped = rows.group_by(by, use_threads=False).aggregate(columns)
-    samples = grouped["count_all"].to_numpy()
-    mean, low, high = np.empty((3, len(measures), len(grouped)))
+def _grouped(paths: list[Path], by: list[str], measures: list[str]) -> pa.Table:
+    """Columns ``by``, key_list and MEASURE_list: a row a combination, in order of appearance."""
+    rows = pa.concat_tables([read_table(path, ["key", *by, *measures]) for path in paths])
+    return rows.group_by(by, use_threads=False).aggregate([(name, "list") for name in ("key", *measures)])
+
+
+def _averages(
+    rows: Mapping[int, pa.Table], by: list[str], measures: list[str], resamples: int, seed: int
+) -> dict[int | None, dict[str, Any]]:
+    """By training, columns ``by``, samples, and every measure with its interval, of rows grouped alike."""
+    places = next(iter(rows.values()))
+    samples = pc.list_value_length(places["key_list"]).to_numpy()
+    found: dict[int | None, NDArray[np.float64]] = {}
     for count in np.unique(samples):  # combinations of as many images share their resamples
         alike = np.flatnonzero(samples == count)
-        lists = (pc.list_flatten(grouped[f"{measure}_list"].take(alike)) for measure in measures)
-        values = np.concatenate([part.to_numpy().reshape(len(alike), count) for part in lists])
-        found = values.mean(1, dtype=np.float64), *mean_intervals(values, resamples, seed)
-        mean[:, alike], low[:, alike], high[:, alike] = (each.reshape(-1, len(alike)) for each in found)
-    averages: dict[str, Any] = {name: grouped[name] for name in by} | {"samples": samples}
-    for place, measure in enumerate(measures):
-        averages |= {measure: mean[place], f"{measure}_low": low[place], f"{measure}_high": high[place]}
-    return averages
+        values = {training: _values(table.take(alike), measures) for training, table in rows.items()}
+        for training, of in by_training(values, resamples, seed).items():
+            numbers = found.setdefault(training, np.empty((3, len(measures), len(places))))
+            numbers[:, :, alike] = np.reshape([of.mean, of.low, of.high], (3, len(measures), len(alike)))
+    ends = ("", "_low", "_high")
+    return {
+        training: {name: places[name] for name in by}
+        | {"samples": samples}
+        | {f"{name}{end}": numbers[which, m] for m, name in enumerate(measures) for which, end in enumerate(ends)}
+        for training, numbers in found.items()
+    }
+
+
+def _values(grouped: pa.Table, measures: list[str]) -> NDArray[np.floating]:
+    """Values ``[measures · combinations, N]`` of combinations that have N images each."""
+    lists = [pc.list_flatten(grouped[f"{measure}_list"]).to_numpy() for measure in measures]
+    return np.concatenate([values.reshape(len(grouped), -1) for values in lists])
 
 
 def accuracy_at(
@@ -88,14 +108,16 @@ def accuracy_at(
     resamples: int = 2000,
     seed: int = 0,
 ) -> None:
-    """Compute the top-k accuracy of every extractor or judge and split, with its 95 % bootstrap interval.
+    """Compute the top-k accuracy of every extractor or judge, with its 95 % interval.
 
-    If all images or none are recognised, every resample has the same accuracy, and the interval is too narrow.
+    Intervals of a judge or a training are bootstrapped over the images. If all images or none are recognised, every
+    resample has the same accuracy, and the interval is too narrow. Rows with training null are means over the
+    extractor's trainings and images; their intervals cover both (METHOD.md, section 9).
 
     Args:
-        output: Parquet to write: extractor and training (or judge), split, k, accuracy (0..1), accuracy_low,
-            accuracy_high, samples (images).
-        tables: files of label ranks.
+        output: Parquet to write: extractor and training (null: all of them), or judge; split, k, accuracy (0..1),
+            accuracy_low, accuracy_high, samples (images).
+        tables: files of label ranks, each of one split.
         of: kind of network that ranked the labels.
         names: trained extractor, such as cnn/0, or judge of every file.
         k: a label counts as recognised among the k highest logits; a result for each.
@@ -104,32 +126,31 @@ def accuracy_at(
     """
     if len(tables) != len(names) or not tables:
         raise InputError(f"{len(tables)} files, {len(names)} names: one for each is needed")
-    tested = []
-    for path, name in zip(tables, names, strict=True):
-        table = read_table(path, ["split", "rank"])
+    ranked: dict[tuple[Any, ...], pa.Table] = {}
+    for path, word in zip(tables, names, strict=True):
+        table = read_table(path, ["split", "key", "rank"])
         for split in pc.unique(table["split"]).to_pylist():
-            rank = np.asarray(table.filter(pc.equal(table["split"], split))["rank"])
-            right = (rank < np.array(k)[:, None]).astype(np.float64)
+            ranked[word, split] = table.filter(pc.equal(table["split"], split))
+    parts = []
+    for (name, split), of_training in by_extractor(ranked).items():
+        check_alike(name, {training: table["key"] for training, table in of_training.items()})
+        right = {training: table["rank"].to_numpy() < np.array(k)[:, None] for training, table in of_training.items()}
+        found, images = by_training(right, resamples, seed), len(next(iter(of_training.values())))
+        for training in [0] if of == "judge" else found:
+            named = {"judge": [name] * len(k)} if of == "judge" else _named(name, training, len(k))
+            accuracy = found[training]
             columns = {
-                **_named(of, name, len(k)),
                 "split": [split] * len(k),
                 "k": k,
-                "accuracy": right.mean(1),
-                **dict(zip(("accuracy_low", "accuracy_high"), _clipped(right, resamples, seed), strict=True)),
-                "samples": [len(rank)] * len(k),
+                "accuracy": accuracy.mean,
+                "accuracy_low": np.clip(accuracy.low, 0, 1),  # t-intervals and roundings reach beyond
+                "accuracy_high": np.clip(accuracy.high, 0, 1),
+                "samples": [images] * len(k),
             }
-            tested.append(pa.table(columns))
-    write_table(output, pa.concat_tables(tested))
+            parts.append(pa.table(named | columns))
+    write_table(output, pa.concat_tables(parts))
 
 
-def _clipped(right: NDArray[np.float64], resamples: int, seed: int) -> NDArray[np.float64]:
-    """Low and high end of the intervals of accuracies: a rounding may lie outside of 0..1."""
-    return np.clip(mean_intervals(right, resamples, seed), 0, 1)
-
-
-def _named(of: str, name: str | None, count: int) -> dict[str, pa.Array]:
-    """The columns that name an attribution, a judge or a trained extractor, for so many rows."""
-    if of != "extractor" or name is None:
-        return {of: pa.array([name] * count, pa.string())}
-    extractor, training = split_name(name)
+def _named(extractor: str, training: int | None, count: int) -> dict[str, pa.Array]:
+    """The columns that name a trained extractor, for so many rows."""
     return {"extractor": pa.array([extractor] * count), "training": pa.array([training] * count, pa.int32())}

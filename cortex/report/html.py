@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,14 @@ from cortex.core.files import whole_file
 from cortex.core.kept import kept_decisions
 from cortex.core.provenance import provenance
 from cortex.explain import TIS
+from cortex.extractors.names import split_name
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
 from cortex.report import TEMPLATES, level_tables, words
 from cortex.report import levels as say
 from cortex.report.pictures import read_pictures
-from cortex.report.rows import Rows, groups, read_rows, select, short_names, shown_rows
+from cortex.report.rows import Rows, claims, groups, read_rows, select, shown_rows
 from cortex.report.tables import Table, full_table
 from cortex.report.token_lists import token_lists
 from cortex.report.topic import Finding, Topic
@@ -71,14 +73,14 @@ def write_report(
         raise InputError("--top-n: should be one of the run's concept_tokens.top_n where there are extractors")
     pages = find_studies(studies)
     files = RunFiles(run, extractors, judges, levels if judges and extractors else (), tuple(pages), method)
-    metrics = {name: read_rows(path) for name, path in files.metrics.items()}
+    every_row = {name: read_rows(path) for name, path in files.metrics.items()}
+    metrics = {name: claims(rows) for name, rows in every_row.items()}
     shown = {name: shown_rows(rows) if name in LEVELS else rows for name, rows in metrics.items()}
-    comparisons = select(read_rows(files.comparisons), label=None) if files.levels else []
+    comparisons = claims(select(read_rows(files.comparisons), label=None)) if files.levels else []
     compared = shown_rows(comparisons)
     frequent = token_lists(files.frequent_tokens, None, tokens) if extractors else {}
     lists = {
-        name: token_lists(path, top_n, tokens)
-        for name, path in zip(short_names(extractors), files.concept_tokens, strict=True)
+        name: token_lists(path, top_n, tokens) for name, path in zip(extractors, files.concept_tokens, strict=True)
     }
     histories = {judge: read_rows(path) if path else [] for judge, path in files.histories.items()}
     spec = generator_spec(generator, family)
@@ -87,7 +89,7 @@ def write_report(
         origin=origin(files.tables()),
         kept=kept_decisions(run),
         written_by=provenance(),
-        facts=facts(spec, sorted(frequent), read_rows(files.manifest), list(lists), judges),
+        facts=facts(spec, sorted(frequent), read_rows(files.manifest), extractors, judges),
         settings=[setting.partition("=")[::2] for setting in settings],
         extractors=extractors,
         judges=judges,
@@ -99,7 +101,7 @@ def write_report(
         else {},
         findings=found,
         tables=tables(shown, compared, histories),
-        full_tables={name: full_table(rows) for name, rows in metrics.items()},
+        full_tables={name: full_table(rows) for name, rows in every_row.items()},
         comparisons={level: level_tables.comparisons_table(comparisons, level) for level in files.levels},
         top_n=top_n,
         topics={name: section_of(study)(metrics[name]) for name, study in pages.items()},
@@ -223,7 +225,7 @@ def facts(
         "classes": _class_list(spec, labels),
         "images": f"{words.listed(counts)}, in {len(shards):,} shards of {size:,.1f} MB together",
         "tokens": f"{grid}; codebook of {spec.codes:,} codes with {spec.channels} channels",
-        "extractors": words.listed(extractors) if extractors else "none",
+        "extractors": words.listed(_with_trainings(extractors)) if extractors else "none",
         "judges": words.listed(judges) if judges else "none",
     }
 
@@ -264,6 +266,12 @@ def tables(metrics: Mapping[str, Rows], compared: Rows, histories: Mapping[str, 
         "codebook_level": level_tables.codebook_level_table,
     }
     return {name: make[name](rows) for name, rows in metrics.items() if name in make}
+
+
+def _with_trainings(extractors: Sequence[str]) -> list[str]:
+    """Names of extractors, with the number of their trainings."""
+    counts = Counter(split_name(word)[0] for word in extractors)
+    return [f"{name} ({count} training{'s' if count > 1 else ''})" for name, count in counts.items()]
 
 
 def _class_list(spec: GeneratorSpec, labels: Sequence[int], most: int = 12) -> str:

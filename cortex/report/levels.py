@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cortex.extractors.names import by_extractor
 from cortex.report import TEMPLATES
 from cortex.report.prose import Prose
 from cortex.report.rows import Row, Rows, distinct, mean, select, tally
@@ -21,13 +22,13 @@ class Comparison:
     Args:
         pair: extractor and judge.
         setting: what else is fixed, such as n; None where nothing is.
-        verdict: better, worse or "no difference found", as the comparisons say.
+        verdict: better, worse or "no difference found", as the comparisons say; None of one training.
         method, baseline: their rows of the metrics.
     """
 
     pair: tuple[str, str]
     setting: int | None
-    verdict: str
+    verdict: str | None
     method: Row
     baseline: Row
 
@@ -128,12 +129,17 @@ def overlap_finding(lists: Mapping[str, Mapping[int, list[int]]], frequent: Mapp
     """How many of the concept-level tokens are also among the class's most frequent ones.
 
     Args:
-        lists: by extractor and label, the concept-level tokens.
+        lists: by trained extractor and label, the concept-level tokens.
         frequent: by label, the most frequent tokens.
     """
+    of_training = by_extractor({(trained,): of_label for trained, of_label in lists.items()})
     shares = {
-        name: mean(len(set(tokens) & set(frequent.get(label, ()))) / len(tokens) for label, tokens in of_label.items())
-        for name, of_label in lists.items()
+        name: mean(
+            len(set(tokens) & set(frequent.get(label, ()))) / len(tokens)
+            for of_label in trainings.values()
+            for label, tokens in of_label.items()
+        )
+        for (name, *_), trainings in of_training.items()
     }
     return PROSE.finding("overlap", shares=shares, kept=max(len(tokens) for tokens in frequent.values()))
 

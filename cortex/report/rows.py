@@ -1,4 +1,4 @@
-"""Rows of metrics tables: read, grouped, and with the trainings of an extractor told apart."""
+"""Rows of metrics tables: read, grouped and counted."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,22 +14,18 @@ VERDICTS = ("better", "worse", "no difference found")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a table; see :func:`tell_trainings_apart`.
+    """The rows of a table.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    return tell_trainings_apart(read_table(path).to_pylist())
+    rows: list[Row] = read_table(path).to_pylist()
+    return rows
 
 
-def tell_trainings_apart(rows: Rows) -> list[Row]:
-    """The rows, where the column ``extractor`` says "cnn/2" for training 2 of an extractor that has several here."""
-    trainings = {(row["extractor"], row["training"]) for row in rows if row.get("training") is not None}
-    several = {name for name, count in Counter(name for name, _ in trainings).items() if count > 1}
-    return [
-        {**row, "extractor": f"{row['extractor']}/{row['training']}"} if row.get("extractor") in several else row
-        for row in rows
-    ]
+def claims(rows: Rows) -> list[Row]:
+    """The rows over all trainings of an extractor; all rows of a table that has none of these."""
+    return [row for row in rows if row.get("training") is None] or list(rows)
 
 
 def shown_rows(rows: Rows) -> list[Row]:
@@ -63,7 +59,7 @@ def select(rows: Rows, **values: object) -> list[Row]:
     return [row for row in rows if all(row[name] == value for name, value in values.items())]
 
 
-def tally(verdicts: Iterable[str]) -> dict[str, int]:
+def tally(verdicts: Iterable[str | None]) -> dict[str, int]:
     """How often each verdict was given, without those that were not."""
     counts = Counter(verdicts)
     return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}

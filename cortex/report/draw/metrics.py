@@ -8,7 +8,7 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.report.figures import panels
 from cortex.report.figures.style import save_figure
-from cortex.report.rows import read_rows, select, short_names, shown_rows
+from cortex.report.rows import claims, read_rows, select, shown_rows
 
 AXES: dict[str, Literal["n", "masked_fraction", "masked_brightness"]] = {
     "n": "n",
@@ -38,7 +38,7 @@ def draw_training(
     figure = panels.training(
         {
             name: read_table(path, extractor_columns).to_pydict()
-            for name, path in pairs(short_names(extractors), extractor_histories)
+            for name, path in pairs(extractors, extractor_histories)
         },
         {name: read_table(path, judge_columns).to_pydict() for name, path in pairs(judges, judge_histories)},
     )
@@ -65,8 +65,8 @@ def draw_concept_level(output: Path, metrics: Path, comparisons: Path) -> None:
         metrics: concept-level metrics.
         comparisons: comparisons of all methods with their baselines.
     """
-    compared = select(shown_rows(read_rows(comparisons)), level="concept_level", label=None)
-    save_figure(panels.concept_level(shown_rows(read_rows(metrics)), compared), output)
+    compared = select(claims(shown_rows(read_rows(comparisons))), level="concept_level", label=None)
+    save_figure(panels.concept_level(claims(shown_rows(read_rows(metrics))), compared), output)
 
 
 def draw_codebook_level(output: Path, metrics: Path) -> None:
@@ -76,7 +76,7 @@ def draw_codebook_level(output: Path, metrics: Path) -> None:
         output: figure to write (svg).
         metrics: codebook-level metrics.
     """
-    save_figure(panels.codebook_level(read_rows(metrics)), output)
+    save_figure(panels.codebook_level(claims(read_rows(metrics))), output)
 
 
 def pairs(names: Sequence[str], paths: Sequence[Path]) -> list[tuple[str, Path]]:

@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from cortex.extractors.names import AVERAGE, split_name
 from cortex.report.figures.style import BLUE, FAINT, INK, SERIES, VERMILION, WIDTH, look_of, styled
-from cortex.report.rows import Rows, distinct, select
+from cortex.report.rows import Rows, claims, distinct, groups, select
 
-VERDICT_COLOURS = {"better": BLUE, "worse": VERMILION, "no difference found": FAINT}
+CHANGE = ("probability_change", "probability_change_low", "probability_change_high")
+VERDICT_COLOURS = {"better": BLUE, "worse": VERMILION, "no difference found": FAINT, "no verdict": INK}
 
 
 @styled
@@ -21,21 +23,28 @@ def training(
 ) -> Figure:
     """Training curves: the extractors' losses and validation accuracy, the judges' held-out accuracy.
 
+    Trainings of an extractor share its colour.
+
     Args:
-        extractors: by name, the columns of its history (epoch, train_loss, val_loss, val_top1).
+        extractors: by trained extractor, such as cnn/0, the columns of its history (epoch, train_loss, val_loss,
+            val_top1).
         judges: by name, the columns of its history (epoch, held_out_top1).
     """
     figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     losses, accuracy, held_out = figure.subplots(1, 3)
-    for (name, history), colour in zip(extractors.items(), _series(), strict=False):
+    names = dict.fromkeys(split_name(trained)[0] for trained in extractors)
+    colours = dict(zip(names, _series(), strict=False))
+    for trained, history in extractors.items():
+        name, training = split_name(trained)
+        colour, label = colours[name], name if training == 0 else None
         epochs, best = history["epoch"], int(np.argmin(history["val_loss"]))
         losses.plot(epochs, history["train_loss"], color=colour, linewidth=1.0, linestyle=":")
-        losses.plot(epochs, history["val_loss"], color=colour, label=name)
+        losses.plot(epochs, history["val_loss"], color=colour, label=label)
         losses.plot(epochs[best], history["val_loss"][best], "o", color=colour)
-        accuracy.plot(epochs, history["val_top1"], color=colour, label=name)
+        accuracy.plot(epochs, history["val_top1"], color=colour, label=label)
         accuracy.plot(epochs[best], history["val_top1"][best], "o", color=colour)
     # Judges have colours of their own: one may be called what an extractor is called.
-    for (name, history), colour in zip(judges.items(), islice(_series(), len(extractors), None), strict=False):
+    for (name, history), colour in zip(judges.items(), islice(_series(), len(names), None), strict=False):
         held_out.plot(history["epoch"], history["held_out_top1"], color=colour, label=f"judge {name}", marker=".")
     losses.set(title="Extractors: loss", xlabel="epoch", ylabel="nats (dotted: train)", yscale="log")
     losses.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -55,7 +64,7 @@ def training(
 def masking(rows: Rows, against: Literal["n", "masked_fraction", "masked_brightness"]) -> Figure:
     """What masking costs: a judge's change of probability, a panel for each extractor (column) and judge (row).
 
-    Bands are the 95 % intervals of the means.
+    Bands are the 95 % intervals of the means. Thin lines are the trainings of the extractor.
 
     Args:
         rows: image-level metrics.
@@ -64,10 +73,13 @@ def masking(rows: Rows, against: Literal["n", "masked_fraction", "masked_brightn
     figure, panels = _facets(rows)
     for (extractor, judge), axes in panels.items():
         for place, method in enumerate(distinct(rows, "method")):
-            curve = sorted(select(rows, extractor=extractor, judge=judge, method=method), key=lambda row: row["n"])
+            of_method = select(rows, extractor=extractor, judge=judge, method=method)
             look = look_of(method, place)
-            places = [row[against] for row in curve]
-            change, low, high = ([row[f"probability_change{side}"] for row in curve] for side in ("", "_low", "_high"))
+            for (training,), of_training in groups(of_method, "training").items():
+                if training not in (None, AVERAGE):
+                    places, change = _curve(of_training, against, "probability_change")
+                    axes.plot(places, change, color=look["color"], linewidth=0.6, alpha=0.5)
+            places, change, low, high = _curve(claims(of_method), against, *CHANGE)
             axes.fill_between(places, low, high, color=look["color"], alpha=0.15, linewidth=0)
             axes.plot(places, change, label=method, **look)
         axes.axhline(0, color=FAINT, linewidth=0.8)
@@ -99,7 +111,7 @@ def concept_level(rows: Rows, comparisons: Rows) -> Figure:
         (frequent,) = select(rows, extractor=extractor, judge=judge, method="frequency")
         compared = sorted(select(comparisons, extractor=extractor, judge=judge), key=lambda row: row["setting"])
         for place, row in enumerate(compared):
-            colour = VERDICT_COLOURS[row["verdict"]]
+            colour = VERDICT_COLOURS[row["verdict"] or "no verdict"]
             axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.0)
             axes.plot(row["difference"], place, "o", color=colour, markersize=6)
             (mine,) = select(rows, extractor=extractor, judge=judge, method="importance", top_n=row["setting"])
@@ -114,7 +126,9 @@ def concept_level(rows: Rows, comparisons: Rows) -> Figure:
         )
         axes.grid(axis="y", visible=False)
     figure.supxlabel("change of the label's probability, concept-level minus frequent tokens", fontsize=9)
-    handles = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in VERDICT_COLOURS.items()]
+    given = {row["verdict"] or "no verdict" for row in comparisons}
+    looks = [(name, colour) for name, colour in VERDICT_COLOURS.items() if name in given]
+    handles = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in looks]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9)
     return figure
 
@@ -149,6 +163,12 @@ def codebook_level(rows: Rows) -> Figure:
     figure.supxlabel("probability of the target class, before (hollow) and after", fontsize=9)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=len(methods))
     return figure
+
+
+def _curve(rows: Rows, *columns: str) -> list[list[float]]:
+    """Columns of the rows in the order of n."""
+    ordered = sorted(rows, key=lambda row: row["n"])
+    return [[row[column] for row in ordered] for column in columns]
 
 
 def _series() -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Attributions ranked by the area under their deletion curves: the lower, the better they find what judges read."""
 
+from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,18 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.data.decoded import decoded_rows
 from cortex.data.tokens import read_tokens
-from cortex.evaluate.comparisons import judge_family, paired
+from cortex.evaluate.comparisons import claims_of, judge_claims
+from cortex.evaluate.estimates import by_training, check_alike
 from cortex.evaluate.image_level import SCHEMA as ROWS
 from cortex.evaluate.masking import MEASURES, code_ranks, judge_masks
 from cortex.explain import TIS
 from cortex.explain.ranks import ranks
-from cortex.extractors.names import split_name
+from cortex.extractors.names import by_extractor
 from cortex.judges.judge import load_judge
 
 FULL_MASK = "full_mask"  # method of images that are all black, where all curves end
 CURVE_AXES = ("n", "masked_fraction", "masked_brightness")
+Areas = dict[str, NDArray[np.float64]]  # by curve axis, the area under every image's curve, [methods, images]
 SCHEMA = pa.schema(
     [
         ("extractor", pa.string()),
@@ -141,16 +145,17 @@ def rank_attributions(
     - `masked_brightness`: the share of the image's brightness that is hidden, from 0 to 1: black on black hides
       nothing.
 
-    A lower area is a better method. The interval (95 %) is that of the mean over images by the bootstrap
-    (percentiles). The difference to tis (the method's area minus its) is tested image by image with a
-    paired t-test; p is corrected (Holm, 1979) for the number of comparisons of a `curve_axis`, those of single judges
-    apart from those of all together. The verdict compares the method with tis: better, worse or "no
-    difference found".
+    A lower area is a better method. Rows of a training have 95 % intervals from a bootstrap of the images (percentiles)
+    and paired t-tests of the difference to tis (the method's area minus its). Rows with training null are claims about
+    an extractor: means, intervals and tests over its trainings and images (METHOD.md, section 9). Claims have a p that
+    is corrected (Holm, 1979) for their number at a `curve_axis`, those of single judges apart from those of all
+    together, and a verdict on the method against tis: better, worse or "no difference found". An extractor with one
+    training has none.
 
     Args:
-        output: Parquet to write: extractor, training, judge (null: each image's mean over judges), curve_axis, method,
-            rank (1: the lowest area), samples (images), auc, auc_low, auc_high, and, null for tis itself,
-            difference, difference_low, difference_high, effect_size, p, p_corrected, verdict.
+        output: Parquet to write: extractor, training (null: all of them), judge (null: each image's mean over judges),
+            curve_axis, method, rank (1: the lowest area), samples (images), auc, auc_low, auc_high, and, null for tis
+            itself, difference, difference_low, difference_high, effect_size, p, p_corrected, verdict.
         tables: judged attributions, a file for each extractor and judge.
         extractors: trained extractor of every file, as name/training.
         judges: judge of every file.
@@ -159,28 +164,27 @@ def rank_attributions(
     """
     if not len(tables) == len(extractors) == len(judges):
         raise InputError(f"{len(tables)} files, {len(extractors)} extractors, {len(judges)} judges: one of each a file")
-    rows = []
-    for word in dict.fromkeys(extractors):
-        methods, of_judge = _areas_by_judge(
-            {judge: path for path, name, judge in zip(tables, extractors, judges, strict=True) if name == word}
-        )
-        extractor, training = split_name(word)
-        of = {"extractor": extractor, "training": training}
-        together = {axis: np.mean([found[axis] for found in of_judge.values()], axis=0) for axis in CURVE_AXES}
-        for reader, found in [(None, together), *of_judge.items()]:
-            for axis in CURVE_AXES:
-                for row in ranked(methods, found[axis], resamples, seed):
-                    rows.append({**of, "judge": reader, "curve_axis": axis, **row})
-    for axis in CURVE_AXES:
-        for whole in (True, False):
-            family = [row for row in rows if row["curve_axis"] == axis and (row["judge"] is None) == whole]
-            judge_family([row for row in family if row["method"] != TIS], lambda row: row["difference"] < 0)
+    files: dict[tuple[Any, ...], dict[str, Path]] = {}
+    for path, word, judge in zip(tables, extractors, judges, strict=True):
+        files.setdefault((word,), {})[judge] = path
+    rows, claims = [], []
+    for (extractor, *_), of_training in by_extractor(files).items():
+        read = {training: _areas_by_judge(of_judge) for training, of_judge in of_training.items()}
+        check_alike(extractor, {training: (*seen, list(found)) for training, (*seen, found) in read.items()})
+        methods, _, of_first = next(iter(read.values()))
+        for reader, axis in product(of_first, CURVE_AXES):
+            values = {training: areas_of[reader][axis] for training, (*_, areas_of) in read.items()}
+            of = {"extractor": extractor, "judge": reader, "curve_axis": axis}
+            found = [of | row for row in ranked(methods, values, resamples, seed)]
+            rows += found
+            claims += claims_of([row for row in found if row["method"] != TIS], of_training)
+    judge_claims(claims, lambda row: (row["curve_axis"], row["judge"] is None), lambda row: row["difference"] < 0)
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
-def _areas_by_judge(files: dict[str, Path]) -> tuple[list[str], dict[str, dict[str, NDArray[np.float64]]]]:
-    """Methods, and by judge and curve axis the areas ``[M, N]``, of an extractor's judged files."""
-    of_judge: dict[str, dict[str, NDArray[np.float64]]] = {}
+def _areas_by_judge(files: dict[str, Path]) -> tuple[list[str], list[str], dict[str | None, Areas]]:
+    """Methods, keys, and by judge (None: their mean) the areas, of a training's judged files."""
+    of_judge: dict[str | None, Areas] = {}
     methods: list[str] = []
     images: list[str] = []
     for judge, path in files.items():
@@ -188,10 +192,11 @@ def _areas_by_judge(files: dict[str, Path]) -> tuple[list[str], dict[str, dict[s
         methods, images = methods or found_methods, images or keys
         if (found_methods, keys) != (methods, images):
             raise InputError(f"{path}: not the methods and images of {next(iter(files.values()))}")
-    return methods, of_judge
+    together = {axis: np.mean([found[axis] for found in of_judge.values()], axis=0) for axis in CURVE_AXES}
+    return methods, images, {None: together} | of_judge
 
 
-def areas(path: Path) -> tuple[list[str], list[str], dict[str, NDArray[np.float64]]]:
+def areas(path: Path) -> tuple[list[str], list[str], Areas]:
     """Methods and keys of a judged file, and by curve axis the area under every image's curve ``[M, N]``.
 
     Raises:
@@ -230,22 +235,24 @@ def area(curve: dict[str, NDArray[np.float64]], end: dict[str, NDArray[np.float6
     return trapezoid(np.concatenate([start, fall]), np.concatenate([start, at]), axis=0)
 
 
-def ranked(methods: list[str], of_method: NDArray[np.float64], resamples: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of methods by rank, of areas ``[M, N]``, without the correction for the number of comparisons."""
-    means = paired(of_method, resamples, seed)
-    beside = paired(of_method - of_method[methods.index(TIS)], resamples, seed)
-    rows = []
-    for rank, index in enumerate(of_method.mean(1).argsort(kind="stable"), start=1):
-        mean, difference = means[index], beside[index]
-        row: dict[str, Any] = {
-            "method": methods[index],
-            "rank": rank,
-            "samples": mean["pairs"],
-            "auc": mean["difference"],
-        }
-        row |= {"auc_low": mean["low"], "auc_high": mean["high"]}
-        if methods[index] != TIS:
-            row |= {"difference": difference["difference"], "effect_size": difference["effect_size"]}
-            row |= {"difference_low": difference["low"], "difference_high": difference["high"], "p": difference["p"]}
-        rows.append(row)
-    return rows
+def ranked(
+    methods: list[str], of_training: dict[int, NDArray[np.float64]], resamples: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of methods by rank, of areas ``[M, N]`` by training: of every training, and of all together.
+
+    Without the correction for the number of comparisons.
+    """
+    reference = methods.index(TIS)
+    beside = {training: values - values[reference] for training, values in of_training.items()}
+    differences, images = by_training(beside, resamples, seed), next(iter(beside.values())).shape[1]
+    for training, areas_of in by_training(of_training, resamples, seed).items():
+        means, compared = list(areas_of.rows()), list(differences[training].rows())
+        for rank, index in enumerate(areas_of.mean.argsort(kind="stable"), start=1):
+            mean, difference = means[index], compared[index]
+            row = {"training": training, "method": methods[index], "rank": rank, "samples": images}
+            row |= {"auc": mean["mean"], "auc_low": mean["low"], "auc_high": mean["high"]}
+            if index != reference:
+                row |= {"difference": difference["mean"], "effect_size": difference["effect_size"]}
+                row |= {"difference_low": difference["low"], "difference_high": difference["high"]}
+                row |= {"p": difference["p"]}
+            yield row

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds, uniforms
+from cortex.explain.rank_agreement import rank_correlation
 from cortex.explain.ranks import ranks
 from cortex.extractors.codebook import look_up
-from cortex.studies.agreement import rank_correlation
 from cortex.studies.combinations.settings import Combinations
 from cortex.studies.inputs import StudyInputs, on_device
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.data.tokens import read_tokens
-from cortex.evaluate.intervals import mean_intervals
+from cortex.evaluate.estimates import by_training, check_alike
 from cortex.explain import IMPORTANCE, TIS
 from cortex.explain.ranks import ranks
-from cortex.extractors.names import split_name
+from cortex.extractors.names import by_extractor
 from cortex.studies.planted.recommended import ranked_methods
 from cortex.studies.planted.truth import PLANTED, Truth, read_truth
 
@@ -62,18 +62,19 @@ def measure_planted(
     the first n of a class's concept-level tokens, or of its most frequent ones; and for the tokens that the codebook
     search puts into its region, where n is the region's size. All codes that mark the class are planted; where there
     are several kinds, or a shortcut, or decoys, each has rows of its own. The extractors' accuracy stands beside. 95 %
-    intervals are bootstrapped over images; for lists of codes over classes.
+    intervals of a training are bootstrapped over images; for lists of codes over classes. Rows with training null are
+    means over the extractor's trainings, too, and their intervals cover both (METHOD.md, section 9).
 
     Args:
-        output: Parquet to write: variant, extractor, training, method (an attribution; frequency; token_selection,
-            embedding; null: the extractor itself), list (count, contrast; null but for lists of codes), what
-            (positions, codes or labels), split, truth (planted, own, shared, shortcut, decoy; null: labels), n, measure
-            (precision, recall, accuracy), value, low, high, chance (the value of guessing), units (number of images or
-            classes).
+        output: Parquet to write: variant, extractor, training (null: all of them), method (an attribution; frequency;
+            token_selection, embedding; null: the extractor itself), list (count, contrast; null but for lists of
+            codes), what (positions, codes or labels), split, truth (planted, own, shared, shortcut, decoy; null:
+            labels), n, measure (precision, recall, accuracy), value, low, high, chance (the value of guessing), units
+            (number of images or classes).
         recommended: Parquet to write, attributions by rank: rank (1: finds most), method, precision (share of as many
-            highest positions as are planted that hold a planted code; mean over variants, extractors and test images),
-            low, high, chance, and the difference to tis with its interval: difference, difference_low, difference_high;
-            images (of a variant).
+            highest positions as are planted that hold a planted code; mean over variants, extractors, trainings and
+            test images), low, high, chance, and the difference to tis with its interval: difference, difference_low,
+            difference_high; images (of a variant).
         data: the variant's folder for each of those explained, as the command plant wrote it.
         explained: folders that the command explain-planted wrote.
         variants: variant of each of these folders.
@@ -87,41 +88,53 @@ def measure_planted(
             f"{len(data)} folders of data, {len(explained)} explained, {len(variants)} variants, {len(extractors)} "
             "extractors: one of each is needed"
         )
-    rows: list[dict[str, Any]] = []
-    precisions: list[dict[str, NDArray[np.floating]]] = []
+    measured: dict[tuple[Any, ...], list[Measure]] = {}
+    precisions: dict[tuple[Any, ...], dict[str, NDArray[np.floating]]] = {}
     chances: list[float] = []
     for planted, found, variant, word in zip(data, explained, variants, extractors, strict=True):
         truth = read_truth(planted)
         attributed = list(of_attributions(truth, found / "attributions.parquet"))
-        precisions.append(at_planted_number(truth, attributed))
+        precisions[word, variant] = at_planted_number(truth, attributed)
         chances.append(float(truth.positions["test"][PLANTED].mean()))
         lists = {TIS: found / "tokens.parquet", "frequency": planted / "frequency.parquet"}
-        measures = [
+        measured[word, variant] = [
             *of_labels(found, len(truth.codes[PLANTED])),
             *of_positions(truth, found),
             *(measure for measure in attributed if measure[0]["method"] != TIS),  # of all test images above
             *of_lists(truth, lists, codes),
             *of_search(truth, found / "search.parquet", codes),
         ]
-        extractor, training = split_name(word)
-        of = {"variant": variant, "extractor": extractor, "training": training}
-        rows += [{**of, **row} for row in estimates(measures, resamples, seed)]
-    write_table(recommended, ranked_methods(precisions, chances, resamples, seed))
+    rows = []
+    for (extractor, variant), of_training in by_extractor(measured).items():
+        named = {"variant": variant, "extractor": extractor}
+        rows += [named | row for row in estimates(extractor, of_training, resamples, seed)]
+    write_table(recommended, ranked_methods([*by_extractor(precisions).values()], chances))
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
-def estimates(measures: list[Measure], resamples: int, seed: int) -> list[dict[str, Any]]:
-    """The measures' columns, means and intervals; those over as many images or classes are resampled together."""
-    bounds = np.empty((len(measures), 2))
-    lengths = np.array([len(values) for _, values, _ in measures])
-    for length in np.unique(lengths):
-        places = np.flatnonzero(lengths == length)
-        values = np.stack([measures[place][1] for place in places])
-        bounds[places] = np.stack(mean_intervals(values, resamples, seed), axis=1)
-    return [
-        {**columns, "value": float(values.mean()), "low": low, "high": high, "chance": chance, "units": len(values)}
-        for (columns, values, chance), (low, high) in zip(measures, bounds.tolist(), strict=True)
-    ]
+def estimates(
+    extractor: str, of_training: dict[int, list[Measure]], resamples: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Rows of an extractor's measures, of every training and of all; those over as many units are resampled together.
+
+    Raises:
+        InputError: the trainings do not have the same measures.
+    """
+    columns = {
+        training: [(of, chance, len(values)) for of, values, chance in measures]
+        for training, measures in of_training.items()
+    }
+    check_alike(extractor, columns)
+    places = next(iter(columns.values()))
+    for units in dict.fromkeys(count for *_, count in places):
+        alike = [place for place, (*_, count) in enumerate(places) if count == units]
+        values = {
+            training: np.stack([measures[place][1] for place in alike]) for training, measures in of_training.items()
+        }
+        for training, found in by_training(values, resamples, seed).items():
+            for place, row in zip(alike, found.rows(), strict=True):
+                of, chance, _ = places[place]
+                yield {"training": training, **of, **row, "value": row["mean"], "chance": chance, "units": units}
 
 
 def of_labels(found: Path, classes: int) -> Iterator[Measure]:

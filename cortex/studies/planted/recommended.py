@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
-from cortex.evaluate.comparisons import paired
+from cortex.evaluate.estimates import over_trainings
 from cortex.explain import TIS
 
 SCHEMA = pa.schema(
@@ -27,18 +27,18 @@ SCHEMA = pa.schema(
 
 
 def ranked_methods(
-    precisions: Sequence[Mapping[str, NDArray[np.floating]]], chances: Sequence[float], resamples: int, seed: int
+    precisions: Sequence[Mapping[int, Mapping[str, NDArray[np.floating]]]], chances: Sequence[float]
 ) -> pa.Table:
-    """Rank attributions by their mean precision, and compare each with tis, image by image.
+    """Rank attributions by their mean precision, and compare each with tis, training by training and image by image.
 
-    Variants and extractors count the same. Images of two variants are independent, so the mean of the i-th images of
-    all variants and extractors is one unit of the bootstrap.
+    Variants and extractors count the same. Two variants have independent images, and two extractors independent
+    trainings. So the i-th images of all variants are one image of the means, and the i-th trainings of all extractors
+    one training. Trainings that not every extractor has are left out. Intervals cover trainings and images (METHOD.md,
+    section 9).
 
     Args:
-        precisions: of every variant and extractor, by attribution, the precision of each image ``[N]``.
+        precisions: of every variant and extractor, by training and attribution, the precision of each image ``[N]``.
         chances: of every variant and extractor, the precision of guessing.
-        resamples: number of bootstrap resamples.
-        seed: seed of the bootstrap.
 
     Returns:
         Columns of :data:`SCHEMA`, rank 1 first.
@@ -46,26 +46,34 @@ def ranked_methods(
     Raises:
         InputError: variants have other attributions or numbers of images than the first.
     """
-    methods = list(precisions[0])
-    shapes = {name: values.shape for name, values in precisions[0].items()}
-    if any({name: values.shape for name, values in found.items()} != shapes for found in precisions):
+    shapes = [
+        {name: values.shape for name, values in of_method.items()}
+        for of_training in precisions
+        for of_method in of_training.values()
+    ]
+    if any(shape != shapes[0] for shape in shapes):
         raise InputError("attributions: not of the same methods and numbers of images in every folder")
-    of_method = np.stack([np.mean([found[name] for found in precisions], axis=0) for name in methods])
-    means = paired(of_method, resamples, seed)
-    beside = paired(of_method - of_method[methods.index(TIS)], resamples, seed)
+    methods = list(shapes[0])
+    trainings = [training for training in precisions[0] if all(training in found for found in precisions)]
+    values = np.array(
+        [[np.mean([found[t][name] for found in precisions], axis=0) for name in methods] for t in trainings]
+    )  # [T, M, N]
+    found = over_trainings(values)
+    means = list(found.rows())
+    beside = list(over_trainings(values - values[:, [methods.index(TIS)]]).rows())
     rows = [
         {
             "rank": rank,
             "method": methods[place],
-            "precision": means[place]["difference"],
+            "precision": means[place]["mean"],
             "low": means[place]["low"],
             "high": means[place]["high"],
             "chance": float(np.mean(chances)),
-            "difference": beside[place]["difference"],
+            "difference": beside[place]["mean"],
             "difference_low": beside[place]["low"],
             "difference_high": beside[place]["high"],
-            "images": of_method.shape[1],
+            "images": values.shape[2],
         }
-        for rank, place in enumerate((-of_method.mean(1)).argsort(kind="stable"), start=1)
+        for rank, place in enumerate((-found.mean).argsort(kind="stable"), start=1)
     ]
     return pa.Table.from_pylist(rows, SCHEMA)

@@ -10,10 +10,10 @@ from torch import nn
 
 from cortex.core.randomness import key_seeds
 from cortex.data.tokens import Tokens
+from cortex.explain.rank_agreement import own_rank_correlation, rank_correlation
 from cortex.explain.ranks import ranks
 from cortex.explain.scores import score_images
 from cortex.extractors.network import load_extractor, untrained_extractor
-from cortex.studies.agreement import own_rank_correlation, rank_correlation
 from cortex.studies.inputs import StudyInputs
 from cortex.studies.sanity.settings import Sanity
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds
 from cortex.explain.importance import reduce_channels, smooth_gradient
+from cortex.explain.rank_agreement import rank_correlation, top_overlap
 from cortex.extractors.codebook import look_up
-from cortex.studies.agreement import rank_correlation, top_overlap
 from cortex.studies.inputs import StudyInputs, on_device
 from cortex.studies.stability.settings import Stability
 

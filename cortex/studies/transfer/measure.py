@@ -75,12 +75,13 @@ def measure_transfer(
     the image itself.
 
     Args:
-        output: Parquet to write, means over images with 95 % bootstrap intervals: extractor, training, method, baseline
-            (null: the value itself, else the difference from it), kind (own; extractors: the others; judges; prior),
-            reader (null: mean over the kind's), measure (probability and logit of the target, log_likelihood; gap: own
-            probability minus theirs; log_likelihood_ratio: given the target, not the source), selection (last: a
-            search's last step, references averaged over their draws; best: each reader's own best of steps or draws),
-            samples, value, low, high, effect_size, p, p_corrected, verdict.
+        output: Parquet to write, means over images, and over trainings and images, with 95 % intervals: extractor,
+            training (null: all of them), method, baseline (null: the value itself, else the difference from it), kind
+            (own; trainings: other trainings of the extractor; extractors: the others; judges; prior), reader (null:
+            mean over the kind's), measure (probability and logit of the target, log_likelihood; gap: own probability
+            minus theirs; log_likelihood_ratio: given the target, not the source), selection (last: a search's last
+            step, references averaged over their draws; best: each reader's own best of steps or draws), samples,
+            value, low, high, effect_size, p, p_corrected, verdict (the last two: see the command comparisons).
         rows: Parquet to write, the readings: key, extractor, training, method, step, source, target, kind, reader, and
             the reader's logit and probability of the target, or the log-likelihood of the region's tokens (nats a
             token) under the prior, conditioned on the class that reader names.

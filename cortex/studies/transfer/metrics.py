@@ -1,4 +1,4 @@
-"""Transfer of codebook searches: means of the readings over images, and paired comparisons."""
+"""Transfer of codebook searches: means of the readings over trainings and images, and paired comparisons."""
 
 from itertools import groupby
 from typing import Any
@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
-from cortex.evaluate.comparisons import judge_family, paired
-from cortex.extractors.names import join_name, split_name
+from cortex.evaluate.comparisons import claims_of, judge_claims
+from cortex.evaluate.estimates import by_training
+from cortex.extractors.names import by_extractor, join_name, split_name
 
 SCHEMA = pa.schema(
     [
@@ -40,10 +41,12 @@ HALVES = ("token_selection", "drawn_region")
 SEARCHES = ("token_selection", "embedding")
 REFERENCES = ("random_codes", "pasted_region", "drawn_region", "real_target", "unedited")
 ONCE = ("unedited", "real_target")  # one grid an image, so no best of several
+# A search's readers: its own training, other trainings of its extractor, other extractors, judges, and the prior.
+KINDS = ("own", "trainings", "extractors", "judges", "prior")
 
 # Kind, reader, trained extractor as name/training (None: a reference) and method.
 Read = tuple[str, str, str | None, str]
-# Trained extractor, method, kind, reader (None: mean), measure, selection.
+# Trained extractor, method, kind, reader (None: mean, or the own training), measure, selection.
 Place = tuple[str, str, str, str | None, str, str]
 
 
@@ -59,38 +62,39 @@ def summarise(rows: pa.Table, *, seed: int, resamples: int = 2000) -> pa.Table:
         seed, resamples: of the bootstrap.
     """
     vectors = places(read_outcomes(rows))
-    compared = [
-        ((*place, baseline), vectors[place] - vectors[other])
+    compared = {
+        (*place, baseline): vectors[place] - vectors[other]
         for place in vectors
         for baseline in baselines_of(place[1])
         if (other := (place[0], baseline, *place[2:])) in vectors and _is_compared(place, baseline)
-    ]
-    entries = [((*place, None), vector) for place, vector in vectors.items()] + compared
-    found = []
-    for (place, _), row in zip(
-        entries, paired(np.stack([vector for _, vector in entries]), resamples, seed), strict=True
-    ):
-        word, method, kind, reader, measure, selection, baseline = place
-        extractor, training = split_name(word)
-        found.append(
-            {
-                "extractor": extractor,
-                "training": training,
-                "method": method,
-                "baseline": baseline,
-                "kind": kind,
-                "reader": reader,
-                "measure": measure,
-                "selection": selection,
-                "samples": row["pairs"],
-                "value": row["difference"],
-                "low": row["low"],
-                "high": row["high"],
-            }
-            | ({"effect_size": row["effect_size"], "p": row["p"]} if baseline else {})
-        )
-    _correct([row for row in found if row["baseline"]])
-    return pa.Table.from_pylist(found, SCHEMA)
+    }
+    found = by_extractor({(*place, None): vector for place, vector in vectors.items()} | compared)
+    alike: dict[tuple[str, tuple[int, ...]], list[tuple[Any, ...]]] = {}
+    for place, of_training in found.items():
+        alike.setdefault((place[0], tuple(of_training)), []).append(place)
+    metrics, claims = [], []
+    for (_, trainings), members in alike.items():
+        values = {training: np.stack([found[place][training] for place in members]) for training in trainings}
+        for training, estimates in by_training(values, resamples, seed).items():
+            of = {"training": training, "samples": values[trainings[0]].shape[1]}
+            rows_of = [of | _row(place, estimate) for place, estimate in zip(members, estimates.rows(), strict=True)]
+            metrics += rows_of
+            claims += claims_of([row for row in rows_of if row["baseline"]], values)
+    judge_claims(claims, _family, lambda row: (row["value"] > 0) != (row["measure"] == "gap"))
+    return pa.Table.from_pylist(metrics, SCHEMA)
+
+
+def _row(place: tuple[Any, ...], estimate: dict[str, float | None]) -> dict[str, Any]:
+    """A row of the metrics, without its training: a value, or if it has a baseline a difference that is tested."""
+    names = ("extractor", "method", "kind", "reader", "measure", "selection", "baseline")
+    row = dict(zip(names, place, strict=True)) | estimate | {"value": estimate["mean"]}
+    return row if row["baseline"] else row | {"effect_size": None, "p": None}
+
+
+def _family(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Claims that are corrected together: of a baseline, measure and selection; means over readers apart."""
+    over_readers = row["reader"] is None and row["kind"] != "own"
+    return row["baseline"], row["measure"], row["selection"], over_readers
 
 
 def read_outcomes(rows: pa.Table) -> dict[Read, dict[str, NDArray[np.float64]]]:
@@ -134,9 +138,8 @@ def places(outcomes: dict[Read, dict[str, NDArray[np.float64]]]) -> dict[Place, 
             by_kind: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {}
             for (kind, reader, *who), measures in outcomes.items():
                 if tuple(who) == (of, method):
-                    beside = "own" if (kind, reader) == ("extractors", maker) else kind
-                    by_kind.setdefault(beside, {})[reader] = measures
-            for kind in ("own", "extractors", "judges", "prior"):
+                    by_kind.setdefault(_beside(maker, kind, reader), {})[reader] = measures
+            for kind in KINDS:
                 found |= _of_kind((maker, method), kind, by_kind.get(kind, {}), search=of is not None)
             found |= _between(found, (maker, method), search=of is not None)
     return found
@@ -149,8 +152,8 @@ def _between(
     of_prior = (("prior", label, "log_likelihood") for label in ("target", "source"))
     wanted: list[tuple[Any, ...]] = [("prior", "log_likelihood_ratio", *of_prior)]
     if search:
-        own = ("own", name[0], "probability")
-        wanted += [(kind, "gap", own, (kind, None, "probability")) for kind in ("extractors", "judges")]
+        own = ("own", None, "probability")
+        wanted += [(kind, "gap", own, (kind, None, "probability")) for kind in KINDS[1:-1]]
     return {
         (*name, kind, None, measure, "last"): found[(*name, *first, "last")] - found[(*name, *second, "last")]
         for kind, measure, first, second in wanted
@@ -163,6 +166,13 @@ def baselines_of(method: str) -> tuple[str, ...]:
     if method in REFERENCES:
         return ()
     return (*BASELINES, *HALVES) if method.startswith(WITH_PRIOR) else BASELINES
+
+
+def _beside(maker: str, kind: str, reader: str) -> str:
+    """The kind of a reader, seen from the trained extractor that made a search."""
+    if kind == "extractors" and reader == maker:
+        return "own"
+    return "trainings" if kind == "extractors" and split_name(reader)[0] == split_name(maker)[0] else kind
 
 
 def _place_of(method: str) -> tuple[int, str]:
@@ -188,11 +198,12 @@ def _of_kind(
             for reader, measures in readers.items()
             if measure in measures and not (selection == "best" and name[1] in ONCE)
         }
-        if vectors and kind in ("extractors", "judges"):
+        if vectors and kind != "prior":
             vectors[None] = np.mean(list(vectors.values()), axis=0)
         for reader, vector in vectors.items():
-            # A reader's own best is of interest where it is the paper's rule, on average.
-            if selection == "last" or reader is None or kind == "own":
+            # A reader's own best is of interest where it is the paper's rule, on average. The other trainings of an
+            # extractor are other ones for each.
+            if reader is None or (selection == "last" and kind not in ("own", "trainings")):
                 found[(*name, kind, reader, measure, selection)] = vector
     return found
 
@@ -207,13 +218,3 @@ def _chosen(values: NDArray[np.float64], selection: str, *, search: bool) -> NDA
 def _is_compared(place: Place, baseline: str) -> bool:
     """Probabilities are; and of the search that knows the prior beside the one that does not, likelihoods and gaps."""
     return place[4] == "probability" or (baseline == "token_selection" and place[4] in ("log_likelihood", "gap"))
-
-
-def _correct(rows: list[dict[str, Any]]) -> None:
-    """Add corrected p-values and verdicts: a family a baseline, measure and selection, means over readers apart."""
-    families: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        family = (row["baseline"], row["measure"], row["selection"], row["reader"] is None)
-        families.setdefault(family, []).append(row)
-    for members in families.values():
-        judge_family(members, lambda row: (row["value"] > 0) != (row["measure"] == "gap"))

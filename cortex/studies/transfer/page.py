@@ -70,10 +70,10 @@ class Metrics:
         methods = [method for method in self.names if self.all(method, kind, **which)]
         return {self.names[method]: self.average(method, kind, **which) for method in methods}
 
-    def verdict(self, maker: str, method: str, kind: str, baseline: str = CHANCE) -> str:
-        """Better, worse or no difference found than a baseline; nothing if it was not compared."""
+    def verdict(self, maker: str, method: str, kind: str, baseline: str = CHANCE) -> str | None:
+        """Better, worse or no difference found than a baseline; None if it was not compared, or has one training."""
         row = self.at(maker, method, kind, baseline=baseline)
-        return row["verdict"] if row is not None else ""
+        return row["verdict"] if row is not None else None
 
 
 def section(rows: Rows) -> Topic:
@@ -108,7 +108,7 @@ def standing(metrics: Metrics, maker: str, method: str) -> str:
         return PROSE.text("own_only")
     if worse := [kind for kind, verdict in verdicts.items() if verdict == "worse"]:
         return PROSE.text("worse_than_random", kinds=worse)
-    return PROSE.text("nowhere")
+    return PROSE.text("nowhere" if any(verdicts.values()) else "no_verdict")
 
 
 def transferred(metrics: Metrics) -> Finding:
@@ -236,7 +236,7 @@ def compared_table(metrics: Metrics) -> Table:
             method, baseline = metrics.names[row["method"]], metrics.names[row["baseline"]]
             names = [row["extractor"], method, baseline, by, row["measure"].replace("_", "-")]
             reach = f"{words.number(row['low'])} to {words.number(row['high'])}"
-            values = [number(row["value"]), Cell(reach), number(row["p_corrected"]), Cell(row["verdict"])]
+            values = [number(row["value"]), Cell(reach), number(row["p_corrected"]), number(row["verdict"])]
             table.rows.append([*map(Cell, names), *values])
     return table
 

@@ -1,4 +1,4 @@
-"""Comparisons with baselines: against scipy called on one comparison at a time, and against hand-computed values."""
+"""Comparisons with baselines: of one training against scipy, one at a time; of several; and by hand."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,7 +7,8 @@ from scipy import stats
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
-from cortex.evaluate.comparisons import compare_all, holm, paired
+from cortex.evaluate.comparisons import compare_all, holm
+from cortex.evaluate.estimates import over_trainings
 
 NOTHING = "no difference found"
 
@@ -21,61 +22,138 @@ def image_rows(rng, keys, means):
     ]
 
 
+MEANS = {"importance": -0.3, "random": -0.1, "random_area": -0.5, "random_brightness": -0.3}
+KEYS = [f"k{number:03d}" for number in range(40)]
+
+
 @pytest.fixture
 def rows():
+    return image_rows(np.random.default_rng(2), KEYS, MEANS)
+
+
+@pytest.fixture
+def trainings():
+    """Rows of three trainings; the second one's importance costs a little less, the third one's a little more."""
     rng = np.random.default_rng(2)
-    means = {"importance": -0.3, "random": -0.1, "random_area": -0.5, "random_brightness": -0.3}
-    return image_rows(rng, [f"k{number:03d}" for number in range(40)], means)
+    return {
+        f"cnn/{training}": image_rows(rng, KEYS, MEANS | {"importance": -0.3 + shift})
+        for training, shift in enumerate((0, 0.002, -0.002))
+    }
+
+
+def write(path, rows):
+    write_table(path, pa.Table.from_pylist(rows))
+    return path
 
 
 def compared(folder, shards, level="image_level"):
-    files = []
-    for place, shard in enumerate(shards):
-        files.append(folder / f"{place}.parquet")
-        write_table(files[-1], pa.Table.from_pylist(shard))
-    of = {"levels": level, "attributions": "tis", "extractors": "cnn/0", "judges": "vit"}
+    return compared_trainings(folder, [("cnn/0", rows) for rows in shards], level)
+
+
+def compared_trainings(folder, files, level="image_level", attribution="tis"):
+    paths = [write(folder / f"{place}.parquet", rows) for place, (_, rows) in enumerate(files)]
+    of = {"levels": level, "attributions": attribution, "judges": "vit"}
     named = {name: [value] * len(files) for name, value in of.items()}
-    compare_all(folder / "comparisons.parquet", files, **named)
+    compare_all(folder / "comparisons.parquet", paths, extractors=[word for word, _ in files], **named)
     return read_table(folder / "comparisons.parquet").to_pylist()
 
 
-def test_comparisons_are_those_of_scipy_one_at_a_time(tmp_path, rows):
-    found = compared(tmp_path, [rows])
+def differences_of(rows, baseline, setting, label):
+    """Importance minus baseline, image by image in the order of keys."""
+    values = {
+        method: [
+            row["probability_change"]
+            for row in sorted(rows, key=lambda row: row["key"])
+            if (row["method"], row["n"]) == (method, setting) and label in (None, row["label"])
+        ]
+        for method in ("importance", baseline)
+    }
+    return np.subtract(values["importance"], values[baseline])
+
+
+def test_comparisons_of_a_training_are_those_of_scipy_one_at_a_time(tmp_path, rows):
+    found = [row for row in compared(tmp_path, [rows]) if row["training"] is not None]
     names = ("attribution", "extractor", "training", "judge", "list", "area")
     assert {tuple(row[name] for name in names) for row in found} == {("tis", "cnn", 0, "vit", None, None)}
     assert len(found) == 3 * 2 * (1 + 2)  # baselines × n × (all images, two classes)
     for row in found:
-        values = {
-            method: [
-                r["probability_change"]
-                for r in sorted(rows, key=lambda r: r["key"])
-                if (r["method"], r["n"]) == (method, row["setting"]) and row["label"] in (None, r["label"])
-            ]
-            for method in ("importance", row["baseline"])
-        }
-        mine, theirs = values["importance"], values[row["baseline"]]
-        assert row["pairs"] == len(mine) == (40 if row["label"] is None else 20)
-        assert row["difference"] == pytest.approx(np.mean(mine) - np.mean(theirs))
-        assert row["p"] == pytest.approx(stats.ttest_rel(mine, theirs).pvalue)
-        assert row["effect_size"] == pytest.approx(row["difference"] / np.std(np.subtract(mine, theirs), ddof=1))
+        differences = differences_of(rows, row["baseline"], row["setting"], row["label"])
+        assert row["pairs"] == len(differences) == (40 if row["label"] is None else 20)
+        assert row["difference"] == pytest.approx(differences.mean())
+        assert row["p"] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+        assert row["effect_size"] == pytest.approx(row["difference"] / np.std(differences, ddof=1))
         # Percentiles of 2,000 resamples come close to those of the normal distribution, known to a few percent.
-        error = np.std(np.subtract(mine, theirs), ddof=1) / np.sqrt(row["pairs"])
+        error = np.std(differences, ddof=1) / np.sqrt(row["pairs"])
         assert row["low"] == pytest.approx(row["difference"] - 1.96 * error, abs=0.25 * error)
         assert row["high"] == pytest.approx(row["difference"] + 1.96 * error, abs=0.25 * error)
+        assert row["p_corrected"] is row["verdict"] is None, "a training describes; it claims nothing"
 
 
-def test_verdicts_follow_the_corrected_p_and_the_wanted_sign(tmp_path, rows):
-    found = compared(tmp_path, [rows])
+def test_claims_are_over_trainings_and_images(tmp_path, trainings):
+    found = compared_trainings(tmp_path, [*trainings.items()])
+    assert len(found) == (3 + 1) * 3 * 2 * (1 + 2)
+    for row in found:
+        if row["training"] is None:
+            values = [
+                differences_of(rows, row["baseline"], row["setting"], row["label"]) for rows in trainings.values()
+            ]
+            (expected,) = over_trainings(np.array(values)[:, None]).rows()
+            assert row["difference"] == pytest.approx(np.mean(values))
+            assert [row[name] for name in ("low", "high", "p")] == pytest.approx(
+                [expected[name] for name in ("low", "high", "p")], rel=1e-6
+            )
+            assert row["effect_size"] == pytest.approx(np.mean(values) / np.std(values, ddof=1))
+
+
+def test_verdicts_follow_the_corrected_p_and_the_wanted_sign(tmp_path, trainings):
+    found = [row for row in compared_trainings(tmp_path, [*trainings.items()]) if row["training"] is None]
     verdicts = {(row["baseline"], row["setting"]): row["verdict"] for row in found if row["label"] is None}
     assert verdicts == {
         **{("random", n): "better" for n in (1, 4)},  # the probability falls further
         **{("random_area", n): "worse" for n in (1, 4)},
         **{("random_brightness", n): NOTHING for n in (1, 4)},
     }
-    for whole in (True, False):  # of this one level
-        family = [row for row in found if (row["label"] is None) == whole]
-        corrected = holm(np.array([row["p"] for row in family]))
-        assert [row["p_corrected"] for row in family] == pytest.approx(corrected.tolist())
+    for baseline in ("random", "random_area", "random_brightness"):  # each is a question of its own
+        for whole in (True, False):
+            family = [row for row in found if row["baseline"] == baseline and (row["label"] is None) == whole]
+            corrected = holm(np.array([row["p"] for row in family]))
+            assert [row["p_corrected"] for row in family] == pytest.approx(corrected.tolist())
+
+
+def test_an_effect_of_one_training_is_no_claim(tmp_path):
+    """One training finds a large difference, two find none: over images it would be beyond doubt."""
+    rng = np.random.default_rng(0)
+    files = [
+        (f"cnn/{training}", image_rows(rng, KEYS, MEANS | {"importance": mean, "random": -0.1}))
+        for training, mean in enumerate((-0.5, -0.1, -0.1))
+    ]
+    found = [row for row in compared_trainings(tmp_path, files) if row["baseline"] == "random" and not row["label"]]
+    first, claim = ({row["setting"]: row for row in found if row["training"] == training} for training in (0, None))
+    assert first[1]["p"] < 1e-10
+    assert claim[1]["p"] > 0.1
+    assert claim[1]["verdict"] == NOTHING
+
+
+def test_one_training_gives_no_verdict(tmp_path, rows):
+    found = compared(tmp_path, [rows])
+    assert {row["training"] for row in found} == {0, None}
+    assert {(row["p_corrected"], row["verdict"]) for row in found} == {(None, None)}
+    alone, pooled = ([row for row in found if row["training"] == training] for training in (0, None))
+    assert [row["difference"] for row in alone] == pytest.approx([row["difference"] for row in pooled])
+
+
+def test_an_average_of_trainings_is_no_part_of_a_claim(tmp_path, trainings):
+    average = ("cnn/average", [row | {"probability_change": 9.0} for row in trainings["cnn/0"]])
+    found = compared_trainings(tmp_path, [*trainings.items(), average])
+    without = compared_trainings(tmp_path, [*trainings.items()])
+    assert [row for row in found if row["training"] != -1] == without
+    assert {row["verdict"] for row in found if row["training"] == -1} == {None}
+
+
+def test_trainings_of_other_images_are_refused(tmp_path, trainings):
+    renamed = [row | {"key": f"other-{row['key']}"} for row in trainings["cnn/1"]]
+    with pytest.raises(InputError, match="cnn/1: not the same images and settings, in the same order, as cnn/0"):
+        compared_trainings(tmp_path, [*(trainings | {"cnn/1": renamed}).items()])
 
 
 def test_shards_and_the_order_of_rows_make_no_difference(tmp_path, rows):
@@ -91,7 +169,8 @@ def test_one_baseline_serves_every_setting_of_the_concept_level(tmp_path):
         for method, n, value in (("importance", 1, -0.5), ("importance", 5, -0.2), ("frequency", None, -0.3))
         for key in range(3)
     ]
-    found = [row for row in compared(tmp_path, [rows], "concept_level") if row["label"] is None]
+    found = compared(tmp_path, [rows], "concept_level")
+    found = [row for row in found if row["label"] is None and row["training"] == 0]
     assert [(row["setting"], round(row["difference"], 6)) for row in found] == [(1, -0.2), (5, 0.1)]
 
 
@@ -120,44 +199,53 @@ def test_lists_are_compared_with_frequency_of_the_same_kind_at_the_same_area(tmp
 
 def test_the_codebook_level_compares_rises_and_a_larger_one_is_better(tmp_path):
     rng = np.random.default_rng(1)
-    rows = [
-        {
-            "key": f"k{key}",
-            "source": 3,
-            "method": method,
-            "target_probability_before": 0.1,
-            "target_probability_after": 0.1 + rise + rng.normal(0, 0.01),
-        }
-        for method, rise in (("token_selection", 0.6), ("embedding", 0.2))
-        for key in range(9)
+    files = [
+        (
+            f"cnn/{training}",
+            [
+                {
+                    "key": f"k{key}",
+                    "source": 3,
+                    "method": method,
+                    "target_probability_before": 0.1,
+                    "target_probability_after": 0.1 + rise + rng.normal(0, 0.01),
+                }
+                for method, rise in (("token_selection", 0.6), ("embedding", 0.2))
+                for key in range(9)
+            ],
+        )
+        for training in range(3)
     ]
-    overall, of_class = compared(tmp_path, [rows], "codebook_level")
+    found = compared_trainings(tmp_path, files, "codebook_level")
+    overall, of_class = (row for row in found if row["training"] is None)
     assert overall["difference"] == pytest.approx(0.4, abs=0.02)
     assert (overall["setting"], overall["label"], of_class["label"], overall["verdict"]) == (None, None, 3, "better")
 
 
-def test_what_is_said_of_one_level_does_not_depend_on_another(tmp_path, rows):
+def test_what_is_said_of_one_level_does_not_depend_on_another(tmp_path, trainings):
     concept = [
         concept_row(key, method, "count", n, None, value + key % 3)
         for method, n, value in (("importance", 1, -0.5), ("frequency", None, -0.3))
         for key in range(9)
     ]
-    alone = compared(tmp_path, [rows])
-    for name, level_rows in (("image", rows), ("concept", concept)):
-        write_table(tmp_path / f"{name}.parquet", pa.Table.from_pylist(level_rows))
-    files, both = [tmp_path / "image.parquet", tmp_path / "concept.parquet"], tmp_path / "both.parquet"
-    named = {"attributions": ["tis"] * 2, "extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2}
-    compare_all(both, files, levels=["image_level", "concept_level"], **named)
-    assert [row for row in read_table(both).to_pylist() if row["level"] == "image_level"] == alone
+    alone = compared_trainings(tmp_path, [*trainings.items()])
+    files = [write(tmp_path / f"image-{place}.parquet", rows) for place, rows in enumerate(trainings.values())]
+    files += [write(tmp_path / "concept.parquet", concept)] * 3
+    named = {"levels": ["image_level"] * 3 + ["concept_level"] * 3, "extractors": [*trainings] * 2}
+    compare_all(tmp_path / "both.parquet", files, **named, attributions=["tis"] * 6, judges=["vit"] * 6)
+    found = read_table(tmp_path / "both.parquet").to_pylist()
+    assert [row for row in found if row["level"] == "image_level"] == alone
 
 
-def test_an_attribution_changes_nothing_about_another(tmp_path, rows):
-    alone = compared(tmp_path, [rows])
-    other = [row | {"probability_change": -row["probability_change"]} for row in rows]
-    write_table(tmp_path / "other.parquet", pa.Table.from_pylist(other))
-    both = tmp_path / "both.parquet"
-    named = {"levels": ["image_level"] * 2, "extractors": ["cnn/0"] * 2, "judges": ["vit"] * 2}
-    compare_all(both, [tmp_path / "0.parquet", tmp_path / "other.parquet"], attributions=["tis", "occlusion"], **named)
+def test_an_attribution_changes_nothing_about_another(tmp_path, trainings):
+    alone = compared_trainings(tmp_path, [*trainings.items()])
+    files = [write(tmp_path / f"tis-{place}.parquet", rows) for place, rows in enumerate(trainings.values())]
+    for place, rows in enumerate(trainings.values()):
+        other = [row | {"probability_change": -row["probability_change"]} for row in rows]
+        files.append(write(tmp_path / f"occlusion-{place}.parquet", other))
+    both, named = tmp_path / "both.parquet", {"levels": ["image_level"] * 6, "judges": ["vit"] * 6}
+    attributions = ["tis"] * 3 + ["occlusion"] * 3
+    compare_all(both, files, attributions=attributions, extractors=[*trainings] * 2, **named)
     found = read_table(both).to_pylist()
     assert [row for row in found if row["attribution"] == "tis"] == alone
     second = [row for row in found if row["attribution"] == "occlusion"]
@@ -167,13 +255,6 @@ def test_an_attribution_changes_nothing_about_another(tmp_path, rows):
 def test_holm_by_hand():
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm(np.array([0.9, 0.8])).tolist() == [1, 1]
-
-
-def test_without_spread_nothing_is_tested():
-    (same, none), (alone,) = paired(np.array([[0.5, 0.5], [0, 0]]), 10, 0), paired(np.array([[0.5]]), 10, 0)
-    for row in (same, alone):
-        assert (row["difference"], row["low"], row["high"], row["effect_size"], row["p"]) == (0.5, 0.5, 0.5, None, 1)
-    assert (none["difference"], none["p"]) == (0, 1)
 
 
 def test_unpaired_rows_are_an_error(tmp_path, rows):

@@ -1,4 +1,4 @@
-"""A run of two classes, one training of two extractors and two judges: files that the report is made of."""
+"""A run of two classes, two trainings of two extractors and two judges: files that the report is made of."""
 
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -37,7 +37,20 @@ METRICS = {
     "codebook_level": CODEBOOK_LEVEL,
     "comparisons": [*COMPARISONS, *OTHERS["comparisons"], COMPARISONS[0] | {"label": 1, "difference": 0.987654}],
 }
-TRAINED = [f"{extractor}/0" for extractor in EXTRACTORS]
+TRAINED = [f"{extractor}/{training}" for extractor in EXTRACTORS for training in (0, 1)]
+SHOWN = [trained for trained in TRAINED if trained.endswith("/0")]
+
+
+def with_trainings(rows):
+    """Rows over all trainings, then the same of two trainings, which have no verdict."""
+    if "extractor" not in rows[0]:
+        return rows
+    silent = {"p_corrected": None, "verdict": None} if "verdict" in rows[0] else {}
+    return [
+        row | {"training": training} | (silent if training is not None else {})
+        for training in (None, 0, 1)
+        for row in rows
+    ]
 
 
 def save(path, rows):
@@ -98,18 +111,17 @@ def write_search(folder, keys):
         for row in found
         if row["step"] == 6
     ]
-    search = [save(folder / "codebook" / f"{trained}.parquet", found) for trained in TRAINED]
+    search = [save(folder / "codebook" / f"{trained}.parquet", found) for trained in SHOWN]
     level = folder / "evaluation" / "codebook_level"
     return search, {
-        judge: [save(level / trained / f"{judge}.parquet", judged) for trained in TRAINED] for judge in JUDGES
+        judge: [save(level / trained / f"{judge}.parquet", judged) for trained in SHOWN] for judge in JUDGES
     }
 
 
 def write_tables(folder):
     """Metrics, lists of tokens, histories and the manifest."""
     for name, rows in METRICS.items():
-        training = {"training": 0} if "extractor" in rows[0] else {}
-        save(folder / "metrics" / f"{name}.parquet", [row | training for row in rows])
+        save(folder / "metrics" / f"{name}.parquet", with_trainings(rows))
     lists = [
         {"label": label, "top_n": n, "list": kind, "rank": rank, "token": factor * rank + label, "count": 9 - rank}
         for kind, factor in (("count", 3), ("contrast", 2))
@@ -147,13 +159,13 @@ def draw_all(folder, files, scores, generator):
         judge_histories=tuple(folder / "judges" / judge / "history.parquet" for judge in JUDGES),
     )
     draw_importance(
-        drawn / "importance.png", extractors=TRAINED, scores=scores, images=files.images[0], generator=generator
+        drawn / "importance.png", extractors=SHOWN, scores=scores, images=files.images[0], generator=generator
     )
     draw_tokens(
         drawn / "tokens.png",
         files.shards,
-        extractors=TRAINED,
-        concept_tokens=[folder / "tokens" / "tis" / f"{trained}.parquet" for trained in TRAINED],
+        extractors=SHOWN,
+        concept_tokens=[folder / "tokens" / "tis" / f"{trained}.parquet" for trained in SHOWN],
         frequent_tokens=folder / "tokens" / "frequency.parquet",
         top_n=10,
         generator=generator,
@@ -168,7 +180,7 @@ def draw_all(folder, files, scores, generator):
             drawn / f"codebook_search.{judge}.png",
             files.tokens,
             files.images,
-            extractors=TRAINED,
+            extractors=SHOWN,
             search=search,
             evaluations=evaluations[judge],
             generator=generator,
@@ -182,7 +194,7 @@ def run(tmp_path_factory, generator_weights):
     folder = tmp_path_factory.mktemp("run")
     write_tables(folder)
     files = write_images(folder / "data" / "test")
-    scores = [write_scores(folder / "importance" / f"{trained}.parquet", files.tokens[0]) for trained in TRAINED]
+    scores = [write_scores(folder / "importance" / f"{trained}.parquet", files.tokens[0]) for trained in SHOWN]
     draw_all(folder, files, scores, generator_weights)
     arguments = {
         "extractors": tuple(TRAINED),

@@ -20,7 +20,8 @@ def image_row(extractor, judge, method, n, change, fraction=0.1, brightness=0.2)
         "masked_fraction": fraction,
         "masked_brightness": brightness,
     }
-    of = {"attribution": "tis", "extractor": extractor, "judge": judge, "method": method, "n": n, "samples": 12}
+    of = {"attribution": "tis", "extractor": extractor, "training": None, "judge": judge}
+    of |= {"method": method, "n": n, "samples": 12}
     return of | with_intervals(measures)
 
 

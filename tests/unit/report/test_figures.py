@@ -103,3 +103,26 @@ def test_methods_from_elsewhere_have_a_look_of_their_own():
     lines = panels.masking(rows, "n").axes[0].get_lines()[:3]
     assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == 3
     assert look_of("importance", 5) == METHOD_LOOKS["importance"]
+
+
+def test_trainings_are_thin_lines_behind_their_mean():
+    changes = {0: -0.1, 1: -0.3, None: -0.2, -1: -0.9}  # -1: scores averaged over trainings, no training
+    rows = [
+        image_row("cnn", "vit", "importance", n, change * n) | {"training": training}
+        for training, change in changes.items()
+        for n in (2, 1)
+    ]
+    lines = panels.masking(rows, "n").axes[0].get_lines()[:-1]  # the last is zero
+    assert [line.get_ydata().tolist() for line in lines] == [[-0.1, -0.2], [-0.3, -0.6], [-0.2, -0.4]]
+    assert lines[2].get_linewidth() > 2 * max(line.get_linewidth() for line in lines[:2])
+    assert len({line.get_color() for line in lines}) == 1
+
+
+def test_trainings_of_an_extractor_share_its_colour():
+    history = {"epoch": [1, 2], "train_loss": [1, 0.5], "val_loss": [1, 0.6], "val_top1": [0.5, 0.7]}
+    judges = {"cnn": {"epoch": [1], "held_out_top1": [0.9]}}
+    figure = panels.training({"cnn/0": history, "cnn/1": history, "resnet/0": history}, judges)
+    colours = [line.get_color() for line in figure.axes[1].get_lines() if line.get_marker() == "None"]
+    assert colours[0] == colours[1] != colours[2]
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["cnn", "resnet"]
+    assert figure.axes[2].get_lines()[0].get_color() not in colours

@@ -11,13 +11,14 @@ from docutils.core import publish_parts
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.report import CAPTIONS, page_fingerprint, settings_in_words
+from cortex.report.draw.metrics import draw_concept_level
 from cortex.report.html import origin, write_report
 from cortex.report.level_tables import judges_table
 from cortex.report.pictures import FIGURES, caption
 from cortex.report.tables import Cell, Table
 from cortex.report.topic import Finding, Topic
 from cortex.studies.base import Study, StudySettings
-from tests.unit.report.conftest import METRICS, TRAINED, Page, save
+from tests.unit.report.conftest import METRICS, SHOWN, Page, save, with_trainings
 from tests.unit.report.rows import COMPARISONS, EVIL, OTHERS, with_intervals
 
 FIRST = Study(StudySettings, page="tests.unit.report.test_page:section", order=1)
@@ -149,26 +150,34 @@ def test_sections_that_a_run_cannot_have_are_left_out_by_name(run, tmp_path, cha
     )
 
 
-def test_trainings_of_an_extractor_are_told_apart(run, tmp_path):
+def test_claims_are_over_trainings_and_trainings_are_listed(page):
+    words = " ".join(page.text.split())
+    assert "cnn (2 trainings) and resnet (2 trainings)" in words
+    assert "lowest of 2 extractors: resnet" in words
+    assert "better in 7, worse in 1 of 8 combinations" in words, "comparisons of single trainings do not count"
+
+
+def test_one_training_gives_no_verdict(run, tmp_path):
     folder = tmp_path / "run"
-    for name in ("metrics", "tokens", "judges", "data", "figures"):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).symlink_to(run.folder / name)
-    (folder / "metrics").unlink()
+    folder.mkdir()
+    for path in run.folder.iterdir():
+        if path.name != "metrics":
+            (folder / path.name).symlink_to(path)
     for name, rows in METRICS.items():
-        again = [row | {"training": 1} for row in rows if row.get("extractor") == "cnn"]
-        training = {"training": 0} if "extractor" in rows[0] else {}
-        save(folder / "metrics" / f"{name}.parquet", [*(row | training for row in rows), *again])
-    (folder / "tokens").unlink()
-    (folder / "tokens" / "tis" / "cnn").mkdir(parents=True)
-    (folder / "tokens" / "tis" / "resnet").symlink_to(run.folder / "tokens" / "tis" / "resnet")
-    for name, source in (("tis/cnn/0", "tis/cnn/0"), ("tis/cnn/1", "tis/cnn/0"), ("frequency", "frequency")):
-        (folder / "tokens" / f"{name}.parquet").symlink_to(run.folder / "tokens" / f"{source}.parquet")
-    write_report(folder / "report.html", folder, **run.arguments | {"extractors": (*TRAINED, "cnn/1")})
-    words = " ".join(Page((folder / "report.html").read_text()).text.split())
-    assert "cnn/0, resnet and cnn/1" in words
-    assert "lowest of 3 extractors: resnet" in words
-    assert "better in 7, worse in 1 of 8" not in words and "better in 10, worse in 2 of 12" in words
+        silent = {"p_corrected": None, "verdict": None} if name == "comparisons" else {}
+        save(folder / "metrics" / f"{name}.parquet", with_trainings([row | silent for row in rows]))
+    write_report(folder / "report.html", folder, **run.arguments | {"extractors": tuple(SHOWN)})
+    shown = Page((folder / "report.html").read_text())
+    words = " ".join(shown.text.split())
+    assert "cnn (1 training) and resnet (1 training)" in words
+    for compared in ("Important tokens against random tokens", "Token selection against embedding optimisation"):
+        assert f"{compared}: no verdict from one training." in words
+    draw_concept_level(
+        tmp_path / "concept_level.svg",
+        folder / "metrics" / "concept_level.parquet",
+        folder / "metrics" / "comparisons.parquet",
+    )
+    assert "no verdict" in (tmp_path / "concept_level.svg").read_text()
 
 
 def test_missing_figures_are_named(run, tmp_path):
@@ -226,7 +235,7 @@ def test_comparisons_are_not_read_without_levels(run, tmp_path):
         run.folder / "metrics" / "extractor_accuracy.parquet"
     )
     write_report(tmp_path / "report.html", folder, **arguments)
-    assert read_table(folder / "metrics" / "extractor_accuracy.parquet").num_rows == 4
+    assert read_table(folder / "metrics" / "extractor_accuracy.parquet").num_rows == 12
     assert "the run has no judges" in (tmp_path / "report.html").read_text()
 
 

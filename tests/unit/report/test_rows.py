@@ -1,31 +1,27 @@
-"""Rows and words: trainings told apart, templates that say facts."""
+"""Rows and words: rows over all trainings, templates that say facts."""
 
 import jinja2
 import pytest
 
 from cortex.report.prose import Prose
-from cortex.report.rows import short_names, tally, tell_trainings_apart
+from cortex.report.rows import claims, short_names, tally
 from cortex.report.tables import Table, full_table
 from cortex.report.topic import Finding
 
 
+def test_claims_are_the_rows_over_all_trainings():
+    rows = [{"extractor": "cnn", "training": training, "value": 1} for training in (0, 1, None, -1)]
+    assert claims(rows) == [rows[2]]
+    assert claims(rows[:2]) == rows[:2], "a table without such rows"
+    assert claims([{"first": 1}]) == [{"first": 1}], "a table of no extractor"
+
+
 def test_a_training_is_named_where_there_are_several():
-    rows = [
-        {"extractor": "cnn", "training": 0, "value": 1},
-        {"extractor": "cnn", "training": 2, "value": 2},
-        {"extractor": "resnet", "training": 0, "value": 3},
-        {"extractor": None, "training": None, "value": 4},
-    ]
-    told = tell_trainings_apart(rows)
-    assert [row["extractor"] for row in told] == ["cnn/0", "cnn/2", "resnet", None]
-    assert [row["value"] for row in told] == [1, 2, 3, 4] and rows[0]["extractor"] == "cnn"
-    assert tell_trainings_apart(rows[:1]) == rows[:1]
-    assert tell_trainings_apart([{"first": 1}]) == [{"first": 1}]  # a table of no extractor
     assert short_names(["cnn/0", "resnet/1", "cnn/2", "mlp"]) == ["cnn/0", "resnet", "cnn/2", "mlp"]
 
 
 def test_verdicts_are_counted_in_their_order():
-    given = ["no difference found", "better", "no difference found"]
+    given = ["no difference found", None, "better", "no difference found"]
     assert list(tally(given).items()) == [("better", 1), ("no difference found", 2)]
 
 
@@ -70,6 +66,8 @@ def test_a_template_says_headline_and_details(prose):
     rest = "From a<b - to c & d."
     assert prose.finding("found", share=0.75, **facts) == Finding(many, ["More than half.", rest])
     assert prose.finding("found", share=0.25, **facts).details == [rest]
+    silent = prose.finding("found", share=0.25, **facts | {"verdicts": {}})
+    assert silent.headline.endswith(": no verdict from one training.")
     table = Table(["n"], 1)
     assert prose.table("shown", table, n=3) == ("Heading 3", "Note 3", table)
 

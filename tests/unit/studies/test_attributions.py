@@ -14,12 +14,14 @@ from cortex.core.weights import write_weights
 from cortex.data.decoded import decode_images
 from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
+from cortex.evaluate.estimates import over_trainings
 from cortex.evaluate.image_level import SCHEMA as ROWS
 from cortex.evaluate.image_level import judge_images
 from cortex.explain.scores import attribute_images, explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.judges.networks import ViT
+from cortex.report.rows import claims
 from cortex.studies.attributions.judged import area, areas, judge_attributions, rank_attributions
 from cortex.studies.attributions.page import section
 from tests.tables import write_samples
@@ -179,58 +181,109 @@ def rows_of(rng, folder, name, means, keys=40):
     return folder / name
 
 
+TRAININGS = (0, 1, 2)
+
+
 @pytest.fixture
 def ranked(tmp_path):
+    """Three trainings, which differ a little, judged by two judges."""
     rng = np.random.default_rng(5)
     means = {"tis": -0.3, "gradient": -0.7, "occlusion": -0.3, "random": -0.05}
-    files = [rows_of(rng, tmp_path, f"{judge}.parquet", means) for judge in ("a", "b")]
+    files = {
+        (training, judge): rows_of(
+            rng,
+            tmp_path,
+            f"{judge}-{training}.parquet",
+            {m: mean + 0.005 * (training - 1) for m, mean in means.items()},
+        )
+        for training in TRAININGS
+        for judge in ("a", "b")
+    }
     output = tmp_path / "attributions.parquet"
-    rank_attributions(output, files, extractors=["cnn/1", "cnn/1"], judges=["a", "b"], resamples=500)
+    extractors, judges = [f"cnn/{training}" for training, _ in files], [judge for _, judge in files]
+    rank_attributions(output, [*files.values()], extractors=extractors, judges=judges, resamples=500)
     return files, read_table(output)
 
 
+def areas_by_loop(frame, axis):
+    """By method, the area under the curve of every image, trapezoid by trapezoid."""
+    found = {}
+    for method in ("tis", "gradient", "occlusion", "random"):
+        values = []
+        for key in sorted(set(frame.key)):
+            points = frame[(frame.key == key) & (frame.method == method)].sort_values("n")
+            ends = frame[(frame.key == key) & (frame.method == "full_mask")]
+            at = [0, 2 / 4, 4 / 4] if axis == "n" else [0, *points[axis], *ends[axis]]
+            falls = [0, *points.probability_change, *([] if axis == "n" else ends.probability_change)]
+            values.append(sum((at[i + 1] - at[i]) * (falls[i] + falls[i + 1]) / 2 for i in range(len(at) - 1)))
+        found[method] = np.array(values)
+    return found
+
+
+def rows_at(rows, axis, judge, training):
+    """Rows by method, in their order."""
+    of_judge = rows.judge.isna() if judge is None else rows.judge == judge
+    of_training = rows.training.isna() if training is None else rows.training == training
+    return rows[(rows.curve_axis == axis) & of_judge & of_training].set_index("method")
+
+
 def test_methods_are_ranked_and_compared_image_by_image(ranked):
-    """Areas by a loop over images, tests by scipy, over both judges together and each alone."""
+    """Areas by a loop over images, tests of a training by scipy, over both judges together and each alone."""
     files, table = ranked
     rows = table.to_pandas()
-    assert len(rows) == 3 * 3 * 4
-    assert set(zip(rows.extractor, rows.training, strict=True)) == {("cnn", 1)}
-    frames = {judge: read_table(path).to_pandas() for judge, path in zip("ab", files, strict=True)}
-    for axis in ("n", "masked_fraction", "masked_brightness"):
-        found = {"a": {}, "b": {}, None: {}}
-        for judge, frame in frames.items():
-            for method in ("tis", "gradient", "occlusion", "random"):
-                values = []
-                for key in sorted(set(frame.key)):
-                    points = frame[(frame.key == key) & (frame.method == method)].sort_values("n")
-                    ends = frame[(frame.key == key) & (frame.method == "full_mask")]
-                    at = [0, 2 / 4, 4 / 4] if axis == "n" else [0, *points[axis], *ends[axis]]
-                    falls = [0, *points.probability_change, *([] if axis == "n" else ends.probability_change)]
-                    values.append(sum((at[i + 1] - at[i]) * (falls[i] + falls[i + 1]) / 2 for i in range(len(at) - 1)))
-                found[judge][method] = np.array(values)
-        found[None] = {method: (found["a"][method] + found["b"][method]) / 2 for method in found["a"]}
-        for judge, of_method in found.items():
-            part = rows[(rows.curve_axis == axis) & (rows.judge.isna() if judge is None else rows.judge == judge)]
-            part = part.set_index("method")
-            means = {method: values.mean() for method, values in of_method.items()}
-            assert list(part.index) == sorted(means, key=means.get)
-            assert list(part["rank"]) == [1, 2, 3, 4]
-            for method, values in of_method.items():
-                row = part.loc[method]
-                assert row.auc == pytest.approx(values.mean())
-                assert row.auc_low < row.auc < row.auc_high
-                assert row.auc_high - row.auc_low == pytest.approx(2 * 1.96 * stats.sem(values), rel=0.25)
-                if method == "tis":
-                    assert row[["difference", "difference_low", "p", "p_corrected", "verdict"]].isna().all()
-                    continue
-                test = stats.ttest_rel(values, of_method["tis"])
-                assert row.difference == pytest.approx(values.mean() - means["tis"])
-                assert row.p == pytest.approx(test.pvalue)
-                assert row.difference_low < row.difference < row.difference_high
-                assert row.p_corrected >= row.p
-            assert list(part.verdict[["gradient", "occlusion", "random"]]) == ["better", "no difference found", "worse"]
-    alone = rows[(rows.curve_axis == "n") & rows.judge.notna() & rows.p.notna()].sort_values("p")
-    assert alone.p_corrected.iloc[0] == pytest.approx(6 * alone.p.iloc[0]), "three methods and two judges"
+    assert len(rows) == 3 * 3 * 4 * 4  # axes, judges and their mean, trainings and all, methods
+    axis = "masked_fraction"
+    found = {place: areas_by_loop(read_table(path).to_pandas(), axis) for place, path in files.items()}
+    for training in TRAININGS:
+        one, other = (found[training, judge] for judge in ("a", "b"))
+        found[training, None] = {method: (one[method] + other[method]) / 2 for method in one}
+    for (training, judge), of_method in found.items():
+        part = rows_at(rows, axis, judge, training)
+        means = {method: values.mean() for method, values in of_method.items()}
+        assert list(part.index) == sorted(means, key=means.get)
+        assert list(part["rank"]) == [1, 2, 3, 4]
+        assert part[["p_corrected", "verdict"]].isna().all(axis=None), "a training claims nothing"
+        for method, values in of_method.items():
+            row = part.loc[method]
+            assert row.auc == pytest.approx(values.mean())
+            assert row.auc_low < row.auc < row.auc_high
+            assert row.auc_high - row.auc_low == pytest.approx(2 * 1.96 * stats.sem(values), rel=0.25)
+            if method == "tis":
+                assert row[["difference", "difference_low", "p"]].isna().all()
+                continue
+            test = stats.ttest_rel(values, of_method["tis"])
+            assert row.difference == pytest.approx(values.mean() - means["tis"])
+            assert row.p == pytest.approx(test.pvalue)
+            assert row.difference_low < row.difference < row.difference_high
+    for judge in ("a", "b", None):
+        part = rows_at(rows, axis, judge, None)
+        stacked = {m: np.stack([found[training, judge][m] for training in TRAININGS]) for m in part.index}
+        assert list(part.index) == sorted(stacked, key=lambda method: stacked[method].mean())
+        for method, values in stacked.items():
+            row, (pooled,) = part.loc[method], over_trainings(values[:, None]).rows()
+            assert (row.auc, row.auc_low, row.auc_high) == pytest.approx([pooled[x] for x in ("mean", "low", "high")])
+            if method != "tis":
+                (pooled,) = over_trainings((values - stacked["tis"])[:, None]).rows()
+                assert (row.difference, row.p) == pytest.approx((pooled["mean"], pooled["p"]), rel=1e-5)
+        assert list(part.verdict[["gradient", "occlusion", "random"]]) == ["better", "no difference found", "worse"]
+        assert part.loc["tis", ["difference", "p", "p_corrected", "verdict"]].isna().all()
+
+
+@pytest.mark.parametrize("axis", ["n", "masked_fraction", "masked_brightness"])
+def test_areas_of_files_are_those_of_a_loop(ranked, axis):
+    files, _ = ranked
+    methods, _, found = areas(files[0, "a"])
+    expected = areas_by_loop(read_table(files[0, "a"]).to_pandas(), axis)
+    for method, values in zip(methods, found[axis], strict=True):
+        assert values.tolist() == pytest.approx(expected[method].tolist())
+
+
+def test_claims_of_single_judges_are_corrected_apart_from_their_mean(ranked):
+    rows = ranked[1].to_pandas()
+    claims = rows[(rows.curve_axis == "n") & rows.training.isna() & rows.p.notna()]
+    for whole, count in ((True, 3), (False, 6)):  # three methods; and two judges
+        part = claims[claims.judge.isna() == whole].sort_values("p")
+        assert part.p_corrected.iloc[0] == pytest.approx(count * part.p.iloc[0])
 
 
 def test_files_that_do_not_go_together_are_refused(tmp_path):
@@ -255,7 +308,8 @@ def test_files_that_do_not_go_together_are_refused(tmp_path):
 
 def test_the_page_names_what_tis_loses_against(ranked):
     _, table = ranked
-    topic = section(table.to_pylist())
+    rows = claims(table.to_pylist())
+    topic = section(rows)
     first = topic.findings[0]
     assert "rank of tis: 3 of 4 with cnn (first: gradient)" in first.headline or "2 of 4" in first.headline
     assert first.headline.endswith(
@@ -267,7 +321,7 @@ def test_the_page_names_what_tis_loses_against(ranked):
         "No difference found: occlusion (cnn).",
     ]
     assert len(topic.findings) == 3
-    of = {(row["curve_axis"], row["method"]): row["auc"] for row in table.to_pylist() if row["judge"] is None}
+    of = {(row["curve_axis"], row["method"]): row["auc"] for row in rows if row["judge"] is None}
     lead = {axis: of[axis, "random"] - of[axis, "gradient"] for axis in ("masked_fraction", "masked_brightness")}
     assert (
         topic.findings[2]
@@ -311,7 +365,9 @@ def test_settings_that_cannot_be_are_refused(settings, message):
 def test_the_run_judges_and_ranks_them_for_every_extractor(controlled_run):
     results = controlled_run / "results" / "tiny"
     extractors, judges, methods = ["cnn", "resnet", "transformer"], ["resnet", "vit"], {"tis", *METHODS}
-    rows = read_table(results / "metrics" / "attributions.parquet").to_pandas()
+    table = read_table(results / "metrics" / "attributions.parquet")
+    rows = pd.DataFrame(claims(table.to_pylist()))
+    assert {row["training"] for row in table.to_pylist() if row["extractor"] == "cnn"} == {0, 1, None}
     for extractor in extractors:
         scores = read_table(results / "studies" / "attributions" / extractor / "0.parquet").to_pandas()
         assert scores.groupby("method").label.value_counts().eq(2).all()

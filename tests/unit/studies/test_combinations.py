@@ -15,6 +15,7 @@ from cortex.data.shard_reader import Sample
 from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
+from cortex.report.rows import claims
 from cortex.studies.combinations import page as topic
 from cortex.studies.combinations import removal as control
 from cortex.studies.combinations.removal import Removal, greedy_order, shapley_drops
@@ -189,7 +190,7 @@ def test_the_report_says_more_less_or_neither():
 
 
 def test_the_pipeline_removes_by_every_method(controlled_run):
-    rows = read_table(controlled_run / "results" / "tiny" / "metrics" / "combinations.parquet").to_pylist()
+    rows = claims(read_table(controlled_run / "results" / "tiny" / "metrics" / "combinations.parquet").to_pylist())
     assert len(rows) == 3 * (3 + 2 * (5 * 3 + 4))
     assert {row["n"] for row in rows} == {None, 2, 4}
     assert all(row["images"] == 3 for row in rows)

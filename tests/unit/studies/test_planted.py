@@ -1,5 +1,6 @@
 """The planted benchmark: that it plants what it says, that it measures what it says, and what it finds."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
@@ -18,6 +19,7 @@ from cortex.data.packed import read_packed
 from cortex.data.settings import PerClass
 from cortex.data.shard_reader import read_shard
 from cortex.data.tokens import read_tokens, write_tokens
+from cortex.evaluate.estimates import over_trainings
 from cortex.explain.settings import CodebookSearch, Region
 from cortex.extractors.settings import TransformerSettings
 from cortex.extractors.train import train_extractor
@@ -282,10 +284,11 @@ def explained(planted_folder, tmp_path):
 
 
 def measured(planted_folder, explained):
+    """The metrics of one training."""
     output, recommended = explained / "planted.parquet", explained / "recommended.parquet"
     named = {"variants": ["shared"], "extractors": ["cnn/3"]}
     measure_planted(output, recommended, [planted_folder], [explained], **named, codes=64, resamples=200)
-    return read_table(output).to_pylist()
+    return [row for row in read_table(output).to_pylist() if row["training"] is not None]
 
 
 def values(rows, **of):
@@ -330,27 +333,31 @@ def test_lists_are_measured_apart(planted_folder, explained):
     assert sum(shared) > 0 and found[0] == pytest.approx(np.mean(shared))
 
 
-def test_methods_are_ranked_over_variants_and_extractors_by_hand():
-    """Two cells of two images; the mean over cells of an image is the unit."""
-    cells = [
-        {"tis": np.array([0.0, 0.5]), "occlusion": np.array([1.0, 0.5]), "random": np.array([0.0, 0.0])},
-        {"tis": np.array([0.5, 0.5]), "occlusion": np.array([0.5, 1.0]), "random": np.array([0.5, 0.25])},
-    ]
-    rows = ranked_methods(cells, [0.1, 0.3], 100, 0).to_pylist()
+def test_methods_are_ranked_over_variants_extractors_and_trainings_by_hand():
+    """Two cells of two trainings and two images; the mean over cells is the unit. One cell has a third training."""
+    first = {"tis": np.array([0.0, 0.5]), "occlusion": np.array([1.0, 0.5]), "random": np.array([0.0, 0.0])}
+    second = {"tis": np.array([0.5, 0.5]), "occlusion": np.array([0.5, 1.0]), "random": np.array([0.5, 0.25])}
+    cells = [{0: first, 1: second}, {0: second, 1: second, 2: first}]
+    rows = ranked_methods(cells, [0.1, 0.3]).to_pylist()
     assert [(row["rank"], row["method"], row["precision"]) for row in rows] == [
         (1, "occlusion", 0.75),
-        (2, "tis", 0.375),
-        (3, "random", 0.1875),
+        (2, "tis", 0.4375),
+        (3, "random", 0.28125),
     ]
-    assert [row["difference"] for row in rows] == [0.375, 0, -0.1875]
-    of_images = np.array([[0.75, 0.75], [0.25, 0.5], [0.25, 0.125]])
-    for row, values_of in zip(rows, of_images, strict=True):
-        assert row["low"] == values_of.min() and row["high"] == values_of.max()
-        assert row["difference_low"] == (values_of - of_images[1]).min()
-        assert row["difference_high"] == (values_of - of_images[1]).max()
-        assert (row["chance"], row["images"]) == (pytest.approx(0.2), 2)
+    assert [row["difference"] for row in rows] == [0.3125, 0, -0.15625]
+    assert all((row["chance"], row["images"]) == (pytest.approx(0.2), 2) for row in rows)
+    of_training = np.array(
+        [
+            [[0.75, 0.75], [0.25, 0.5], [0.25, 0.125]],
+            [[0.5, 1.0], [0.5, 0.5], [0.5, 0.25]],
+        ]
+    )
+    ends = over_trainings(of_training), over_trainings(of_training - of_training[:, [1]])
+    for place, row in enumerate(rows):
+        assert (row["low"], row["high"]) == (ends[0].low[place], ends[0].high[place])
+        assert (row["difference_low"], row["difference_high"]) == (ends[1].low[place], ends[1].high[place])
     with pytest.raises(InputError, match="not of the same methods and numbers of images in every folder"):
-        ranked_methods([cells[0], {"tis": np.zeros(2)}], [0.1, 0.1], 100, 0)
+        ranked_methods([{0: first}, {0: {"tis": np.zeros(2)}}], [0.1, 0.1])
 
 
 def test_the_method_that_finds_most_is_recommended(planted_folder, explained):
@@ -359,6 +366,34 @@ def test_the_method_that_finds_most_is_recommended(planted_folder, explained):
     assert (first["rank"], first["method"], first["precision"], first["images"]) == (1, "tis", 1, 8)
     assert (second["rank"], second["method"], second["precision"], second["difference"]) == (2, "occlusion", 0, -1)
     assert first["chance"] == pytest.approx(4 / 30)
+
+
+def test_trainings_are_pooled(planted_folder, explained):
+    """The same explanation three times, and once with the scores of the test images turned round."""
+    turned = explained / "turned"
+    turned.mkdir()
+    for path in explained.glob("*.parquet"):
+        shutil.copy(path, turned)
+    images = read_tokens(explained / "test.parquet", ["importance"])
+    scores = {"importance": -images.scores["importance"]}
+    write_tokens(
+        turned / "test.parquet", replace(images, scores=scores), {"predicted": pa.array([0] * len(images), pa.int32())}
+    )
+    folders, words = [explained, explained, turned], [f"cnn/{training}" for training in range(3)]
+    output, named = explained / "planted.parquet", {"variants": ["shared"] * 3, "extractors": words, "codes": 64}
+    measure_planted(output, explained / "recommended.parquet", [planted_folder] * 3, folders, **named, resamples=200)
+    rows = read_table(output).to_pylist()
+    of = {"method": "tis", "what": "positions", "split": "test", "truth": "planted", "n": 4}
+    precision = [row for row in rows if of.items() <= row.items() and row["measure"] == "precision"]
+    assert [(row["training"], row["value"]) for row in precision] == [
+        (0, 1),
+        (1, 1),
+        (2, 0),
+        (None, pytest.approx(2 / 3)),
+    ]
+    (pooled,) = over_trainings(np.repeat([[1.0], [1.0], [0.0]], 8, axis=1)[:, None]).rows()
+    assert (precision[-1]["low"], precision[-1]["high"]) == pytest.approx((pooled["low"], pooled["high"]))
+    assert precision[-1]["units"] == 8
 
 
 def test_the_search_is_measured_by_what_marks_its_target(planted_folder, explained):
@@ -438,7 +473,7 @@ def found(tmp_path_factory):
     metrics, recommended = folder / "planted.parquet", folder / "recommended.parquet"
     named = {"variants": ["plain"], "extractors": ["transformer/0"]}
     measure_planted(metrics, recommended, [folder], [model.parent], **named, codes=64)
-    return read_table(metrics).to_pylist()
+    return [row for row in read_table(metrics).to_pylist() if row["training"] == 0]
 
 
 def test_importance_finds_the_planted_positions(found):
@@ -531,7 +566,7 @@ def test_the_report_names_where_methods_fail():
 def test_the_run_measures_what_it_planted(controlled_run):
     results = controlled_run / "results" / "tiny"
     rows = read_table(results / "metrics" / "planted.parquet").to_pylist()
-    assert {row["extractor"] for row in rows} == {"transformer"}
+    assert {(row["extractor"], row["training"]) for row in rows} == {("transformer", n) for n in (0, 1, None)}
     methods = {"tis", "gradient_input", "occlusion", "frequency", "token_selection", "embedding"}
     assert {row["method"] for row in rows} == {None, *methods}
     assert {row["truth"] for row in rows} == {None, "planted", "shortcut"}
@@ -543,6 +578,6 @@ def test_the_run_measures_what_it_planted(controlled_run):
 
 def test_it_is_a_target_by_itself_and_nothing_where_it_is_not_asked_for(controlled_run, tiny_run):
     again = snakemake(controlled_run, "--dry-run", "planted", "--forceall")
-    jobs = {"plant": 1, "train_planted": 1, "explain_planted": 1, "planted_metrics": 1, "planted": 1}
+    jobs = {"plant": 1, "train_planted": 2, "explain_planted": 2, "planted_metrics": 1, "planted": 1}
     assert jobs_in(again) == jobs
     assert not (tiny_run / "results" / "tiny" / "studies" / "planted").exists()

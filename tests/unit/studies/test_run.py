@@ -16,6 +16,7 @@ from cortex.data.decoded import decode_images
 from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
 from cortex.data.tokens import read_tokens
+from cortex.evaluate.estimates import over_trainings
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.studies import STUDIES, load_study, study_commands, study_settings
@@ -80,7 +81,7 @@ def test_a_study_of_another_package_needs_rows_and_by_alone(files, tmp_path, cap
     table = read_table(metrics)
     assert table.column_names == ["extractor", "training", "n", "images", "value", "low", "high"]
     assert [(row["extractor"], row["training"], row["n"]) for row in table.to_pylist()] == [
-        ("cnn", training, n) for training in (0, 1) for n in (2, 5)
+        ("cnn", training, n) for training in (0, 1, None) for n in (2, 5)
     ]
     with pytest.raises(SystemExit):
         main(["study", *words, "--depth", "2"])
@@ -89,7 +90,11 @@ def test_a_study_of_another_package_needs_rows_and_by_alone(files, tmp_path, cap
         values = list(expected[row["n"]].values())
         assert row["images"] == 9
         assert row["value"] == pytest.approx(np.mean(values))
-        assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * stats.sem(values), rel=0.3)
+        if row["training"] is None:  # twice the same training
+            (pooled,) = over_trainings(np.array([values, values])[:, None]).rows()
+            assert (row["low"], row["high"]) == pytest.approx((pooled["low"], pooled["high"]))
+        else:
+            assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * stats.sem(values), rel=0.3)
 
 
 def test_a_config_names_a_study_by_its_reference(fitting):

@@ -13,10 +13,11 @@ from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
 from cortex.data.packed import packed_dtype, read_packed
 from cortex.data.shard_reader import Sample
+from cortex.explain.rank_agreement import own_rank_correlation, rank_correlation, top_overlap
 from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, load_extractor, save_extractor, untrained_extractor
-from cortex.studies.agreement import own_rank_correlation, rank_correlation, top_overlap
+from cortex.report.rows import claims
 from cortex.studies.run import run_study
 from cortex.studies.sanity import STUDY
 from cortex.studies.sanity import page as topic
@@ -173,8 +174,9 @@ def test_scores_fall_with_what_was_learned(learned, tmp_path):
     rows = run(tmp_path / "rows.parquet", learned, {"images_per_class": 10}, {"samples": 10}, extra=extra)
     assert len(rows) == 30 * 3 * (1 + 1 + len(LAYERS["cnn"]))
     summarise(tmp_path / "sanity.parquet", [tmp_path / "rows.parquet"], extractors=["cnn/2"], by=list(STUDY.by))
-    means = read_table(tmp_path / "sanity.parquet").to_pylist()
-    assert {(row["extractor"], row["training"]) for row in means} == {("cnn", 2)}
+    table = read_table(tmp_path / "sanity.parquet").to_pylist()
+    assert {(row["extractor"], row["training"]) for row in table} == {("cnn", 2), ("cnn", None)}
+    means = claims(table)
     at = {(row["test"], row["step"], row["measure"]): row for row in means}
     known, steps = at["trained", 0, "own_correlation"], len(LAYERS["cnn"])
     assert known["low"] > 0.2
@@ -211,7 +213,7 @@ def test_the_same_extractor_and_seed_give_the_same_rows(learned, tmp_path):
 
 
 def test_shuffled_extractors_are_those_of_the_run(fitting):
-    fitting["extractors"] = {"cnn": {"network": "cnn", "seeds": 2}, "wide": {"network": "cnn"}}
+    fitting["extractors"] = {"cnn": {"network": "cnn", "seeds": 2}, "wide": {"network": "cnn", "seeds": 1}}
     settings = {"images_per_class": 2, "top_n": 16, "shuffled": ["wide"]}
     config, _ = parse_config(fitting | {"studies": {"sanity": settings}})
     found = {word: STUDY.extra(config.studies["sanity"], word) for word in config.trained_extractors()}
@@ -228,7 +230,7 @@ def test_shuffled_extractors_are_those_of_the_run(fitting):
 
 def test_the_pipeline_looks_at_every_extractor(controlled_run):
     results = controlled_run / "results" / "tiny"
-    rows = read_table(results / "metrics" / "sanity.parquet").to_pylist()
+    rows = claims(read_table(results / "metrics" / "sanity.parquet").to_pylist())
     assert {row["extractor"] for row in rows} == {"cnn", "resnet", "transformer"}
     assert {row["extractor"] for row in rows if row["test"] == "shuffled"} == {"cnn"}
     steps = {row["extractor"]: row["step"] for row in rows if row["test"] == "randomised"}  # the last of each

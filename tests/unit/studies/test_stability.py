@@ -16,6 +16,7 @@ from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import build_extractor, save_extractor
+from cortex.report.rows import claims
 from cortex.studies.run import run_study
 from cortex.studies.stability import noise as stability
 from cortex.studies.stability import page as topic
@@ -133,7 +134,7 @@ def test_the_report_names_the_smallest_number_that_is_enough():
 
 
 def test_the_pipeline_compares_every_number_of_copies(controlled_run):
-    rows = read_table(controlled_run / "results" / "tiny" / "metrics" / "stability.parquet").to_pylist()
+    rows = claims(read_table(controlled_run / "results" / "tiny" / "metrics" / "stability.parquet").to_pylist())
     settings = {(row["extractor"], row["samples"], row["other_samples"], row["measure"], row["n"]) for row in rows}
     assert len(settings) == len(rows) == 3 * 2 * 2 * 2
     assert {setting[1:3] for setting in settings} == {(1, 1), (1, 4), (3, 3), (3, 4)}

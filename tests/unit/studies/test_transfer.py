@@ -12,6 +12,7 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.core.weights import write_weights
 from cortex.data.shard_reader import Sample
+from cortex.evaluate.estimates import over_trainings
 from cortex.explain.codebook_search import SCHEMA as FOUND
 from cortex.explain.codebook_search import search_codebook
 from cortex.explain.settings import CodebookSearch, Region
@@ -188,78 +189,97 @@ def test_random_codes_and_donors():
     assert (random_codes(moved, 10, 4, seed=0)[1:] == codes[1:]).all(), "an image's numbers are its own"
 
 
-def reading(key, extractor, method, step, kind, reader, probability):
-    given = {"key": key, "extractor": extractor, "training": None if extractor is None else 0, "method": method}
+def reading(key, maker, method, step, kind, reader, probability):
+    extractor, training = ("cnn", maker) if maker is not None else (None, None)
+    given = {"key": key, "extractor": extractor, "training": training, "method": method}
     given |= {"step": step, "kind": kind, "reader": reader}
     outcome = {"log_likelihood": probability} if kind == "prior" else {"probability": probability, "logit": 2.0}
     return {"source": 0, "target": 1, "logit": None, "probability": None, "log_likelihood": None, **given, **outcome}
 
 
+BASE = {"own": 0.9, "cnn": 0.7, "resnet/0": 0.6, "transformer/0": 0.4, "vit": 0.2}
+SHIFTS = (0.0, 0.02, -0.02)  # of the trainings
+MIDDLE = 0.0025  # mean of image / 1000
+
+
 @pytest.fixture(scope="module")
 def summary():
-    """Six images; a search by cnn of two steps, and two random draws; readers cnn, resnet, transformer and a judge."""
-    base = {"cnn/0": 0.9, "resnet/0": 0.6, "transformer/0": 0.4, "vit": 0.2}
+    """Six images; searches by three trainings of cnn, of two steps; two random draws; six readers."""
     rows = []
+    readers = ["cnn/0", "cnn/1", "cnn/2", "resnet/0", "transformer/0", "vit"]
     for image in range(6):
-        for reader, level in base.items():
+        for maker, shift in enumerate(SHIFTS):
+            for reader in readers:
+                kind = "judges" if reader == "vit" else "extractors"
+                level = BASE["own"] if reader == f"cnn/{maker}" else BASE.get(reader, BASE["cnn"])
+                place = (f"k{image}", maker, "token_selection")
+                rows.append(reading(*place, 20, kind, reader, level + shift + image / 1000))
+                rows.append(reading(*place, 10, kind, reader, level + 0.05))
+            rows.append(reading(f"k{image}", maker, "token_selection", 20, "prior", "target", -5.0))
+            rows.append(reading(f"k{image}", maker, "token_selection", 20, "prior", "source", -5.75))
+        for reader in readers:
             kind = "judges" if reader == "vit" else "extractors"
-            place = (f"k{image}", "cnn", "token_selection")
-            rows.append(reading(*place, 20, kind, reader, level + image / 1000))
-            rows.append(reading(*place, 10, kind, reader, level + 0.05))
             for step, chance in ((1, 0.3), (2, 0.1)):
                 rows.append(reading(f"k{image}", None, "random_codes", step, kind, reader, chance))
-        rows.append(reading(f"k{image}", "cnn", "token_selection", 20, "prior", "target", -5.0))
-        rows.append(reading(f"k{image}", "cnn", "token_selection", 20, "prior", "source", -5.75))
-    table = summarise(pa.Table.from_pylist(rows, SCHEMA), seed=0)
-    return table.to_pandas().set_index(["method", "baseline", "kind", "reader", "measure", "selection"]).sort_index()
+    return summarise(pa.Table.from_pylist(rows, SCHEMA), seed=0).to_pylist()
 
 
-def at(summary, method, kind, reader, measure="probability", selection="last", baseline=None):
-    keys = (method, baseline, kind, reader, measure, selection)
-    match = [all(a == b or (b is None and pd.isna(a)) for a, b in zip(row, keys, strict=True)) for row in summary.index]
-    (row,) = summary[match].to_dict("records")
+def at(summary, kind, reader=None, measure="probability", selection="last", method="token_selection", **of):
+    """The row at a place, over all trainings unless ``of`` names one."""
+    place = {"method": method, "baseline": None, "kind": kind, "reader": reader, "measure": measure}
+    place |= {"selection": selection, "training": None} | of
+    (row,) = (row for row in summary if place.items() <= row.items())
     return row
 
 
 def test_the_last_step_is_nobodys_choice_and_the_best_is_every_readers_own(summary):
-    middle = 0.0025  # mean of image / 1000
-    for kind, reader, expected in (
-        ("own", "cnn/0", 0.9),
-        ("extractors", "resnet/0", 0.6),
-        ("extractors", "transformer/0", 0.4),
-        ("extractors", None, 0.5),
-        ("judges", "vit", 0.2),
-        ("judges", None, 0.2),
-    ):
-        row = at(summary, "token_selection", kind, reader)
-        assert row["value"] == pytest.approx(expected + middle)
-        assert row["low"] < row["value"] < row["high"]
-        assert row["samples"] == 6
-        difference = at(summary, "token_selection", kind, reader, baseline="random_codes")
-        assert difference["value"] == pytest.approx(expected + middle - 0.2, abs=1e-6)  # draws count with their mean
-    assert at(summary, "token_selection", "judges", None, selection="best")["value"] == pytest.approx(0.25)
-    assert at(summary, "random_codes", "judges", None, selection="best")["value"] == pytest.approx(0.3)
-    assert at(summary, "token_selection", "extractors", None, "gap")["value"] == pytest.approx(0.4)
-    assert at(summary, "token_selection", "prior", "target", "log_likelihood")["value"] == -5
-    assert at(summary, "token_selection", "prior", None, "log_likelihood_ratio")["value"] == 0.75
+    for training, shift in (*enumerate(SHIFTS), (None, 0)):
+        of = {"training": training}
+        for kind, reader, expected in (
+            ("own", None, 0.9),
+            ("trainings", None, 0.7),
+            ("extractors", "resnet/0", 0.6),
+            ("extractors", "transformer/0", 0.4),
+            ("extractors", None, 0.5),
+            ("judges", "vit", 0.2),
+            ("judges", None, 0.2),
+        ):
+            row = at(summary, kind, reader, **of)
+            assert row["value"] == pytest.approx(expected + MIDDLE + shift)
+            assert row["low"] < row["value"] < row["high"]
+            assert row["samples"] == 6
+            assert row["p"] is row["verdict"] is None
+            difference = at(summary, kind, reader, **of, baseline="random_codes")
+            assert difference["value"] == pytest.approx(expected + MIDDLE + shift - 0.2, abs=1e-6)  # mean of the draws
+        assert at(summary, "extractors", measure="gap", **of)["value"] == pytest.approx(0.4)
+        assert at(summary, "trainings", measure="gap", **of)["value"] == pytest.approx(0.2)
+        assert at(summary, "prior", "target", "log_likelihood", **of)["value"] == -5
+        assert at(summary, "prior", None, "log_likelihood_ratio", **of)["value"] == 0.75
+    assert at(summary, "judges", selection="best")["value"] == pytest.approx(0.25)
+    assert at(summary, "judges", selection="best", method="random_codes")["value"] == pytest.approx(0.3)
+    assert {row["reader"] for row in summary if row["kind"] in ("own", "trainings")} == {None}
 
 
 def test_p_values_are_corrected_within_a_question(summary):
-    """Differences of 0.3, 0.0 (plus image / 1000) in one family, means over readers; those of readers in another."""
-    differences = np.arange(6) / 1000
-    p = {shift: stats.ttest_1samp(differences + shift, 0).pvalue for shift in (0.3, 0.0)}
-    extractors, judges = (
-        at(summary, "token_selection", kind, None, baseline="random_codes") for kind in ("extractors", "judges")
-    )
-    assert extractors["p"] == pytest.approx(p[0.3], rel=1e-3)
-    assert judges["p"] == pytest.approx(p[0.0], rel=1e-3)
-    assert extractors["p_corrected"] == pytest.approx(2 * p[0.3], rel=1e-3)
-    assert judges["p_corrected"] == pytest.approx(p[0.0], rel=1e-3)
-    assert (extractors["verdict"], judges["verdict"]) == (
-        "better",
-        "better" if p[0.0] < 0.05 else "no difference found",
-    )
-    assert np.isnan(at(summary, "token_selection", "judges", None)["p"])
+    """Differences of four means over readers in one family; those of single readers in another."""
+    kinds = {"trainings": 0.5, "extractors": 0.3, "judges": 0.0}
+    p = {}
+    for kind, level in kinds.items():
+        row = at(summary, kind, baseline="random_codes")
+        values = level + np.array(SHIFTS)[:, None] + np.arange(6) / 1000
+        (pooled,) = over_trainings(values[:, None]).rows()
+        assert (row["p"], row["low"], row["high"]) == pytest.approx([pooled[x] for x in ("p", "low", "high")], rel=1e-3)
+        p[kind] = row["p"]
+    assert at(summary, "trainings", baseline="random_codes")["p_corrected"] == pytest.approx(3 * p["trainings"])
+    assert at(summary, "extractors", baseline="random_codes")["p_corrected"] == pytest.approx(2 * p["extractors"])
+    judges = at(summary, "judges", baseline="random_codes")
+    assert judges["p_corrected"] == pytest.approx(p["judges"])
+    verdicts = {kind: at(summary, kind, baseline="random_codes")["verdict"] for kind in kinds}
+    assert verdicts == {"trainings": "better", "extractors": "better", "judges": "no difference found"}
+    single = at(summary, "extractors", baseline="random_codes", training=1)
+    values = 0.3 + SHIFTS[1] + np.arange(6) / 1000
+    assert single["p"] == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-3)
+    assert single["p_corrected"] is single["verdict"] is None
 
 
 def test_without_a_prior_its_rows_are_left_out(files, generator_weights, tmp_path, caplog):
@@ -368,6 +388,7 @@ def test_the_page_counts_what_transfers_and_names_what_does_not():
 def test_the_page_says_what_was_measured(read):
     """All there is, of random networks: every number of the table is one of the metrics."""
     metrics, _ = read
+    metrics = metrics[metrics.training.isna()]
     told = section(metrics.replace({np.nan: None}).to_dict("records"))
     assert len(told.findings) == 5
     cells = {(row[0].text, row[1].text): [cell.value for cell in row[2:-1]] for row in told.tables[0][2].rows}
