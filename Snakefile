@@ -47,10 +47,10 @@ rule all:
         expand(rules.train_judge.output, judge=TRAINED_JUDGES),
         rules.judges.input,
         [
-            of_shards(expand(SCORES, attribution=METHODS, extractor=EXTRACTORS, allow_missing=True), split)
+            of_shards(expand(SCORES, attribution=METHODS, extractor=EXPLAINERS, allow_missing=True), split)
             for split in EXPLAINED
         ],
-        expand(CONCEPT_TOKENS, attribution=METHODS, extractor=EXTRACTORS),
+        expand(CONCEPT_TOKENS, attribution=METHODS, extractor=EXPLAINERS),
         expand(rules.codebook_search.output, extractor=EXTRACTORS),
         [rows for rows, _, _ in TABLES.values()],
         GENERATOR_WEIGHTS,

@@ -15,7 +15,7 @@ from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
 from cortex.data.tokens import Tokens, read_tokens
 from cortex.extractors.codebook import load_codebook
-from cortex.extractors.names import split_name
+from cortex.extractors.names import join_name, split_name
 from cortex.extractors.network import load_extractor
 from cortex.generators.base import Generator
 from cortex.generators.load import load_generator
@@ -104,17 +104,19 @@ class Run:
     def scores(self, name: str, training: int = 0, split: str = "test", *, method: str | None = None) -> Tokens:
         """Tokens of a split with the importance by an extractor: ``scores["importance"]``, float32 ``[N, P]``.
 
-        ``method`` is one of :attr:`attributions`.
+        ``method`` is one of :attr:`attributions`. Training -1 is the average of the trainings, here and in
+        :meth:`concept_tokens`.
         """
         of = self._attribution(method)
-        return read_tokens(self._parquet("importance", of, name, str(training), split), ["importance"])
+        return read_tokens(self._parquet("importance", of, join_name(name, training), split), ["importance"])
 
     def concept_tokens(self, name: str, training: int = 0, *, method: str | None = None) -> pa.Table:
         """Concept tokens by an extractor: label, top_n, list, rank, token, count, share.
 
         ``method`` is one of :attr:`attributions`.
         """
-        return read_table(self._existing("tokens", self._attribution(method), name, f"{training}.parquet"))
+        of = self._attribution(method)
+        return read_table(self._existing("tokens", of, f"{join_name(name, training)}.parquet"))
 
     def searches(self, name: str, training: int = 0) -> pa.Table:
         """Codebook searches by an extractor: key, method, step, source, target, positions, tokens, logits."""

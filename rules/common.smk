@@ -38,6 +38,8 @@ os.environ[job_cost.RUN] = RUN
 SPLITS = ["train", "validation", "test"]
 CLASSES = CONFIG.classes(SPEC)
 EXTRACTORS = CONFIG.trained_extractors()  # "cnn/0", "cnn/1", ...: name and training
+EXPLAINERS = EXTRACTORS + CONFIG.averaged_extractors()  # and "cnn/average": those that give positions scores
+SHOWN = [extractor for extractor in EXTRACTORS if extractor.endswith("/0")]  # the trainings in figures of images
 METHODS = CONFIG.importance.method  # attributions that the run explains by, each with results of its own
 JUDGES = sorted(CONFIG.judges)
 TRAINED_JUDGES = [judge for judge in JUDGES if of_package.is_trained(CONFIG.judges[judge])]
@@ -104,6 +106,10 @@ wildcard_constraints:
     attribution=of_package.one_of(METHODS),
 
 
+# An extractor's training, or the average of its trainings, as a wildcard of rules that read scores alone.
+EXPLAINER = r"[A-Za-z0-9][A-Za-z0-9_-]*/(\d+|average)"
+
+
 # GPUs of a job that computes on the config's device. `auto` asks for none, and takes one that it finds.
 GPUS = int(CONFIG.device.startswith("cuda"))
 
@@ -153,7 +159,6 @@ BATCH = {"batch": CONFIG.evaluation.batch}
 GENERATOR = {"family": CONFIG.generator.family, "generator": WEIGHTS}
 # Judges match their classes to the generator's by name; those of the run must be among them.
 JUDGED = {"classes": SPEC.class_names or None, "needed": CONFIG.data.classes}
-TRAININGS = f"--extractors {' '.join(EXTRACTORS)}" if EXTRACTORS else ""
 
 
 def settings_in(parts, extractor):
@@ -222,7 +227,7 @@ def evaluations(level):
     return [
         (path, attribution, extractor, judge)
         for attribution in (METHODS if masked else [None])
-        for extractor in EXTRACTORS
+        for extractor in (EXPLAINERS if masked else EXTRACTORS)
         for judge in JUDGES
         for path in expand(patterns, attribution=attribution, extractor=extractor, judge=judge)
     ]

@@ -64,6 +64,8 @@ rule image_level:
         rows=ROWS.replace("{level}", "image_level"),
     log:
         log_of("image_level", "{attribution}/{extractor}/{judge}/{shard}"),
+    wildcard_constraints:
+        extractor=EXPLAINER,
     group:
         "evaluate"
     conda:
@@ -94,6 +96,8 @@ rule concept_level:
         rows=ROWS.replace("{level}", "concept_level"),
     log:
         log_of("concept_level", "{attribution}/{extractor}/{judge}/{shard}"),
+    wildcard_constraints:
+        extractor=EXPLAINER,
     group:
         "evaluate"
     conda:
@@ -189,3 +193,71 @@ rule metrics_table:
     shell:
         "python -m cortex {params.command} --output {output.metrics} --tables {input.rows} {params.options}"
         " {params.seed} &> {log}"
+
+
+COMPARED = [(method, extractor) for method in METHODS for extractor in EXTRACTORS]
+
+
+rule agreement:
+    input:
+        scores=[
+            path
+            for method, extractor in COMPARED
+            for path in expand(of_shards(SCORES, "test"), attribution=method, extractor=extractor)
+        ],
+        tokens=expand(CONCEPT_TOKENS, attribution=METHODS, extractor=EXTRACTORS),
+    output:
+        metrics=f"{RUN}/metrics/agreement.parquet",
+    log:
+        log_of("agreement"),
+    group:
+        "metrics"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(2000, 8),
+        runtime=growing(20, 0.5),
+    params:
+        options=options(
+            {"attributions": [method for method, _ in COMPARED], "extractors": [each for _, each in COMPARED]}, SEED
+        ),
+        code=code_of("agreement"),
+    message:
+        "Measure how far trainings and extractors agree"
+    shell:
+        "python -m cortex agreement --output {output.metrics} --scores {input.scores} --tokens {input.tokens}"
+        " {params.options} &> {log}"
+
+
+rule validity:
+    input:
+        extractor_ranks=expand(rules.extractor_accuracy.output.rows, extractor=EXTRACTORS),
+        judge_ranks=expand(rules.judge_accuracy.output.rows, judge=JUDGES),
+    output:
+        metrics=f"{RUN}/metrics/validity.parquet",
+    log:
+        log_of("validity"),
+    group:
+        "metrics"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(20, 0.1),
+    params:
+        options=lambda wildcards, input: options(
+            {"extractors": EXTRACTORS, "extractor_ranks": input.extractor_ranks},
+            {"judges": JUDGES, "judge_ranks": input.judge_ranks} if JUDGES else {},
+            SEED,
+        ),
+        code=code_of("validity"),
+    message:
+        "Compare extractors and judges with guessing"
+    shell:
+        "python -m cortex validity --output {output.metrics} {params.options} &> {log}"
+
+
+# All tables of metrics. It takes two trainings, of one extractor or of two, to agree.
+METRICS = [f"{RUN}/metrics/{table}.parquet" for table in TABLES]
+METRICS += rules.validity.output if EXTRACTORS else []
+METRICS += rules.agreement.output if len(EXTRACTORS) > 1 else []

@@ -33,6 +33,35 @@ rule importance:
 COVER = {"cover": max(CONFIG.evaluation.concept_level.areas, default=0.0)}
 
 
+rule average_importance:
+    input:
+        scores=lambda wildcards: [
+            SCORES.replace("{extractor}", extractor)
+            for extractor in EXTRACTORS
+            if extractor.startswith(f"{wildcards.name}/")
+        ],
+    output:
+        scores=SCORES.replace("{extractor}", "{name}/average"),
+    log:
+        log_of("average_importance", "{attribution}/{name}/{split}/{shard}"),
+    wildcard_constraints:
+        name=of_package.one_of(CONFIG.extractors),
+    group:
+        "importance"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(2000, 4),
+        runtime=growing(20, 0.01),
+    params:
+        code=code_of("average-importance"),
+    message:
+        "Average token importance by {wildcards.attribution} over the trainings of {wildcards.name}:"
+        " shard {wildcards.shard} of the {wildcards.split} split"
+    shell:
+        "python -m cortex average-importance --output {output.scores} --scores {input.scores} &> {log}"
+
+
 rule concept_tokens:
     input:
         scores=of_shards(SCORES, "train"),
@@ -40,6 +69,8 @@ rule concept_tokens:
         tokens=CONCEPT_TOKENS,
     log:
         log_of("concept_tokens", "{attribution}/{extractor}"),
+    wildcard_constraints:
+        extractor=EXPLAINER,
     conda:
         ENVIRONMENT
     resources:

@@ -7,7 +7,6 @@ from cortex.report import page_fingerprint, settings_in_words
 report: "../cortex/report/captions/workflow.rst"
 
 
-METRICS = [f"{RUN}/metrics/{table}.parquet" for table in TABLES]
 EXPLAINED = ["train", "test"]
 # Whether test images are kept: without them, figures of images are left out.
 PICTURES = CONFIG.data.images.test != "none"

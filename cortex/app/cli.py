@@ -32,6 +32,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "explain": {
         "importance": ("cortex.explain.scores:explain_shard", "compute the token importance of a shard's images"),
+        "average-importance": ("cortex.explain.average:average_importance", "average importance over trainings"),
         "concept-tokens": ("cortex.explain.concept_tokens:count_important", "find the concept tokens of every class"),
         "frequent-tokens": ("cortex.explain.concept_tokens:count_frequent", "find every class's most frequent tokens"),
         "codebook-search": (
@@ -49,6 +50,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "accuracy": ("cortex.evaluate.metrics:accuracy_at", "compute the top-k accuracy of extractors or judges"),
         "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
         "comparisons": ("cortex.evaluate.comparisons:compare_all", "compare every method with its baselines"),
+        "agreement": ("cortex.evaluate.agreement:measure_agreement", "measure how far trainings and extractors agree"),
+        "validity": ("cortex.evaluate.validity:check_validity", "compare extractors and judges with guessing"),
     },
     "study": {
         "study": ("cortex.studies.run:run_study", "compute a study for one extractor"),

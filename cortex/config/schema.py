@@ -13,7 +13,8 @@ from cortex.core.settings import Name, Section, Seed
 from cortex.data.settings import Data
 from cortex.evaluate.settings import Evaluation
 from cortex.explain.settings import CodebookSearch, ConceptTokens, Explainers
-from cortex.extractors.config import ExtractorMap
+from cortex.extractors.config import ExtractorMap, trainings_of
+from cortex.extractors.names import AVERAGE, join_name
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
 from cortex.judges import judge_settings
@@ -82,7 +83,12 @@ class Config(Section):
 
     def trained_extractors(self) -> list[str]:
         """Every training of every extractor, as ``name/training``."""
-        return [f"{name}/{training}" for name, part in self.extractors.items() for training in range(part.seeds)]
+        return trainings_of(self.extractors)
+
+    def averaged_extractors(self) -> list[str]:
+        """Every extractor with several trainings whose scores are averaged, as ``name/average``."""
+        several = [name for name, part in self.extractors.items() if part.seeds > 1]
+        return [join_name(name, AVERAGE) for name in several if self.importance.average]
 
     def chosen_studies(self) -> dict[str, Study]:
         """The studies of the run by name, in the order of the page."""

@@ -155,6 +155,15 @@ class Counts:
         """Positions of a grid."""
         return prod(self.grid)
 
+    def averages(self, extractor: str) -> int:
+        """Averages of an extractor's scores over its trainings: 1, or 0."""
+        return int(self.config.importance.average and self.extractors[extractor].trainings > 1)
+
+    @property
+    def explainers(self) -> int:
+        """Trained extractors, and averages of their scores."""
+        return self.trained + sum(map(self.averages, self.extractors))
+
     @property
     def trained(self) -> int:
         """Trained extractors: every training counts."""

@@ -36,7 +36,7 @@ def costs(counts: Counts) -> Iterator[Stage]:
 def _masking(counts: Counts, level: str, masks: int, tokens: float) -> Iterator[Stage]:
     """A level that judges every image of the test split, whole and masked, of files of so many bytes of tokens."""
     test = counts.splits["test"]
-    explained = counts.trained * len(counts.config.importance.method)
+    explained = counts.explainers * len(counts.config.importance.method)
     for name, judge in counts.judges.items():
         judged = explained * test.samples * (1 + masks)
         yield Stage(

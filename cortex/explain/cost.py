@@ -72,4 +72,9 @@ def _importance(counts: Counts) -> Iterator[Stage]:
             read=cost.trainings * sum(size.tables for size in explained),
             written=cost.trainings * sum(size.scores for size in explained),
         )
-        yield Stage("concept_tokens", of, read=cost.trainings * counts.splits["train"].scores)
+        scores, averages = sum(size.scores for size in explained), counts.averages(name)
+        if averages:
+            averaged = {"attribution": method, "name": name}
+            yield Stage("average_importance", averaged, read=cost.trainings * scores, written=scores)
+        listed = cost.trainings + averages
+        yield Stage("concept_tokens", of, read=listed * counts.splits["train"].scores)

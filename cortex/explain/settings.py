@@ -40,12 +40,18 @@ class Importance(Section):
 
 
 class Explainers(Importance):
-    """Importance of tokens by one or several methods, each with concept tokens and evaluations of its own."""
+    """Importance of tokens by one or several methods, each with concept tokens and evaluations of its own.
+
+    Every training of an extractor explains, and so does the average of its trainings.
+    """
 
     method: Methods = Field(
         [TIS],
         description="attributions: registered names, or module:function; tis is published. Studies and figures explain "
         "by the first",
+    )
+    average: bool = Field(
+        True, description="average the scores over the trainings of an extractor, too, and explain and evaluate by them"
     )
 
     def scores(self) -> Importance:

@@ -8,6 +8,7 @@ from pydantic import Field, SerializeAsAny
 from cortex.core.messages import chosen_by, dotted, kind_of
 from cortex.core.settings import Name, Section
 from cortex.extractors import extractor_settings
+from cortex.extractors.names import join_name
 from cortex.extractors.settings import ExtractorSettings
 
 
@@ -18,3 +19,8 @@ def _extractor(name: str, part: Mapping[str, Any]) -> type[Section]:
 
 
 ExtractorMap = Annotated[dict[Name, SerializeAsAny[ExtractorSettings]], Field(min_length=1), chosen_by(_extractor)]
+
+
+def trainings_of(extractors: Mapping[str, ExtractorSettings]) -> list[str]:
+    """Every training of every extractor, as ``name/training``."""
+    return [join_name(name, training) for name, part in extractors.items() for training in range(part.seeds)]

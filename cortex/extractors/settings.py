@@ -24,7 +24,9 @@ class ExtractorSettings(Section):
     of_the_run: ClassVar[frozenset[str]] = frozenset({"seeds", "gpus"})
 
     network: str = Field(description="network of the extractor: a registered name, or module:Class")
-    seeds: Count = Field(1, description="trainings, each with a seed of its own")
+    seeds: Count = Field(
+        3, description="trainings, each with a seed of its own; of one training, no comparison has a verdict"
+    )
     epochs: Count = Field(80, description="passes over the training data")
     batch: Annotated[int, Field(ge=2)] = Field(256, description="images a step")
     learning_rate: Rate = Field(1e-3, description="highest learning rate")

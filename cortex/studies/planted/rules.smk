@@ -1,11 +1,12 @@
 # The planted benchmark: grids with known ground truth, read and explained as the run's own are.
 
 from cortex.explain import ATTRIBUTIONS, TIS
+from cortex.extractors.config import trainings_of
 
 PLANTED = CONFIG.studies["planted"]
 PLANTED_DATA = f"{RUN}/studies/planted/{{variant}}"
 PLANTED_NETWORK = lambda wildcards: of_package.network_of(settings_in(PLANTED.extractors, wildcards.extractor))
-PLANTED_EXTRACTORS = [f"{name}/{k}" for name, part in PLANTED.extractors.items() for k in range(part.seeds)]
+PLANTED_EXTRACTORS = trainings_of(PLANTED.extractors)
 
 
 wildcard_constraints:
