@@ -272,7 +272,7 @@ def test_every_file_is_asked_for_so_that_none_is_missed_when_it_is_deleted(tiny_
             "importance/tis/cnn/0/test/000000.parquet",
             cut,
             [],
-            {"importance": 1, "image_level": 2, "metrics_table": 2, "report": 1},
+            {"importance": 1, "image_level": 2, "metrics_table": 2, "agreement": 1, "report": 1},
         ),
     ],
 )

@@ -13,12 +13,13 @@ import yaml
 import cortex
 from cortex.core.weights import read_weights, write_weights
 from cortex.data.shard_reader import read_shard
+from cortex.extractors.names import join_name
 from tests.pipeline import CHECKOUT, change_config, copy_checkout, jobs_in, made, snakemake
 from tests.toy_generator import SPEC, ToyGenerator
 
 TINY = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
 CNN, VIT = TINY["extractors"]["cnn"], TINY["judges"]["vit"]
-MLP = {"network": "methods:MLP", "hidden": 16, "epochs": 2, "batch": 8}
+MLP = {"network": "methods:MLP", "seeds": 1, "hidden": 16, "epochs": 2, "batch": 8}
 ONE_SHARD = {"shard_size": 36}
 FREQUENT = {"study": "study:STUDY", "n": [1, 4]}
 LEVELS = {"image_level", "concept_level", "codebook_level"}
@@ -38,8 +39,9 @@ def tables_of(results):
 
 
 def trainings_in(table):
-    """Trained extractors of a table, as in file names."""
-    return set(table["extractor"] + "/" + table["training"].astype(str))
+    """Trained extractors of a table, as in file names; without the rows over all trainings."""
+    rows = table[table["training"].notna()]
+    return set(map(join_name, rows["extractor"], rows["training"].astype(int)))
 
 
 def text_of(page):
@@ -101,10 +103,14 @@ def test_the_toys_codebook_is_what_extractors_read(results):
 def test_tables_hold_external_extractors_and_judges(results):
     tables = tables_of(results)
     trained = {"cnn/0", "cnn/1", "mlp/0"}
-    assert tables.keys() == {*LEVELS, "comparisons", "extractor_accuracy", "judge_accuracy", "attributions", "frequent"}
+    of_networks = {"extractor_accuracy", "judge_accuracy", "agreement", "validity"}
+    assert tables.keys() == {*LEVELS, *of_networks, "comparisons", "attributions", "frequent"}
+    assert set(tables["validity"]["name"]) == {"cnn", "mlp", "vit", "colour"}
+    expected = dict.fromkeys(("image_level", "concept_level", "comparisons"), trained | {"cnn/average"})
+    expected["agreement"] = {"cnn/0"}  # with cnn/1, and with mlp/0
     for name, table in tables.items():
-        if name != "judge_accuracy":
-            assert trainings_in(table) == trained, name
+        if name not in ("judge_accuracy", "validity"):
+            assert trainings_in(table) == expected.get(name, trained), name
         if "judge" in table:
             assert set(table["judge"].dropna()) == {"vit", "colour"}, name
 
@@ -117,7 +123,29 @@ def test_two_trainings_differ_in_weights_and_scores(results):
     assert scores[0]["key"].equals(scores[1]["key"])
     assert not np.array_equal(*(np.stack(of["importance"]) for of in scores))
     accuracy = tables_of(results)["extractor_accuracy"]
-    assert accuracy[accuracy["extractor"] == "cnn"]["training"].value_counts().to_dict() == {0: 2, 1: 2}  # of two k
+    trainings = accuracy[accuracy["extractor"] == "cnn"]["training"]
+    assert trainings.fillna("all").value_counts().to_dict() == {0: 2, 1: 2, "all": 2}  # of two k
+
+
+def test_scores_are_averaged_over_trainings(results):
+    for split in ("train", "test"):
+        first, second, average = (
+            np.stack(pd.read_parquet(results / f"importance/tis/cnn/{k}/{split}/000000.parquet")["importance"])
+            for k in ("0", "1", "average")
+        )
+        expected = (first / first.std(1, keepdims=True) + second / second.std(1, keepdims=True)) / 2
+        np.testing.assert_allclose(average, expected, rtol=1e-4)
+    lists = pd.read_parquet(results / "tokens/tis/cnn/average.parquet")
+    assert set(lists["label"]) == {1, 2, 7}
+    assert not (results / "importance" / "tis" / "mlp" / "average").exists(), "one training has no average"
+
+
+def test_claims_of_two_trainings_have_verdicts(results):
+    comparisons = tables_of(results)["comparisons"]
+    judged = comparisons[comparisons["verdict"].notna()]
+    assert set(judged["extractor"]) == {"cnn"} and judged["training"].isna().all()
+    pooled = comparisons[comparisons["training"].isna()]
+    assert set(pooled["extractor"]) == {"cnn", "mlp"}
 
 
 def test_an_external_attribution_is_ranked_beside_ours(results):
@@ -155,8 +183,8 @@ def test_an_external_attribution_has_results_of_its_own(external, results, monke
 
 def test_an_external_study_has_rows_and_means(results):
     table = tables_of(results)["frequent"]
-    for row in table.itertuples():
-        rows = pd.read_parquet(results / f"studies/frequent/{row.extractor}/{row.training}.parquet")
+    for row in table.dropna(subset="training").itertuples():
+        rows = pd.read_parquet(results / f"studies/frequent/{row.extractor}/{int(row.training)}.parquet")
         values = rows[rows["n"] == row.n]["value"]
         assert row.value == pytest.approx(values.mean(), abs=1e-6)
         assert len(values) == 2 * 3  # images of each of three classes
@@ -167,7 +195,13 @@ def test_the_page_names_them(results):
     page = text_of(results / "report.html")
     assert "3 (toy 1, toy 2, toy 7)" in page and "codebook of 32 codes with 8 channels" in page
     assert "Left out" not in page
-    for name in ("cnn/0", "cnn/1", "mlp", "colour", "methods:absolute_gradient", "The most frequent code"):
+    for name in (
+        "cnn (2 trainings)",
+        "mlp (1 training)",
+        "colour",
+        "methods:absolute_gradient",
+        "The most frequent code",
+    ):
         assert name in page, name
 
 
@@ -250,7 +284,7 @@ def explained(results, positions, classes):
 def test_a_run_without_judges_explains(unjudged):
     explained(unjudged, 64, {1, 2, 7})
     tables = tables_of(unjudged)
-    assert tables.keys() == {"extractor_accuracy", "frequent"}
+    assert tables.keys() == {"extractor_accuracy", "validity", "frequent"}
     assert {path.name for path in (unjudged / "evaluation").iterdir()} == {"extractor_accuracy"}
 
 
@@ -319,7 +353,7 @@ def test_a_codebook_alone_explains_imported_grids(codebook_alone):
     grids = np.load(codebook_alone.parent.parent / "train.npy")
     samples = read_shard(codebook_alone / "data" / "train" / "000000.tar", images=False, codes=24)
     assert np.array_equal(np.stack([sample.grid for sample in samples]), grids)
-    assert tables_of(codebook_alone).keys() == {"extractor_accuracy"}
+    assert tables_of(codebook_alone).keys() == {"extractor_accuracy", "validity"}
 
 
 def test_it_has_no_images(codebook_alone):

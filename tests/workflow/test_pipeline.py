@@ -40,6 +40,9 @@ COLUMNS = {
     "metrics/concept_level.parquet": "attribution extractor training judge method list top_n area samples"
     f" {with_intervals('tokens ' + MASKING)}",
     "metrics/codebook_level.parquet": f"attribution extractor training judge method samples {with_intervals(SEARCH)}",
+    "metrics/agreement.parquet": "attribution extractor training other_extractor other_training measure list top_n n"
+    " units value low high",
+    "metrics/validity.parquet": "kind name training accuracy low high chance valid",
     "metrics/comparisons.parquet": "level attribution extractor training judge method baseline list area setting label"
     " pairs difference low high effect_size p p_corrected verdict",
 }
@@ -79,10 +82,10 @@ def test_classes_are_balanced_in_every_split(tiny_run):
 def test_metrics_are_the_means_of_the_rows(tiny_run):
     results = tiny_run / "results" / "tiny"
     metrics = pd.read_parquet(results / "metrics" / "image_level.parquet")
-    assert len(metrics) == 3 * 2 * 4 * 2  # extractors × judges × methods × n
-    for row in metrics.itertuples():
+    assert len(metrics) == 2 * 3 * 2 * 4 * 2  # a training and all of them × extractors × judges × methods × n
+    for row in metrics.itertuples():  # all trainings are one
         place = results / "evaluation" / "image_level" / row.attribution / row.extractor
-        files = (place / str(row.training) / row.judge).glob("*.parquet")
+        files = (place / "0" / row.judge).glob("*.parquet")
         rows = pd.concat(pd.read_parquet(file) for file in files)
         rows = rows[(rows["method"] == row.method) & (rows["n"] == row.n)]
         assert len(rows) == row.samples == 12
@@ -96,11 +99,14 @@ def test_metrics_are_the_means_of_the_rows(tiny_run):
 def test_comparisons_are_differences_of_the_metrics(tiny_run):
     folder = tiny_run / "results" / "tiny" / "metrics"
     comparisons = pd.read_parquet(folder / "comparisons.parquet")
+    assert comparisons["verdict"].isna().all(), "one training gives no verdict"
+    comparisons = comparisons[comparisons["training"] == 0]
     overall = comparisons[comparisons["label"].isna()]
     # image level: extractors × judges × baselines × n; concept level: × lists × (tokens, area); codebook level
     assert len(overall) == 3 * 2 * 3 * 2 + 3 * 2 * 2 * 2 + 3 * 2
     assert len(comparisons) == len(overall) + 3 * (36 + 24) + 2 * 6  # three classes, two of them sources of the search
-    metrics = pd.read_parquet(folder / "image_level.parquet").set_index(["extractor", "judge", "method", "n"])
+    metrics = pd.read_parquet(folder / "image_level.parquet")
+    metrics = metrics[metrics["training"] == 0].set_index(["extractor", "judge", "method", "n"])
     for row in overall[overall["level"] == "image_level"].itertuples():
         mine, theirs = (
             metrics.loc[(row.extractor, row.judge, method, row.setting), "probability_change"]

@@ -24,6 +24,8 @@ OF_ONE_EXTRACTOR = {
     "concept_level": 2,
     "codebook_level": 2,
     "metrics_table": 5,
+    "agreement": 1,
+    "validity": 1,
 }
 
 
@@ -201,6 +203,7 @@ def test_the_importance_method(run, change, what):
         "concept_tokens": 3,
         **LEVELS,
         "metrics_table": 3,
+        "agreement": 1,
         "report": 1,
     }, said
 
@@ -223,6 +226,7 @@ def test_a_judge_added(run, change):
         "train_judge": 1,
         **evaluated,
         "metrics_table": 5,
+        "validity": 1,
         "report": 1,
     }, said
 
@@ -250,6 +254,8 @@ def test_more_test_images(run, change):
         "concept_level": 12,
         "codebook_level": 6,
         "metrics_table": 6,
+        "agreement": 1,
+        "validity": 1,
         "report": 1,
     }, said
     assert "of the train split" not in said
