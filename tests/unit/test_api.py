@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import cortex
 from cortex.core.tables import write_table
 from cortex.data.digits import CLASS_NAMES
 from cortex.explain import api
+from cortex.explain.average import average_importance
 from cortex.extractors.codebook import export_codebook
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.judges.judge import build_judge, save_judge
@@ -43,8 +45,8 @@ def digits(tmp_path_factory):
     spec = generator.spec
     torch.manual_seed(0)
     shape = {"channels": spec.channels, "classes": 10, "grid": spec.grid, "width": 8, "hidden": 16, "dropout": 0.0}
-    for name in ("cnn", "resnet", "transformer"):
-        path = run / "extractors" / name / "0" / "model.safetensors"
+    for name, training in product(("cnn", "resnet", "transformer"), ("0", "1", "2")):
+        path = run / "extractors" / name / training / "model.safetensors"
         path.parent.mkdir(parents=True)
         save_extractor(path, "cnn", shape, build_extractor("cnn", **shape).state_dict())
     for name in ("vit", "resnet"):
@@ -62,6 +64,9 @@ def digits(tmp_path_factory):
     path = run / "importance" / "tis" / "cnn" / "0" / "test" / "000000.parquet"
     path.parent.mkdir(parents=True)
     cortex.write_tokens(path, scored)
+    average = run / "importance" / "cnn" / "average" / "test" / "000000.parquet"
+    average.parent.mkdir(parents=True)
+    average_importance(average, [path])
     columns = ["extractor", "training", "split", "k", "accuracy", "accuracy_low", "accuracy_high", "samples"]
     write_table(run / "metrics" / "extractor_accuracy.parquet", pa.table({name: [0] for name in columns}))
     return folder
@@ -72,6 +77,14 @@ def test_the_examples_of_the_page_run(digits, monkeypatch):
     done = doctest.testfile(str(PAGE), module_relative=False)
     assert done.failed == 0 and done.attempted > 25
     assert Path("importance.png").stat().st_size > 1000 and Path("tokens.png").stat().st_size > 1000
+
+
+def test_the_average_of_trainings_is_read_like_a_training(digits):
+    run = cortex.open_run(digits / "results" / "digits")
+    scores, average = (run.scores("cnn", training).scores["importance"] for training in (0, -1))
+    np.testing.assert_allclose(average, scores / scores.std(1, keepdims=True), rtol=1e-5)
+    with pytest.raises(cortex.InputError, match="no extractor 'cnn', training -1"):
+        run.extractor("cnn/average")
 
 
 def test_the_examples_of_the_docstrings_run(digits, monkeypatch):

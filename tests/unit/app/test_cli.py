@@ -176,7 +176,7 @@ def broken(tmp_path, generator_weights):
     options = {"sampling": Sampling(), "keep": ImageFiles(), "generator": generator_weights, "device": "cpu"}
     generate_shard(tmp_path / "000000.tar", stretch, **options)
     (tmp_path / "cut.tar").write_bytes((tmp_path / "000000.tar").read_bytes()[:2000])
-    write_table(tmp_path / "whole.parquet", pa.table({"method": ["importance"]}))
+    write_table(tmp_path / "whole.parquet", pa.table({"key": ["k"], "method": ["importance"]}))
     (tmp_path / "cut.parquet").write_bytes((tmp_path / "whole.parquet").read_bytes()[:200])
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01\x00")
     return tmp_path
@@ -201,7 +201,7 @@ METRICS = "metrics --attributions None --extractors cnn --judges vit --by method
         ("frequent-tokens --codes 24 --tokens 5 --grids", "cut.npy", "not a whole npy file"),
         (METRICS, "none.parquet", "no such Parquet file"),
         (METRICS, "cut.parquet", "not a whole Parquet file"),
-        (METRICS, "whole.parquet", r"no column \['logit'\]; it has \['method'\]"),
+        (METRICS, "whole.parquet", r"no column \['logit'\]; it has \['key', 'method'\]"),
     ],
 )
 def test_a_bad_file_is_named_in_one_line(command, file, message, broken, capsys):

@@ -138,7 +138,7 @@ def test_a_stage_has_the_jobs_of_its_wildcards_and_of_all_trainings():
 
 
 def test_every_training_of_an_extractor_costs(monkeypatch, tmp_path):
-    """Three trainings of one extractor, one of the others: three times its cost, and more to judge."""
+    """Three trainings of one extractor, one of the others: three times its cost, and an average more to judge."""
     once = yaml.safe_load(TINY.read_text())
     thrice = yaml.safe_load(TINY.read_text())
     thrice["extractors"]["cnn"]["seeds"] = 3
@@ -152,8 +152,14 @@ def test_every_training_of_an_extractor_costs(monkeypatch, tmp_path):
         assert lines[rule, "resnet"].stage.flops == costs[rule, "resnet"].flops
     assert lines["train_extractor", "cnn"].jobs == 3
     assert lines["train_extractor", "resnet"].jobs == 1
-    assert lines["image_level", "vit"].jobs == 5
-    assert lines["image_level", "vit"].stage.flops == pytest.approx(5 / 3 * costs["image_level", "vit"].flops)
+    assert lines["image_level", "vit"].jobs == 6
+    assert lines["image_level", "vit"].stage.flops == pytest.approx(6 / 3 * costs["image_level", "vit"].flops)
+    assert lines["codebook_level", "vit"].jobs == 5
+    assert lines["codebook_level", "vit"].stage.flops == pytest.approx(5 / 3 * costs["codebook_level", "vit"].flops)
+    assert lines["concept_tokens", "cnn"].jobs == 4
+    average, importance = lines["average_importance", "cnn"], lines["importance", "cnn"]
+    assert average.jobs == importance.jobs / 3
+    assert average.stage.read == importance.stage.written == 3 * average.stage.written
 
 
 def key(stage):

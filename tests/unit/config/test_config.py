@@ -65,7 +65,10 @@ def changed(config, key, value):
 def test_the_configs_that_come_with_the_code_are_valid(name):
     config, facts = parse_config(yaml.safe_load((CHECKOUT / name).read_text()))
     assert list(config.extractors) == ["cnn", "resnet", "transformer"]
-    assert config.trained_extractors() == ["cnn/0", "resnet/0", "transformer/0"]
+    seeds = range(1 if name == "tests/tiny.yaml" else 3)
+    assert config.trained_extractors() == [f"{extractor}/{seed}" for extractor in config.extractors for seed in seeds]
+    averages = [f"{extractor}/average" for extractor in config.extractors if len(seeds) > 1]
+    assert config.averaged_extractors() == averages
     assert list(config.judges) == ["vit", "resnet"]
     assert (facts.grid, len(facts.class_names)) == ((8, 8), 10)
 
@@ -79,6 +82,7 @@ def test_what_is_not_set_has_the_papers_value(fitting):
     assert (cnn.width, cnn.hidden, cnn.dropout) == (512, 4096, 0.5)
     assert (cnn.epochs, cnn.batch, cnn.learning_rate, cnn.weight_decay) == (80, 256, 1e-3, 1e-4)
     assert (cnn.step_epochs, cnn.step_factor) == (20, 0.1)
+    assert cnn.seeds == 3, "the paper's is one; of one training, nothing has a verdict"
     assert (config.importance.samples, config.importance.noise, config.importance.reduction) == (20, 0.2, "max")
     # Of what does not fit this generator, the defaults alone:
     defaults = {name: field.default for name, field in Config.model_fields.items()}
