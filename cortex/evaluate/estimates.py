@@ -140,13 +140,13 @@ def _tail(deviation: Vector, squares: MeanSquares, trainings: int, images: int) 
     """Probability that the mean deviates this far ``[C]`` from its expectation, or further, given the mean squares.
 
     A mean square times its degrees of freedom, over its expectation, is χ²: the integral is over these two numbers.
-    The rest has the most degrees of freedom; its mean square counts as its expectation.
+    The rest has the most degrees of freedom; its mean square counts as its expectation. No component is negative.
     """
-    of_trainings, of_images, rest = squares
+    of_trainings, of_images, rest = (square[:, None] for square in squares)
     (x, x_weight), (y, y_weight) = _chi_squared(trainings - 1, NODES[0]), _chi_squared(images - 1, NODES[1])
-    by_trainings = np.maximum((trainings - 1) * of_trainings[:, None] / x - rest[:, None], 0)
-    by_images = (images - 1) * of_images[:, None] / y
-    variance = (by_trainings[:, :, None] + by_images[:, None, :]) / (trainings * images)
+    by_trainings = np.maximum((trainings - 1) * of_trainings / x - rest, 0)
+    by_images = np.maximum((images - 1) * of_images / y - rest, 0)
+    variance = (by_trainings[:, :, None] + by_images[:, None, :] + rest[:, None]) / (trainings * images)
     z = deviation[:, None, None] / np.sqrt(variance + np.finfo(float).tiny)
     found: Vector = np.einsum("cxy,x,y->c", 2 * special.ndtr(-z), x_weight, y_weight)
     return found
@@ -154,9 +154,9 @@ def _tail(deviation: Vector, squares: MeanSquares, trainings: int, images: int) 
 
 def _half_width(squares: MeanSquares, trainings: int, images: int) -> Vector:
     """The deviation ``[C]`` that the mean exceeds with probability :data:`LEVEL`."""
-    # Twice the sum's parts, each at half the level, is an upper bound.
+    # The mean deviates by three parts at most: an upper bound is three times one of a third of the level.
     free = min(count - 1 for count in (trainings, images) if count > 1)
-    most = 2 * stats.t.isf(LEVEL / 4, free) * np.sqrt((squares[0] + squares[1]) / (trainings * images))
+    most = 3 * stats.t.isf(LEVEL / 6, free) * np.sqrt(sum(squares) / (trainings * images))
     found = elementwise.find_root(
         lambda deviation, *squares: _tail(deviation, squares, trainings, images) - LEVEL,
         (np.zeros_like(most), most),

@@ -77,7 +77,8 @@ def test_intervals_and_tests_are_those_of_a_drawn_distribution(rng, sd):
     found, draws = over_trainings(values), 2_000_000
     of_trainings, of_images, rest = (square.item() for square in mean_squares(values))
     by_trainings = np.maximum(2 * of_trainings / rng.chisquare(2, draws) - rest, 0)
-    deviations = np.sqrt((by_trainings + 19 * of_images / rng.chisquare(19, draws)) / 60) * rng.normal(size=draws)
+    by_images = np.maximum(19 * of_images / rng.chisquare(19, draws) - rest, 0)
+    deviations = np.sqrt((by_trainings + by_images + rest) / 60) * rng.normal(size=draws)
     assert found.p.item() == pytest.approx(np.mean(np.abs(deviations) > abs(values.mean())), rel=0.02)
     assert (found.high - found.mean).item() == pytest.approx(np.quantile(np.abs(deviations), 0.95), rel=0.01)
     assert (found.mean - found.low).item() == pytest.approx((found.high - found.mean).item())
@@ -123,6 +124,14 @@ def test_without_spread_nothing_is_tested():
         first, second = found.rows()
         assert first == {"mean": 0.5, "low": 0.5, "high": 0.5, "effect_size": None, "p": 1}
         assert (second["mean"], second["effect_size"], second["p"]) == (0, None, 1)
+
+
+def test_where_trainings_and_images_have_the_same_means_the_rest_is_left():
+    """Two trainings that are right about one of two images each, and not the same one."""
+    (found,) = over_trainings(np.array([[[1, 0]], [[0, 1]]])).rows()
+    rest = 1.0  # sum of four squares of a half, with one degree of freedom
+    half = stats.norm.isf(0.025) * np.sqrt(rest / 4)
+    assert (found["mean"], found["low"], found["high"]) == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-6)
 
 
 def test_trainings_of_other_images_are_refused():
