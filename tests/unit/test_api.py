@@ -64,7 +64,7 @@ def digits(tmp_path_factory):
     path = run / "importance" / "tis" / "cnn" / "0" / "test" / "000000.parquet"
     path.parent.mkdir(parents=True)
     cortex.write_tokens(path, scored)
-    average = run / "importance" / "cnn" / "average" / "test" / "000000.parquet"
+    average = run / "importance" / "tis" / "cnn" / "average" / "test" / "000000.parquet"
     average.parent.mkdir(parents=True)
     average_importance(average, [path])
     columns = ["extractor", "training", "split", "k", "accuracy", "accuracy_low", "accuracy_high", "samples"]
