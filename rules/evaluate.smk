@@ -245,9 +245,12 @@ rule validity:
         mem_mb=growing(2000),
         runtime=growing(20, 0.1),
     params:
-        options=lambda wildcards, input: options(
-            {"extractors": EXTRACTORS, "extractor_ranks": input.extractor_ranks},
-            {"judges": JUDGES, "judge_ranks": input.judge_ranks} if JUDGES else {},
+        options=options(
+            {
+                "extractors": EXTRACTORS,
+                "extractor_ranks": expand(rules.extractor_accuracy.output.rows, extractor=EXTRACTORS),
+            },
+            {"judges": JUDGES, "judge_ranks": expand(rules.judge_accuracy.output.rows, judge=JUDGES)} if JUDGES else {},
             SEED,
         ),
         code=code_of("validity"),
