@@ -20,6 +20,7 @@ from cortex.app.run_lock import hold_run
 from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.explain import ATTRIBUTIONS
+from cortex.extractors.names import join_name
 
 
 def refusing(function, *arguments, **options):
@@ -39,7 +40,7 @@ SPLITS = ["train", "validation", "test"]
 CLASSES = CONFIG.classes(SPEC)
 EXTRACTORS = CONFIG.trained_extractors()  # "cnn/0", "cnn/1", ...: name and training
 EXPLAINERS = EXTRACTORS + CONFIG.averaged_extractors()  # and "cnn/average": those that give positions scores
-SHOWN = [extractor for extractor in EXTRACTORS if extractor.endswith("/0")]  # the trainings in figures of images
+SHOWN = [join_name(name, 0) for name in CONFIG.extractors]  # the trainings in figures of images
 METHODS = CONFIG.importance.method  # attributions that the run explains by, each with results of its own
 JUDGES = sorted(CONFIG.judges)
 TRAINED_JUDGES = [judge for judge in JUDGES if of_package.is_trained(CONFIG.judges[judge])]
