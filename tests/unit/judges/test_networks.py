@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import cortex
+from cortex.data.landuse import CLASS_NAMES, photographs
 from cortex.judges import judge_settings
-from cortex.judges.judge import build_judge
+from cortex.judges.judge import build_judge, load_judge
 from cortex.judges.networks import ResidualBlock, ResNet
 from tests.pipeline import CHECKOUT
 
@@ -35,6 +36,18 @@ def test_the_stages_of_the_resnet_end_at_four_positions(size, widths):
     assert [block.conv2.out_channels for block in blocks] == widths
     side = network.stages(network.stem(torch.zeros(2, 3, size, size))).shape[2]
     assert side <= 4 and (len(widths) == 1 or 2 * side > 4)
+
+
+@pytest.mark.parametrize("network", ["landuse_vit", "landuse_resnet"])
+def test_the_judges_of_land_use_read_the_photographs_that_ship(network):
+    """At least 93 % of all 3,000 held-out photographs, as the weights state, and so of these 300 of them."""
+    judge = load_judge(judge_settings(network)(network=network).file(), torch.device("cpu"))
+    images, labels = photographs()
+    read = judge.logits(torch.from_numpy(images)).argmax(1).numpy()
+    assert judge.class_names == CLASS_NAMES
+    assert (read == labels).mean() >= 0.93
+    assert judge.held_out_top1 >= 0.93
+    assert min((read == labels)[labels == label].mean() for label in range(10)) >= 0.8
 
 
 def test_the_judges_of_land_use_are_as_the_page_trains_them():
