@@ -63,6 +63,19 @@ class Registry:
         except (ImportError, AttributeError) as error:
             raise InputError(f"{self.kind} {shown(name)}: {reference} cannot be imported: {error}") from None
 
+    def check_function(self, name: str) -> str:
+        """The name itself, if it is registered, or refers to a function. No registered name is imported.
+
+        Raises:
+            InputError: it is neither.
+        """
+        if name not in self.names():
+            found = self.load(name)
+            if isinstance(found, type) or not callable(found):
+                kind = type(found).__name__
+                raise InputError(f"{self.kind} {shown(name)}: no {self.kind}: a {kind}, not a function")
+        return name
+
     def check_stated(self, name: str, path: Path) -> None:
         """Raise an InputError unless a name that a file states may be loaded.
 

@@ -4,24 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cortex.core.errors import InputError, shown
-from cortex.core.registry import REFERENCE
 from cortex.core.settings import Class, Count, Counts, Rate, Section, WrongValueError, distinct
 from cortex.explain import ATTRIBUTIONS, TIS
 
 Reduction = Literal["max", "mean"]
 
 
-def _known(method: str) -> str:
-    """A registered name, which is not imported, or the reference of a function."""
-    if REFERENCE.fullmatch(ATTRIBUTIONS.reference(method)) and method not in ATTRIBUTIONS.names():
-        found = ATTRIBUTIONS.load(method)
-        if isinstance(found, type) or not callable(found):
-            raise InputError(f"attribution {shown(method)}: no attribution: a {type(found).__name__}, not a function")
-    return method
-
-
-Method = Annotated[str, AfterValidator(_known)]
+Method = Annotated[str, AfterValidator(ATTRIBUTIONS.check_function)]
 Methods = Annotated[list[Method], Field(min_length=1), AfterValidator(distinct)]
 
 
