@@ -260,5 +260,11 @@ def with_page(tables):
     return {name: STUDIES[name].page for name in (Path(table).stem for table in tables) if STUDIES[name].page}
 
 
+def study_figures(wildcards):
+    """Figures in the sections of studies on the page, which the studies' own rules draw: study and name."""
+    shown = with_page(shown_studies(wildcards))
+    return [(name, figure) for name in shown for figure in STUDIES[name].figures(CONFIG.studies[name])]
+
+
 # Files of the studies that are asked for. Each study's rules add theirs.
 STUDY_FILES = []

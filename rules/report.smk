@@ -63,6 +63,7 @@ rule report:
         METRICS,
         studies=shown_studies,
         figures=[f"{RUN}/figures/{name}.{figure.kind}" for name, figure in FIGURES.items()],
+        study_figures=lambda wildcards: [f"{RUN}/figures/{name}.png" for _, name in study_figures(wildcards)],
         histories=expand(rules.train_judge.output.history, judge=TRAINED_JUDGES),
         tokens=every(first_method(CONCEPT_TOKENS)),
         frequent=rules.frequent_tokens.output.tokens if EXTRACTORS else [],
@@ -86,7 +87,8 @@ rule report:
         ),
         # Functions of the wildcards alone: Snakemake keeps no record of parameters that depend on the input.
         studies=lambda wildcards: options(
-            {"studies": of_package.study_words(CONFIG, with_page(shown_studies(wildcards))) or None}
+            {"studies": of_package.study_words(CONFIG, with_page(shown_studies(wildcards))) or None},
+            {"study_figures": ["=".join(figure) for figure in study_figures(wildcards)] or None},
         ),
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
         bundled=BUNDLED_WEIGHTS,

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cortex.core.errors import InputError
+
 FOLDER = Path(__file__).parent
 TEMPLATES = FOLDER / "templates"
 CAPTIONS = FOLDER / "captions"
@@ -16,17 +18,29 @@ def page_fingerprint(pages: Iterable[str] = ()) -> str:
     """Words and SHA-256 of the page's templates and captions: the code's fingerprint does not cover them.
 
     Args:
-        pages: references ``module:section`` of the studies' pages; the templates beside these modules count, too.
+        pages: references ``module:section`` of the studies' pages. Templates and captions beside them count, too.
     """
     files = [*sorted(TEMPLATES.iterdir()), *sorted(CAPTIONS.glob("*.rst"))]
     for page in pages:
-        spec = importlib.util.find_spec(page.partition(":")[0])
-        if spec is not None and spec.origin is not None:
-            files += sorted(Path(spec.origin).parent.glob("*.j2"))
+        folder = folder_of(page)
+        files += sorted([*folder.glob("*.j2"), *folder.glob("*.rst")])
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return f"templates and captions: {digest.hexdigest()[:16]}"
+
+
+def folder_of(page: str) -> Path:
+    """The folder of a study's page, ``module:section``, which has its templates and captions, too.
+
+    Raises:
+        InputError: there is no such module.
+    """
+    module = page.partition(":")[0]
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise InputError(f"{page}: no module {module}")
+    return Path(spec.origin).parent
 
 
 def settings_in_words(settings: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -19,9 +19,9 @@ from cortex.extractors.names import split_name
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
-from cortex.report import TEMPLATES, level_tables, words
+from cortex.report import TEMPLATES, folder_of, level_tables, words
 from cortex.report import levels as say
-from cortex.report.pictures import read_pictures
+from cortex.report.pictures import Picture, read_pictures, read_study_pictures
 from cortex.report.rows import Rows, claims, groups, read_rows, select, shown_rows
 from cortex.report.tables import Table, full_table
 from cortex.report.token_lists import token_lists
@@ -40,6 +40,7 @@ def write_report(
     judges: tuple[str, ...] = (),
     levels: tuple[str, ...] = LEVELS,
     studies: tuple[str, ...] = (),
+    study_figures: tuple[str, ...] = (),
     images: bool = True,
     top_n: int | None = None,
     tokens: int = 100,
@@ -60,6 +61,7 @@ def write_report(
         judges: names of the judges.
         levels: levels that were judged: image_level, concept_level, codebook_level; none without judges.
         studies: names of the studies; NAME=module:STUDY of a study from outside.
+        study_figures: figures of the studies' sections, each as STUDY=FIGURE.
         images: whether the run has images. Without images, their figures are left out.
         top_n: list of concept-level tokens to compare with the most frequent tokens; needed with extractors.
         tokens: tokens of such a list.
@@ -105,6 +107,7 @@ def write_report(
         comparisons={level: level_tables.comparisons_table(comparisons, level) for level in files.levels},
         top_n=top_n,
         topics={name: section_of(study)(metrics[name]) for name, study in pages.items()},
+        topic_pictures=study_pictures(run / "figures", pages, study_figures),
     )
     with whole_file(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -193,6 +196,23 @@ def section_of(study: Study) -> Callable[[Rows], Topic]:
     module, _, function = study.page.partition(":")
     section: Callable[[Rows], Topic] = getattr(importlib.import_module(module), function)
     return section
+
+
+def study_pictures(folder: Path, pages: Mapping[str, Study], figures: Sequence[str]) -> dict[str, list[Picture]]:
+    """The figures of the studies' sections, by study.
+
+    Args:
+        folder: of the figures' files.
+        pages: the studies by name.
+        figures: of the sections, each as STUDY=FIGURE.
+
+    Raises:
+        InputError: a figure is missing.
+    """
+    of_study: dict[str, list[str]] = {name: [] for name in pages}
+    for study, _, figure in (word.partition("=") for word in figures):
+        of_study[study].append(figure)
+    return {name: read_study_pictures(folder, named, folder_of(pages[name].page)) for name, named in of_study.items()}
 
 
 def origin(tables: Sequence[Path]) -> dict[str, dict[str, int]]:

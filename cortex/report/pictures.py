@@ -58,21 +58,35 @@ def read_pictures(folder: Path, parts: Collection[str], judges: Sequence[str]) -
     pictures: dict[str, list[Picture]] = {}
     for name, (kind, needs) in FIGURES.items():
         of_name = judges if name == OF_JUDGES else ("",)
-        pictures[name] = [_read(folder, name, kind, of) for of in of_name] if needs <= set(parts) else []
+        pictures[name] = [_read(folder, name, kind, CAPTIONS, of) for of in of_name] if needs <= set(parts) else []
     return pictures
 
 
-def caption(name: str) -> tuple[str, str]:
+def read_study_pictures(folder: Path, names: Sequence[str], captions: Path) -> list[Picture]:
+    """The figures of a study's section.
+
+    Args:
+        folder: of the figures' files.
+        names: of the figures.
+        captions: folder of their captions.
+
+    Raises:
+        InputError: a figure is missing.
+    """
+    return [_read(folder, name, "png", captions) for name in names]
+
+
+def caption(name: str, folder: Path = CAPTIONS) -> tuple[str, str]:
     """First line and the rest of a figure's caption, the same that Snakemake's own report shows."""
-    title, _, text = (CAPTIONS / f"{name}.rst").read_text(encoding="utf-8").partition("\n")
+    title, _, text = (folder / f"{name}.rst").read_text(encoding="utf-8").partition("\n")
     return title.strip(), " ".join(text.split())
 
 
-def _read(folder: Path, name: str, kind: str, of: str) -> Picture:
+def _read(folder: Path, name: str, kind: str, captions: Path, of: str = "") -> Picture:
     path = folder / f"{name}{'.' + of if of else ''}.{kind}"
     try:
         content = base64.b64encode(path.read_bytes()).decode()
     except FileNotFoundError:
         raise InputError(f"{path}: no such figure; draw-{name.replace('_', '-')} draws it") from None
-    title, text = caption(name)
+    title, text = caption(name, captions)
     return Picture(name, f"data:{MIME[kind]};base64,{content}", title, text, of)

@@ -6,7 +6,7 @@ read without importing the computation. Config, rules, plan, command line and re
 them names one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Study:
         commands: commands of these rules: name → (``module:function``, description).
         cost: ``module:function(settings, counts)`` that yields the plan's stages.
         page: ``module:function(rows)`` that makes the page's section of the metrics' rows.
+        figures: names of the section's figures in a run, ``figures(settings)``. The study's rules draw each to
+            ``figures/<name>.png``; its caption is ``<name>.rst`` beside the page's module.
         order: place on the page.
     """
 
@@ -58,4 +60,5 @@ class Study:
     commands: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     cost: str = ""
     page: str = ""
+    figures: Callable[[Any], Sequence[str]] = lambda settings: ()
     order: int = 100

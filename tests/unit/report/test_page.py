@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import shutil
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -21,6 +23,7 @@ from cortex.studies.base import Study, StudySettings
 from tests.unit.report.conftest import METRICS, SHOWN, Page, save, with_trainings
 from tests.unit.report.rows import COMPARISONS, EVIL, OTHERS, with_intervals
 
+STUDY_CAPTIONS = (CAPTIONS.parent.parent / "studies").glob("*/*.rst")
 FIRST = Study(StudySettings, page="tests.unit.report.test_page:section", order=1)
 LAST = Study(StudySettings, page="tests.unit.report.test_page:section", order=2)
 
@@ -127,6 +130,26 @@ def test_sections_of_studies_follow_their_order_and_add_limits(run, tmp_path):
         write_report(tmp_path / "other.html", run.folder, **run.arguments, studies=("gone",))
 
 
+def test_figures_of_a_study_stand_in_its_section_with_captions_from_beside_its_page(run, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    save(folder / "metrics" / "mine.parquet", [{"extractor": "cnn", "training": 0, "value": 0.25}])
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "page_beside.py").write_text("from tests.unit.report.test_page import section\n")
+    (tmp_path / "ends.rst").write_text("Both ends.\n\nLeft and right.\n")
+    monkeypatch.setattr(f"{__name__}.FIRST", replace(FIRST, page="page_beside:section"))
+    arguments = run.arguments | {"studies": (f"mine={__name__}:FIRST",), "study_figures": ("mine=ends",)}
+    with pytest.raises(InputError, match=r"ends\.png: no such figure"):
+        write_report(tmp_path / "report.html", folder, **arguments)
+    (folder / "figures" / "ends.png").write_bytes(b"the ends")
+    write_report(tmp_path / "report.html", folder, **arguments)
+    text = (tmp_path / "report.html").read_text()
+    of_study = Page(text[text.index('id="mine-topic"') : text.index('id="limits"')])
+    (image,) = of_study.all("img")
+    assert base64.b64decode(image["src"].partition(",")[2]) == b"the ends" and image["alt"] == "Both ends."
+    assert "Left and right." in of_study.text
+
+
 @pytest.mark.parametrize(
     ("changes", "without", "reason"),
     [
@@ -213,10 +236,14 @@ def test_the_fingerprint_covers_templates_and_those_of_studies(monkeypatch, tmp_
     (tmp_path / "page.j2").write_text("one")
     one = page_fingerprint(["page_of_mine:section"])
     (tmp_path / "page.j2").write_text("other")
-    assert len({without, one, page_fingerprint(["page_of_mine:section"])}) == 3
+    other = page_fingerprint(["page_of_mine:section"])
+    (tmp_path / "a_figure.rst").write_text("A caption.")
+    assert len({without, one, other, page_fingerprint(["page_of_mine:section"])}) == 4
+    with pytest.raises(InputError, match="no_such_page:section: no module no_such_page"):
+        page_fingerprint(["no_such_page:section"])
 
 
-@pytest.mark.parametrize("path", sorted(CAPTIONS.glob("*.rst")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted([*CAPTIONS.glob("*.rst"), *STUDY_CAPTIONS]), ids=lambda path: path.stem)
 def test_captions_are_plain_text_to_both_reports(path):
     html = publish_parts(path.read_text(), writer="html", settings_overrides={"report_level": 1})["body"]
     assert not re.sub(r"</?p>", "", html).count("<"), html  # paragraphs only: nothing was taken for markup
