@@ -1,6 +1,6 @@
 """All grids and labels of a split as one memory-mapped array: 514 bytes an image at paper scale."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,8 @@ def pack_grids(output: Path, tokens: list[Path], *, codes: int) -> None:
         tokens: token tables.
         codes: codes in the codebook; a token outside is an error.
     """
-    write_packed(output, [packed_records(images) for images in iterate_tokens(tokens, codes=codes)])
+    parts = [packed_records(images) for images in iterate_tokens(tokens, codes=codes)]
+    write_packed(output, parts, sum(map(len, parts)))
 
 
 def packed_records(images: Tokens) -> NDArray[np.void]:
@@ -37,13 +38,20 @@ def packed_records(images: Tokens) -> NDArray[np.void]:
     return records
 
 
-def write_packed(output: Path, parts: Sequence[NDArray[np.void]]) -> None:
-    """Write records of one dtype, part after part, as :func:`read_packed` reads them."""
-    header = {"descr": npy.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": (sum(map(len, parts)),)}
+def write_packed(output: Path, parts: Iterable[NDArray[np.void]], count: int) -> None:
+    """Write records of one dtype, part after part, as :func:`read_packed` reads them.
+
+    Args:
+        output: ``.npy`` file to write.
+        parts: the records; one part in memory at a time.
+        count: records in all parts together.
+    """
     # On a full disk, a write raises an error; a process that writes to a mapped file is killed.
     with whole_file(output) as temporary, open(temporary, "wb") as file:
-        npy.write_array_header_1_0(file, header)
-        for part in parts:
+        for place, part in enumerate(parts):
+            if place == 0:
+                descr = npy.dtype_to_descr(part.dtype)
+                npy.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": (count,)})
             file.write(part.data)
 
 

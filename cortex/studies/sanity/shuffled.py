@@ -20,4 +20,4 @@ def shuffle_labels(output: Path, grids: Path, *, seed: int = 0) -> None:
     order = uniforms(key_seeds(seed, "shuffled labels", [""]), len(packed))[0].argsort(kind="stable")
     shuffled = np.array(packed)
     shuffled["label"] = packed["label"][order]
-    write_packed(output, [shuffled])
+    write_packed(output, [shuffled], len(shuffled))
