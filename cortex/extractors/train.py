@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
@@ -54,7 +53,6 @@ def train_extractor(
     *,
     settings: ExtractorSettings,
     classes: int,
-    labels: tuple[int, ...] = (),
     seed: int = 0,
     training: int = 0,
     device: str = "auto",
@@ -74,20 +72,17 @@ def train_extractor(
         codebook: the generator's codebook.
         settings: settings of the network and its training. Weights are stored in float32. With float16, the loss is
             scaled, so that small gradients do not vanish.
-        classes: number of classes: those of the generator, or of labels if given.
-        labels: classes to train on, which become the classes 0, 1, ... of the extractor; all classes if not given.
+        classes: number of classes: labels are 0 to classes − 1.
         seed: seed of the run, for initial weights, order of the images and dropout.
         training: number of the training, from 0, if the extractor is trained several times.
         device: auto, cpu, cuda or cuda:N.
     """
     given = {name: value for name, value in locals().items() if name not in ("output", "history", "settings")}
     check_options(1, classes=classes)
-    if labels and not len(set(labels)) == len(labels) == classes:
-        raise InputError(f"labels {list(labels)}: expected as many different ones as classes, {classes}")
     on = choose_device(device)
     precision = settings.precision or (settings.published_gpu_precision if on.type == "cuda" else "float32")
     code_vectors = load_codebook(codebook, on)
-    data = [_load(path, len(code_vectors), classes, on, labels) for path in (train, validation)]
+    data = [_load(path, len(code_vectors), classes, on) for path in (train, validation)]
     shape = {"channels": code_vectors.shape[1], "classes": classes, "grid": tuple(data[0][0].shape[1:])}
     arguments = shape | settings.network_arguments()
     seed = training_seed(seed, training)
@@ -102,7 +97,7 @@ def train_extractor(
     current = Training(model, optimizer, schedule, order, scaler, losses=torch.zeros(steps, device=on))
 
     recipe = settings.model_dump(mode="json", exclude=set(settings.of_the_run))
-    as_json = {"labels": list(labels), "precision": precision, "device": on.type}
+    as_json = {"precision": precision, "device": on.type}
     identity = identify(recipe | given | as_json, f"{__name__}:train_extractor", EXTRACTORS.reference(settings.network))
     team = join_process_group(on)
     with StateFile(output.with_suffix(".state"), identity, team) as state:
@@ -279,15 +274,9 @@ def warm_up_then_cosine(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def _load(path: Path, codes: int, classes: int, device: torch.device, only: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Grids int32 ``[N, h, w]`` and labels int64 ``[N]`` on the device, checked against codebook and classes.
-
-    Of the classes ``only``, if given, whose labels are then their places in that list.
-    """
+def _load(path: Path, codes: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Grids int32 ``[N, h, w]`` and labels int64 ``[N]`` on the device, checked against codebook and classes."""
     packed = read_packed(path)
-    if only:
-        packed = np.array(packed[np.isin(packed["label"], only)])
-        packed["label"] = (packed["label"][:, None] == only).argmax(1)
     grids = torch.from_numpy(packed["grid"].astype("int32"))
     labels = torch.from_numpy(packed["label"].astype("int64"))
     if len(grids) < 2:

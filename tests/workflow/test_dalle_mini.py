@@ -89,7 +89,8 @@ def test_nothing_is_drawn_trained_or_judged_but_what_bias_needs(run):
         "read_tokens": 11,
         "pack_grids": 3,
         "export_codebook": 1,
-        "train_pair": 1,
+        "group_classes": 1,
+        "train_groups": 1,
         "bias_tokens": 1,
         "bias": 1,
     }
@@ -111,11 +112,11 @@ def test_the_classes_are_the_prompts(run):
 
 def test_the_neutral_prompt_leans_as_it_was_made_to(run):
     rows = pd.read_parquet(run[0] / "results/dalle_mini/metrics/bias.parquet")
-    doctors = rows[rows["neutral"] == "a doctor"]
+    doctors = rows[rows["class_name"] == "a doctor"]
     assert doctors["first_name"].tolist() == ["a black doctor"] * 2
     assert doctors["images"].tolist() == [sum(COUNTS.values())] * 2, "those of all splits: nothing learned from them"
     assert ((doctors["share_low"] < 0.25) & (doctors["share_high"] > 0.25) & (doctors["share_high"] < 0.5)).all()
-    published = rows[rows["list"] == "count"].set_index("neutral")
+    published = rows[rows["list"] == "count"].set_index("class_name")
     assert published.loc["a doctor", "high"] < 0 and published.loc["a doctor", "p"] < 0.001
     (even,) = published[published["true_share"] == 0.5].to_dict("records")
     assert even["low"] <= 0 <= even["high"] and even["share_low"] <= 0.5 <= even["share_high"]
@@ -137,7 +138,7 @@ def test_a_vqgan_alone_serves_a_whole_run_where_all_splits_are_imported(checkout
     assert planned.returncode == 0, planned.stderr
     jobs = jobs_in(planned)
     assert jobs["import_train"] == jobs["image_level"] // 2 == jobs["report"] == 1  # two test shards
-    assert not jobs.keys() & {"generate_shard", "train_pair", "bias"}
+    assert not jobs.keys() & {"generate_shard", "train_groups", "bias"}
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,41 @@ from cortex.studies.bias.settings import Bias
 
 
 def costs(settings: Bias, counts: Counts) -> Iterator[Stage]:
-    """An extractor for every pair, its tokens, and their counts in the test images."""
-    pairs, recipe = len(settings.pairs), settings.extractor
+    """The groups; an extractor for every two of them, its tokens, and their counts in the neutral images."""
+    named, recipe, sizes = settings.names(), settings.extractor, counts.splits
     cost = extractor_cost(recipe, counts.channels, 2, counts.grid)
-    of_pairs = {split: 2 * count * pairs for split, count in counts.config.data.per_class}
-    sizes = counts.splits
-    packed = sizes["train"].packed + sizes["validation"].packed
+    of_groups = {
+        split: 2 * (images if settings.property is None else images // 3 * counts.classes) * len(named)
+        for split, images in counts.config.data.per_class
+    }
+    packed = {split: size.packed for split, size in sizes.items()}
+    image = packed["train"] / sizes["train"].samples
+    grouped = (of_groups["train"] + of_groups["validation"]) * image
+    if settings.property is None:
+        yield Stage("group_classes", read=len(named) * sum(packed.values()), written=grouped)
+    else:
+        yield from _property_costs(counts)
+        yield Stage("group_by_property", read=sum(packed.values()), written=grouped)
     yield Stage(
-        "train_pair",
-        samples=recipe.epochs * of_pairs["train"],
-        flops=training_flops(recipe, cost, of_pairs["train"], of_pairs["validation"]),
-        read=pairs * packed,
-        written=pairs * cost.bytes,
+        "train_groups",
+        samples=recipe.epochs * of_groups["train"],
+        flops=training_flops(recipe, cost, of_groups["train"], of_groups["validation"]),
+        read=grouped,
+        written=len(named) * cost.bytes,
     )
     yield Stage(
         "bias_tokens",
-        samples=of_pairs["train"],
-        flops=of_pairs["train"] * counts.config.importance.samples * cost.gradient,
-        read=pairs * sizes["train"].packed,
+        samples=of_groups["train"],
+        flops=of_groups["train"] * counts.config.importance.samples * cost.gradient,
+        read=of_groups["train"] * image,
     )
-    yield Stage("bias", read=packed + sizes["test"].packed)
+    yield Stage("bias", read=len(named) * sum(packed.values()))
+
+
+def _property_costs(counts: Counts) -> Iterator[Stage]:
+    """Images are read, or decoded where the shards have none."""
+    for split, kept in counts.config.data.images:
+        size = counts.splits[split]
+        flops = size.samples * counts.generator.decode_flops if kept == "none" else 0
+        yield Stage("measure_property", {"split": split}, samples=size.samples, flops=flops, read=size.tars)
+    yield Stage("draw_bias_property", read=counts.splits["test"].tars)

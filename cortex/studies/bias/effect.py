@@ -1,7 +1,6 @@
 """The lean of neutral images to one of two groups, by the groups' tokens (METHOD.md, section 7)."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,21 @@ from scipy import stats
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
-from cortex.data.packed import read_packed, rows_of
 from cortex.explain.concept_tokens import LISTS
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
+from cortex.studies.bias.groups import FIRST, SECOND, SPLITS, read_groups
+from cortex.studies.bias.resample import Resampled, cliffs_delta, interval, place_between, resample
+from cortex.studies.bias.sets import COUNTED, HELD_OUT, Counted, count_tokens, image_sets
 from cortex.studies.bias.settings import NeutralSets
-
-Counts = NDArray[np.int64]
 
 COUNTS = pa.schema(
     [
-        ("first", pa.int32()),
-        ("second", pa.int32()),
+        ("groups", pa.string()),
         ("list", pa.string()),
         ("split", pa.string()),
-        ("row", pa.int32()),
+        ("group", pa.string()),
+        ("row", pa.int64()),
         ("label", pa.int32()),
         ("first_count", pa.int32()),
         ("second_count", pa.int32()),
@@ -36,13 +35,18 @@ COUNTS = pa.schema(
 )
 SCHEMA = pa.schema(
     [
+        ("groups", pa.string()),
         ("first_name", pa.string()),
         ("second_name", pa.string()),
+        ("accuracy", pa.float64()),
+        ("accuracy_low", pa.float64()),
+        ("accuracy_high", pa.float64()),
         ("list", pa.string()),
-        ("neutral", pa.string()),
-        ("first", pa.int32()),
-        ("second", pa.int32()),
+        ("set", pa.string()),
+        ("label", pa.int32()),
+        ("class_name", pa.string()),
         ("true_share", pa.float64()),
+        ("property_share", pa.float64()),
         ("images", pa.int32()),
         ("common_tokens", pa.int32()),
         ("first_mean", pa.float64()),
@@ -56,17 +60,14 @@ SCHEMA = pa.schema(
         ("share_high", pa.float64()),
     ]
 )
-SPLITS = ("train", "validation", "test")
-HELD_OUT = "validation"  # where the groups' own images are from: the extractor did not learn from them
-MIXED = "test"  # where mixtures are from
-AT_ONCE = 20_000_000  # resampled values held at once
-ALIKE = 1e-9  # in place of no difference between the groups in a resample, where a share is undefined
 
 
 def measure_bias(
     output: Path,
     counts: Path,
     tokens: list[Path],
+    groups: list[Path],
+    histories: list[Path],
     train: Path,
     validation: Path,
     test: Path,
@@ -83,145 +84,124 @@ def measure_bias(
     -1 to 1, above 0 where the first's are more. It differs from 0 for even images, too, where tokens of one group are
     more frequent in all images. The second figure is the share: where the images are between the groups' own held-out
     ones, by the mean difference of the counts. It is 0 where that is as in the second group, 1 as in the first, and in
-    a mixture, on average, the first group's share. Intervals are of 95 % (bootstrap over images, percentiles).
+    a mixture, on average, the first group's share. Intervals are of 95 % (bootstrap over images, percentiles). Groups
+    by property have the same number of images of each class; the bootstrap keeps these numbers.
 
-    Neutral sets: mixtures of a known share of the first group, of the groups' test images, which no stage learned
-    from; the groups' own validation images, as the ends of the scale; and all images of a class, if one is given.
-    Mixtures have as many images as the smaller group, or one less, to be even.
+    Sets of images: mixtures of a known share of the first group, of the groups' test images, which no stage learned
+    from; the groups' own validation images, as the ends of the scale; and neutral images. Mixtures have as many images
+    as the smaller group, or one less, to be even. Groups by property also have sets of each class: its test images of
+    each group (mixtures of share 1 and 0), and its neutral images.
 
     Args:
-        output: Parquet to write: first_name, second_name, neutral (held-out first, mixture, held-out second, or the
-            class's name), first, second, true_share (of the first group; null where it is not known), images,
+        output: Parquet to write: groups, first_name, second_name, accuracy (of the extractor on the groups' validation
+            images, with accuracy_low and accuracy_high, Wilson's interval; chance is 0.5), list (count, contrast), set
+            (held-out, mixture, neutral), label and class_name (null: all classes), true_share (of the first group; null
+            where it is not known), property_share (the share by the property itself; null without one), images,
             common_tokens (of both groups), first_mean and second_mean (positions of an image that hold the group's
-            tokens), delta, low, high, p (Mann-Whitney), share, share_low, share_high (null where the interval of
-            the held-out images' difference has 0 in it: the tokens do not tell the groups apart).
-        counts: Parquet to write: first, second, split, row (in the split's packed grids), label, first_count,
-            second_count (positions that hold the group's tokens).
-        tokens: the tokens of every pair of groups (bias-tokens), in the order of the pairs.
-        train: packed grids of the train split; only those of the neutral class are read.
+            tokens), delta, low, high, p (Mann-Whitney), share, share_low, share_high (null where the interval of the
+            held-out images' difference has 0 in it: the tokens do not tell the groups apart).
+        counts: Parquet to write: groups, list, split, group (first, second, neutral), row (in the split's packed
+            grids), label, first_count, second_count (positions that hold the group's tokens).
+        tokens: the tokens of every two groups (bias-tokens), pairs in the order of the settings.
+        groups: the images of every two groups, in the same order.
+        histories: histories of the extractors that were trained on them, in the same order.
+        train: packed grids of the train split; only those of neutral images are read.
         validation: packed grids of the validation split.
         test: packed grids of the test split.
-        settings: the pairs, the mixtures, and the class of neutral images, of all splits.
+        settings: the groups, and the mixtures.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator, which names the classes; the family's own if not given.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
     """
-    if len(tokens) != len(settings.pairs):
-        raise InputError(f"{len(tokens)} files, {len(settings.pairs)} pairs: a file for each pair is needed")
+    named = settings.names()
+    if not len(tokens) == len(groups) == len(histories) == len(named):
+        found = f"{len(tokens)} files of tokens, {len(groups)} of groups, {len(histories)} of histories"
+        raise InputError(f"{found}: one of each is needed for {named}")
     paths = dict(zip(SPLITS, (train, validation, test), strict=True))
-    names, neutral = generator_spec(generator, family).class_names, settings.neutral
+    names = generator_spec(generator, family).class_names
     rows: list[dict[str, Any]] = []
-    counted: list[pa.Table] = []
-    for (path, (one, other)), kind in product(zip(tokens, settings.pairs.items(), strict=True), LISTS):
-        groups = read_group_tokens(path, kind, one), read_group_tokens(path, kind, other)
-        parts = [(split, label) for split in (HELD_OUT, MIXED) for label in (one, other)]
-        parts += [(split, neutral) for split in SPLITS if neutral is not None]
-        found = {(split, label): count_tokens(paths[split], label, groups) for split, label in parts}
-        ends = found[HELD_OUT, one], found[HELD_OUT, other]
-        sets: list[Neutral] = [("held-out first", 1.0, ends[0]), ("held-out second", 0.0, ends[1])]
-        sets[1:1] = mixed(found[MIXED, one], found[MIXED, other], sorted(settings.mixtures, reverse=True))
-        if neutral is not None:
-            sets.append((_name(names, neutral), None, joined([found[split, neutral] for split in SPLITS])))
-        pair: dict[str, Any] = {"first": one, "second": other, "list": kind}
-        counted += [_table({**pair, "split": split, "label": label}, part) for (split, label), part in found.items()]
-        pair |= {"first_name": _name(names, one), "second_name": _name(names, other)}
-        pair |= {"common_tokens": len(np.intersect1d(*groups))}
-        rows += [
-            {**pair, "neutral": name, "true_share": share, **effect(images, ends, resamples, seed)}
-            for name, share, images in sets
-        ]
-    write_table(counts, pa.concat_tables(counted))
+    tables: list[pa.Table] = []
+    for (place, name), kind in product(enumerate(named), LISTS):
+        lists = read_group_tokens(tokens[place], kind, FIRST), read_group_tokens(tokens[place], kind, SECOND)
+        members = read_groups(groups[place])
+        counted = {key: count_tokens(paths[key[0]], members[key], lists) for key in COUNTED}
+        common = {"groups": name, "list": kind, "common_tokens": len(np.intersect1d(*lists))}
+        tables += [_counts_table(name, kind, *key, images) for key, images in counted.items()]
+        common |= _group_names(name, counted, settings, names)
+        common |= _accuracy(histories[place], len(counted[HELD_OUT, FIRST]) + len(counted[HELD_OUT, SECOND]))
+        rows += [common | row for row in _effects(counted, settings, names, resamples, seed)]
+    write_table(counts, pa.concat_tables(tables))
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
-@dataclass(frozen=True)
-class Counted:
-    """Images, and how many of their positions hold each group's tokens; all ``[N]``.
-
-    Args:
-        rows: places in the packed grids.
-        first, second: positions that hold the first, the second group's tokens.
-    """
-
-    rows: Counts
-    first: Counts
-    second: Counts
-
-    @property
-    def difference(self) -> Counts:
-        """The first group's less the second's."""
-        return self.first - self.second
-
-    def head(self, images: int) -> "Counted":
-        """The first so many images."""
-        return Counted(self.rows[:images], self.first[:images], self.second[:images])
-
-
-Neutral = tuple[str, float | None, Counted]  # a neutral set's name, its true share of the first group if known, images
-
-
-def joined(parts: Sequence[Counted]) -> Counted:
-    """All images of several sets."""
-    return Counted(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "first", "second")))
-
-
-def read_group_tokens(path: Path, kind: str, label: int) -> NDArray[np.int32]:
-    """A group's tokens in the list of a kind; groups without a difference have none in that of contrast.
+def read_group_tokens(path: Path, kind: str, group: str) -> NDArray[np.int32]:
+    """A group's tokens in a list, count or contrast; groups without a difference have none in that of contrast.
 
     Raises:
-        InputError: the file is damaged, or not of this group.
+        InputError: the file is damaged, or has no tokens of the group.
     """
-    table = read_table(path, ["label", "list", "token"])
-    of_label = table.filter(pc.equal(table["label"], label))
-    if not len(of_label):
-        raise InputError(f"{path}: no tokens of class {label}")
-    tokens: NDArray[np.int32] = of_label.filter(pc.equal(of_label["list"], kind))["token"].to_numpy()
+    table = read_table(path, ["group", "list", "token"])
+    of_group = table.filter(pc.equal(table["group"], group))
+    if not len(of_group):
+        raise InputError(f"{path}: no tokens of the {group} group")
+    tokens: NDArray[np.int32] = of_group.filter(pc.equal(of_group["list"], kind))["token"].to_numpy()
     return tokens
 
 
-def count_tokens(path: Path, label: int, groups: tuple[NDArray[np.int32], NDArray[np.int32]]) -> Counted:
-    """Count each group's tokens in every image of a class of packed grids."""
-    packed = read_packed(path)
-    rows = rows_of(packed, label, path)
-    grids = packed["grid"][rows].reshape(len(rows), -1)
-    return Counted(rows, *(np.isin(grids, tokens).sum(1) for tokens in groups))
+def _effects(
+    counted: dict[tuple[str, str], Counted],
+    settings: NeutralSets,
+    names: tuple[str, ...],
+    resamples: int,
+    seed: int,
+) -> Iterator[dict[str, Any]]:
+    """The figures of every set of images of two groups."""
+    ends = counted[HELD_OUT, FIRST], counted[HELD_OUT, SECOND]
+    by_class = settings.property is not None
+
+    def resampled(images: Counted, number: int) -> Resampled:
+        # Classes of pairs are the groups themselves: to keep their numbers would give away a mixture's share.
+        strata = images.labels if by_class else np.zeros_like(images.labels)
+        return resample(images.first, images.second, strata, resamples, np.random.default_rng([seed, number]))
+
+    scale = resampled(ends[0], 0).mean, resampled(ends[1], 1).mean
+    for number, part in enumerate(image_sets(counted, settings), start=2):
+        if (fewest := min(map(len, (part.images, *ends)))) < 2:
+            raise InputError(f"{fewest} image of a group or neutral set: at least 2 are needed")
+        yield {
+            "set": part.kind,
+            "label": part.label,
+            "class_name": None if part.label is None else _class_name(names, part.label),
+            "true_share": part.true_share,
+            "property_share": _property_share(part.images, ends) if by_class else None,
+            **effect(part.images, resampled(part.images, number), ends, scale),
+        }
 
 
-def mixed(first: Counted, second: Counted, shares: Sequence[float]) -> list[Neutral]:
-    """Mixtures of two groups' images, each with its name and true share.
-
-    All are of as many images as the smaller group has, or of one less: an even number, so that half of them is one.
-    """
-    images = min(len(first.rows), len(second.rows)) // 2 * 2
-    sets: list[Neutral] = []
-    for share in shares:
-        of_first = round(share * images)
-        parts = [first.head(of_first), second.head(images - of_first)]
-        sets.append(("mixture", of_first / images, joined(parts)))
-    return sets
-
-
-def effect(images: Counted, ends: tuple[Counted, Counted], resamples: int, seed: int) -> dict[str, float | None]:
-    """The figures of a neutral set, by their columns' names.
+def effect(
+    images: Counted,
+    resampled: Resampled,
+    ends: tuple[Counted, Counted],
+    scale: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> dict[str, float | None]:
+    """The figures of a set of images, by their columns' names.
 
     Args:
-        images: the neutral set.
-        ends: the first and the second group's own images.
-        resamples, seed: seed of the bootstrap.
+        images: the set.
+        resampled: its figures in resamples.
+        ends: the first and the second group's held-out images.
+        scale: mean differences of these in resamples.
     """
-    if (fewest := min(len(part.rows) for part in (images, *ends))) < 2:
-        raise InputError(f"{fewest} image of a group or neutral set: at least 2 are needed")
-    scale = ends[0].difference, ends[1].difference
-    low, high = interval(cliffs_delta, (images.first, images.second), resamples, seed, paired=True)
-    gap_low, gap_high = interval(_gap, scale, resamples, seed)
+    low, high = interval(resampled.delta)
+    gap_low, gap_high = interval(scale[0] - scale[1])
     share = share_low = share_high = None
     if gap_low > 0 or gap_high < 0:
-        share = float(share_between(images.difference, *scale))
-        share_low, share_high = interval(share_between, (images.difference, *scale), resamples, seed)
+        share = float(place_between(images.difference, ends[0].difference, ends[1].difference))
+        share_low, share_high = interval(place_between(resampled.mean, *scale))
     differ = len(np.unique([images.first, images.second])) > 1
     return {
-        "images": len(images.rows),
+        "images": len(images),
         "first_mean": float(images.first.mean()),
         "second_mean": float(images.second.mean()),
         "delta": float(cliffs_delta(images.first, images.second)),
@@ -234,77 +214,36 @@ def effect(images: Counted, ends: tuple[Counted, Counted], resamples: int, seed:
     }
 
 
-def interval(
-    statistic: Callable[..., NDArray[np.float64]],
-    samples: tuple[Counts, ...],
-    resamples: int,
-    seed: int,
-    *,
-    paired: bool = False,
-) -> tuple[float, float]:
-    """The 95 % interval of a statistic of samples ``[N]`` by bootstrap: percentiles.
-
-    Args:
-        statistic: of samples along an axis.
-        samples: each drawn from anew by itself; if ``paired``, all at the same places.
-        resamples, seed: seed of the bootstrap.
-    """
-    found = stats.bootstrap(
-        samples,
-        statistic,
-        vectorized=True,
-        paired=paired,
-        n_resamples=resamples,
-        batch=max(1, AT_ONCE // sum(map(len, samples))),
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+def _accuracy(history: Path, images: int) -> dict[str, float]:
+    """The accuracy of the epoch that a training has kept, on so many validation images, with its interval."""
+    epochs = read_table(history, ["val_loss", "val_top1"]).to_pylist()
+    share = min(epochs, key=lambda epoch: epoch["val_loss"])["val_top1"]
+    between = stats.binomtest(round(share * images), images).proportion_ci(method="wilson")
+    return {"accuracy": share, "accuracy_low": between.low, "accuracy_high": between.high}
 
 
-def cliffs_delta(x: Counts, y: Counts, axis: int = -1) -> NDArray[np.float64]:
-    """Cliff's delta ``[...]`` of counts ``[..., n]`` and ``[..., m]``: (pairs with x > y less those with x < y) / n·m.
-
-    Equal to 2U/(nm) - 1 of Mann-Whitney. Time is that of n + m, not of the pairs: counts are small whole numbers.
-    """
-    x, y = np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1)
-    largest = int(max(x.max(), y.max())) + 1
-    of_x, of_y = _histogram(x, largest), _histogram(y, largest)
-    up_to = of_y.cumsum(-1)
-    below, above = up_to - of_y, up_to[..., -1:] - up_to
-    delta: NDArray[np.float64] = (of_x * (below - above)).sum(-1) / (x.shape[-1] * y.shape[-1])
-    return delta
+def _property_share(images: Counted, ends: tuple[Counted, Counted]) -> float:
+    """Place of images between the groups' held-out images by the mean of the property itself."""
+    return float(place_between(*(float(part.values.mean()) for part in (images, *ends))))
 
 
-def share_between(differences: Counts, first: Counts, second: Counts, axis: int = -1) -> NDArray[np.float64]:
-    """Place of images between two groups by the mean of a number: 0 at the second's mean, 1 at the first's.
-
-    The mean over a mixture of the groups is linear in its shares, so this estimates the first group's.
-    """
-    gap = _gap(first, second, axis)
-    gap = np.where(gap == 0, ALIKE, gap)
-    where: NDArray[np.float64] = (differences.mean(axis) - second.mean(axis)) / gap
-    return where
-
-
-def _gap(first: Counts, second: Counts, axis: int = -1) -> NDArray[np.float64]:
-    gap: NDArray[np.float64] = first.mean(axis) - second.mean(axis)
-    return gap
+def _group_names(
+    name: str, counted: dict[tuple[str, str], Counted], settings: NeutralSets, names: tuple[str, ...]
+) -> dict[str, str]:
+    """Names of the first and of the second group: those of the classes, or high and low of the property."""
+    if settings.property is not None:
+        return {"first_name": f"high {name}", "second_name": f"low {name}"}
+    labels = (int(counted[HELD_OUT, group].labels[0]) for group in (FIRST, SECOND))
+    return dict(zip(("first_name", "second_name"), (_class_name(names, label) for label in labels), strict=True))
 
 
-def _histogram(values: Counts, size: int) -> Counts:
-    """How often each of 0 to ``size`` - 1 is among values ``[..., n]``: ``[..., size]``."""
-    flat = values.reshape(-1, values.shape[-1])
-    places = flat + size * np.arange(len(flat))[:, None]
-    return np.bincount(places.ravel(), minlength=size * len(flat)).reshape(*values.shape[:-1], size)
-
-
-def _table(of: dict[str, Any], images: Counted) -> pa.Table:
+def _counts_table(name: str, kind: str, split: str, group: str, images: Counted) -> pa.Table:
     """Rows of the counts' file."""
-    columns: dict[str, Any] = {name: [value] * len(images.rows) for name, value in of.items()}
-    columns |= {"row": images.rows, "first_count": images.first, "second_count": images.second}
-    return pa.table({name: columns[name] for name in COUNTS.names}).cast(COUNTS)
+    same = {"groups": name, "list": kind, "split": split, "group": group}
+    columns: dict[str, Any] = {key: [value] * len(images) for key, value in same.items()}
+    columns |= {"row": images.rows, "label": images.labels, "first_count": images.first, "second_count": images.second}
+    return pa.table({key: columns[key] for key in COUNTS.names}).cast(COUNTS)
 
 
-def _name(names: tuple[str, ...], label: int) -> str:
+def _class_name(names: tuple[str, ...], label: int) -> str:
     return names[label] if label < len(names) else f"class {label}"

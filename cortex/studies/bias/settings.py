@@ -4,12 +4,23 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from cortex.core.registry import Registry
 from cortex.core.settings import Class, Count, Section, Share, WrongValueError, distinct
 from cortex.extractors.settings import CnnSettings
 from cortex.studies.base import StudySettings
 
+# Properties of pictures: functions of images uint8 [B, H, W, 3] that give a number an image, [B].
+PROPERTIES = Registry(
+    "property",
+    {
+        "haze": "cortex.studies.bias.properties:haze",
+        "brightness": "cortex.studies.bias.properties:brightness",
+        "contrast": "cortex.studies.bias.properties:contrast",
+    },
+)
 
-class PairExtractor(CnnSettings):
+
+class GroupExtractor(CnnSettings):
     """The CE that separates two groups."""
 
     network: Literal["cnn"] = Field("cnn", description="network of the extractor")
@@ -27,25 +38,46 @@ class GroupTokens(Section):
 
 
 class NeutralSets(Section):
-    """Pairs of groups, and sets of images that may lean to one of a pair."""
+    """Groups of images, two at a time, and sets of images that may lean to one of two."""
 
-    pairs: Annotated[dict[Class, Class], Field(min_length=1)] = Field(
-        description="class of the first group → class of the second"
+    property: Annotated[str, AfterValidator(PROPERTIES.check_function)] | None = Field(
+        None,
+        description="property of the pictures that makes two groups, the upper and the lower third of every class: "
+        "haze, brightness, contrast, or module:function; null: groups are pairs of classes",
     )
-    neutral: Class | None = Field(None, description="class of the neutral images; null: mixtures alone")
+    pairs: Annotated[dict[Class, Class], Field(min_length=1)] | None = Field(
+        None, description="class of the first group → class of the second; null: groups by property"
+    )
+    neutral: Class | None = Field(
+        None,
+        description="class of the neutral images, beside pairs; null: mixtures alone. With property, the middle third "
+        "of every class is neutral",
+    )
     mixtures: Annotated[list[Share], Field(min_length=1), AfterValidator(distinct)] = Field(
-        [0.5, 0.6, 0.7, 0.8, 0.9], description="shares of the first group in mixtures of a pair's test images"
+        [0.5, 0.6, 0.7, 0.8, 0.9], description="shares of the first group in mixtures of two groups' test images"
     )
 
     @model_validator(mode="after")
-    def _other_classes(self) -> "NeutralSets":
-        for first, second in self.pairs.items():
+    def _one_kind_of_groups(self) -> "NeutralSets":
+        if self.property is None and self.pairs is None:
+            raise WrongValueError("pairs", None, "should be set, or property")
+        if self.property is not None and self.pairs is not None:
+            raise WrongValueError("property", self.property, "should not be set beside pairs")
+        if self.property is not None and self.neutral is not None:
+            raise WrongValueError("neutral", self.neutral, "should not be set beside property")
+        for first, second in (self.pairs or {}).items():
             if first == second:
                 raise WrongValueError(f"pairs.{first}", second, "should be another class")
         return self
+
+    def names(self) -> list[str]:
+        """A name for every two groups: 0-9 of the classes 0 and 9; haze, or the function's name, of a property."""
+        if self.property is not None:
+            return [self.property.rpartition(":")[2]]
+        return [f"{first}-{second}" for first, second in (self.pairs or {}).items()]
 
 
 class Bias(NeutralSets, GroupTokens, StudySettings):
     """Lean of neutral images, and of mixtures of known shares, to one of two groups."""
 
-    extractor: PairExtractor = Field(PairExtractor(), description="extractor that separates two groups")
+    extractor: GroupExtractor = Field(GroupExtractor(), description="extractor that separates two groups")

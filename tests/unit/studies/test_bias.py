@@ -20,8 +20,10 @@ from cortex.explain.importance import token_importance
 from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import load_extractor
-from cortex.studies.bias.effect import cliffs_delta, measure_bias, share_between
+from cortex.studies.bias.effect import measure_bias
+from cortex.studies.bias.groups import group_classes
 from cortex.studies.bias.page import section
+from cortex.studies.bias.resample import cliffs_delta, interval, place_between, resample
 from cortex.studies.bias.settings import GroupTokens, NeutralSets
 from cortex.studies.bias.tokens import SCHEMA, find_group_tokens, group_lists
 from tests.training import run_training
@@ -41,31 +43,54 @@ def test_cliffs_delta_of_many_samples_is_that_of_each():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 9, (3, 5, 20)), rng.integers(0, 9, (3, 5, 30))
     assert cliffs_delta(x, y).tolist() == [[cliffs_delta(x[i, j], y[i, j]) for j in range(5)] for i in range(3)]
-    assert (cliffs_delta(x.swapaxes(0, 2), y.swapaxes(0, 2), axis=0) == cliffs_delta(x, y).T).all()
 
 
 def test_a_mixture_stands_where_its_share_is():
     first, second = np.array([5, 7, 9]), np.array([-1, 1])
-    assert share_between(first, first, second) == 1
-    assert share_between(second, first, second) == 0
-    assert share_between(np.concatenate([first, second, second, second]), first, second) == pytest.approx(3 / 9)
-    assert share_between(-first, -first, -second) == 1, "whichever group has the greater numbers"
+
+    def place(values, ends):
+        return place_between(*(float(part.mean()) for part in (values, *ends)))
+
+    assert place(first, (first, second)) == 1
+    assert place(second, (first, second)) == 0
+    assert place(np.concatenate([first, second, second, second]), (first, second)) == pytest.approx(3 / 9)
+    assert place(-first, (-first, -second)) == 1, "whichever group has the greater numbers"
+
+
+def test_resamples_of_one_stratum_are_those_of_scipys_bootstrap():
+    rng = np.random.default_rng(3)
+    first, second = rng.integers(0, 9, 40), rng.integers(0, 4, 40)
+    drawn = resample(first, second, np.zeros(40, int), 20_000, rng)
+    options = {"vectorized": True, "n_resamples": 20_000, "method": "percentile", "rng": rng}
+    mean = stats.bootstrap((first - second,), np.mean, **options).confidence_interval
+    delta = stats.bootstrap((first, second), lambda x, y, axis: cliffs_delta(x, y), paired=True, **options)
+    assert interval(drawn.mean) == pytest.approx(mean, abs=0.06)
+    assert interval(drawn.delta) == pytest.approx(delta.confidence_interval, abs=0.02)
+
+
+def test_resamples_keep_the_number_of_images_of_every_stratum():
+    strata = np.array([1, 0, 1, 0, 0, 7])
+    values = np.array([10, 0, 10, 0, 0, 3])  # within a stratum, all alike: no resample differs
+    drawn = resample(values, np.zeros(6, int), strata, 50, np.random.default_rng(0))
+    assert drawn.mean == pytest.approx(np.full(50, 23 / 6))
+    loose = resample(values, np.zeros(6, int), np.zeros(6, int), 50, np.random.default_rng(0))
+    assert len(np.unique(loose.mean)) > 10
 
 
 def test_token_lists_are_those_worked_by_hand():
     counter = TokenCounts(5)
     counter.add(np.array([0, 0]), np.array([[0, 0, 0, 1, 1, 2]] * 2))  # 6, 4 and 2 of codes 0, 1 and 2 in two images
     counter.add(np.array([1] * 10), np.array([[0, 0, 0, 2]] * 5 + [[0, 0, 0, 4]] * 5))  # 30, 5, 5 of 0, 2, 4 in ten
-    lists = pa.concat_tables(group_lists(counter, [7, 3], tokens=2)).to_pylist()
-    rows = [(row["label"], row["list"], row["rank"], row["token"], row["count"]) for row in lists]
+    lists = pa.concat_tables(group_lists(counter, tokens=2)).to_pylist()
+    rows = [(row["group"], row["list"], row["rank"], row["token"], row["count"]) for row in lists]
     assert rows == [
-        (7, "count", 0, 0, 6),
-        (7, "count", 1, 1, 4),
-        (3, "count", 0, 0, 30),
-        (3, "count", 1, 2, 5),
-        (7, "contrast", 0, 1, 4),  # 2 an image more
-        (7, "contrast", 1, 2, 2),  # 0.5 an image more
-        (3, "contrast", 0, 4, 5),  # 0.5 an image more; none other has any
+        ("first", "count", 0, 0, 6),
+        ("first", "count", 1, 1, 4),
+        ("second", "count", 0, 0, 30),
+        ("second", "count", 1, 2, 5),
+        ("first", "contrast", 0, 1, 4),  # 2 an image more
+        ("first", "contrast", 1, 2, 2),  # 0.5 an image more
+        ("second", "contrast", 0, 4, 5),  # 0.5 an image more; none other has any
     ]
 
 
@@ -96,17 +121,27 @@ def planted(tmp_path_factory):
     return folder, paths
 
 
+def grouped(folder, paths, neutral=None):
+    """The groups of cats and dogs: their table, and the grids to train on."""
+    files = [folder / name for name in ("groups.parquet", "train_groups.npy", "validation_groups.npy")]
+    splits = {split: paths[split] for split in ("train", "validation", "test")}
+    group_classes(*files, **splits, labels=(CAT, DOG), neutral=neutral)
+    return files
+
+
 @pytest.fixture(scope="module")
 def found(planted):
     """The extractor that tells cats from dogs, and the tokens that it finds."""
     folder, paths = planted
-    files = {name: paths[name] for name in ("train", "validation", "codebook")}
-    pair = {"classes": 2, "labels": (CAT, DOG)}
-    model, _ = run_training(folder, files, "cnn", **pair, epochs=6, batch=16, width=16, hidden=32, learning_rate=3e-3)
+    groups, train, validation = grouped(folder, paths)
+    files = {"train": train, "validation": validation, "codebook": paths["codebook"]}
+    options = {"epochs": 6, "batch": 16, "width": 16, "hidden": 32, "learning_rate": 3e-3}
+    model, _ = run_training(folder, files, "cnn", classes=2, **options)
     tokens = folder / "tokens.parquet"
     lists, importance = GroupTokens(top_n=3, tokens=2), Importance(samples=4, noise=0.05)
-    options = {"labels": [CAT, DOG], "settings": lists, "importance": importance, "device": "cpu"}
-    find_group_tokens(tokens, paths["train"], model, paths["codebook"], **options)
+    find_group_tokens(
+        tokens, paths["train"], groups, model, paths["codebook"], settings=lists, importance=importance, device="cpu"
+    )
     return model, tokens
 
 
@@ -114,26 +149,32 @@ def measured(folder, paths, tokens, generator, **changes):
     output, counts = folder / "bias.parquet", folder / "counts.parquet"
     splits = [paths[split] for split in ("train", "validation", "test")]
     settings = NeutralSets(**({"pairs": {CAT: DOG}, "mixtures": [0.5, 0.7, 0.9]} | changes))
-    measure_bias(output, counts, [tokens], *splits, settings=settings, generator=generator, resamples=500)
+    pd.DataFrame({"val_loss": [0.6, 0.2, 0.4], "val_top1": [0.7, 0.75, 0.8]}).to_parquet(folder / "history.parquet")
+    groups, histories = [grouped(folder, paths, settings.neutral)[0]], [folder / "history.parquet"]
+    files = [output, counts, [tokens], groups, histories, *splits]
+    measure_bias(*files, settings=settings, generator=generator, resamples=500)
     return pd.read_parquet(output), pd.read_parquet(counts)
 
 
-def test_training_on_two_classes_is_training_on_their_grids_alone(planted, tmp_path):
+def test_groups_are_the_grids_of_their_classes(planted, tmp_path):
     _, paths = planted
-    alone = {"codebook": paths["codebook"]}
-    for split in ("train", "validation"):
+    table, train, validation = grouped(tmp_path, paths, neutral=PET)
+    for split, path in (("train", train), ("validation", validation)):
         packed = np.load(paths[split])
-        packed = packed[(packed["label"] == CAT) | (packed["label"] == DOG)]
+        packed = packed[np.isin(packed["label"], (CAT, DOG))]
         packed["label"] = packed["label"] == DOG
-        alone[split] = tmp_path / f"{split}.npy"
-        np.save(alone[split], packed)
-    files = {name: paths[name] for name in alone}
-    chosen, _ = run_training(tmp_path, files, "cnn", classes=2, labels=(CAT, DOG), epochs=1)
-    weights = chosen.read_bytes()
-    again, _ = run_training(tmp_path, alone, "cnn", classes=2, epochs=1)
-    assert weights == again.read_bytes()
-    with pytest.raises(InputError, match=r"labels \[4, 4\]: expected as many different ones as classes, 2"):
-        run_training(tmp_path, files, "cnn", classes=2, labels=(CAT, CAT))
+        assert (np.load(path) == packed).all()
+    rows = pd.read_parquet(table)
+    assert rows["value"].isna().all()
+    classes = {"first": CAT, "second": DOG, "neutral": PET}
+    for (split, group), of_group in rows.groupby(["split", "group"]):
+        expected = np.flatnonzero(np.load(paths[split])["label"] == classes[group])
+        assert of_group["row"].tolist() == expected.tolist()
+        assert set(of_group["label"]) == {classes[group]}
+    with pytest.raises(InputError, match=r"classes \{'first': 4, 'second': 2, 'neutral': 2\}: the groups need differ"):
+        grouped(tmp_path, paths, neutral=DOG)
+    with pytest.raises(InputError, match=r"train\.npy: no grids of class 5"):
+        grouped(tmp_path, paths, neutral=5)
 
 
 def test_tokens_are_those_of_scores_taken_one_by_one(planted, found):
@@ -151,8 +192,8 @@ def test_tokens_are_those_of_scores_taken_one_by_one(planted, found):
                 counts[group, image["grid"].ravel()[position]] += 1
     rows = pd.read_parquet(found[1])
     assert rows.columns.tolist() == SCHEMA.names
-    for (label, kind), of in rows.groupby(["label", "list"]):
-        group = int(label == DOG)
+    for (name, kind), of in rows.groupby(["group", "list"]):
+        group = int(name == "second")
         values = counts[group] - (counts[1 - group] if kind == "contrast" else 0)
         best = sorted(range(CODES), key=lambda code: (-values[code], code))[:2]
         assert of["token"].tolist() == best
@@ -162,8 +203,8 @@ def test_tokens_are_those_of_scores_taken_one_by_one(planted, found):
 @pytest.mark.parametrize("kind", ["count", "contrast"])
 def test_the_lean_follows_the_true_one_and_is_none_where_that_is_none(planted, found, generator_weights, kind):
     folder, paths = planted
-    tokens = pd.read_parquet(found[1]).groupby(["label", "list"])["token"].apply(list)
-    assert 10 in tokens[CAT, kind] and 20 in tokens[DOG, kind]
+    tokens = pd.read_parquet(found[1]).groupby(["group", "list"])["token"].apply(list)
+    assert 10 in tokens["first", kind] and 20 in tokens["second", kind]
     rows, _ = measured(folder, paths, found[1], generator_weights, mixtures=[0.1, 0.3, 0.5, 0.7, 0.9], neutral=PET)
     rows = rows[rows["list"] == kind]
     known = rows[rows["true_share"].notna()].sort_values("true_share")
@@ -175,8 +216,9 @@ def test_the_lean_follows_the_true_one_and_is_none_where_that_is_none(planted, f
     assert even["low"] <= 0 <= even["high"] and even["p"] > 0.05
     strong = known[known["true_share"] == 0.9].iloc[0]
     assert strong["low"] > 0 and strong["share_low"] > 0.5 and strong["p"] < 1e-6
-    (pets,) = rows[rows["neutral"] == "gnu"].to_dict("records")  # the seventh class of generator_weights
-    assert pets["images"] == 240 and np.isnan(pets["true_share"])
+    (pets,) = rows[rows["set"] == "neutral"].to_dict("records")
+    assert (pets["label"], pets["class_name"]) == (PET, "gnu")  # the seventh class of generator_weights
+    assert pets["images"] == 240 and np.isnan(pets["true_share"]) and np.isnan(pets["property_share"])
     assert pets["high"] < 0 and pets["share_low"] < 0.25 < pets["share_high"] < 0.5
 
 
@@ -189,12 +231,17 @@ def test_counts_are_positions_that_hold_the_tokens(planted, found, generator_wei
     for row in counts.sample(40, random_state=0).itertuples():
         image = packed[row.split][row.row]
         assert image["label"] == row.label
-        for label, count in ((CAT, row.first_count), (DOG, row.second_count)):
-            of = lists[(lists["label"] == label) & (lists["list"] == row.list)]
+        for group, count in (("first", row.first_count), ("second", row.second_count)):
+            of = lists[(lists["group"] == group) & (lists["list"] == row.list)]
             assert count == sum(token in set(of["token"]) for token in image["grid"].ravel().tolist())
     even = rows[(rows["true_share"] == 0.5) & (rows["list"] == "count")].iloc[0]
     drawn = counts[(counts["list"] == "count") & (counts["split"] == "test") & (counts["label"] != PET)]
     drawn = drawn.groupby("label").head(30)  # half of 60 images
+    assert rows["accuracy"].tolist() == [0.75] * len(rows), "of the epoch that is kept"
+    share, z = 0.75, stats.norm.ppf(0.975)  # Wilson's interval of 90 of 120 images
+    middle, half = share + z**2 / 240, z * np.sqrt(share * (1 - share) / 120 + z**2 / (4 * 120**2))
+    expected = [(middle - half) / (1 + z**2 / 120), (middle + half) / (1 + z**2 / 120)]
+    assert rows.loc[0, ["accuracy_low", "accuracy_high"]].tolist() == pytest.approx(expected)
     assert (even["images"], even["first_mean"]) == (60, drawn["first_count"].mean())
     pairs = [(x > y) - (x < y) for x in drawn["first_count"] for y in drawn["second_count"]]
     assert even["delta"] == pytest.approx(np.mean(pairs))
@@ -203,9 +250,9 @@ def test_counts_are_positions_that_hold_the_tokens(planted, found, generator_wei
 
 def token_file(folder, first, second):
     rows = [
-        {"label": label, "list": kind, "rank": rank, "token": token, "count": 1}
+        {"group": group, "list": kind, "rank": rank, "token": token, "count": 1}
         for kind in ("count", "contrast")
-        for label, tokens in ((CAT, first), (DOG, second))
+        for group, tokens in (("first", first), ("second", second))
         for rank, token in enumerate(tokens)
     ]
     pd.DataFrame(rows).to_parquet(folder / "lists.parquet")
@@ -230,18 +277,14 @@ def test_tokens_that_do_not_tell_the_groups_apart_give_no_share(planted, generat
     assert rows["common_tokens"].tolist() == [1] * 10
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"pairs": {CAT: DOG, DOG: CAT}}, "1 files, 2 pairs: a file for each pair is needed"),
-        ({"neutral": 5}, r"train\.npy: no grids of class 5"),
-        ({"pairs": {1: DOG}}, r"tokens\.parquet: no tokens of class 1"),
-    ],
-)
-def test_what_does_not_fit_is_told(planted, found, generator_weights, tmp_path, changes, message):
-    with pytest.raises(InputError, match=message):
-        measured(tmp_path, planted[1], found[1], generator_weights, **changes)
-    assert not list(tmp_path.iterdir())
+def test_files_that_do_not_fit_are_refused(planted, found, generator_weights, tmp_path):
+    with pytest.raises(InputError, match="1 files of tokens, 1 of groups, 1 of histories: one of each is needed"):
+        measured(tmp_path, planted[1], found[1], generator_weights, pairs={CAT: DOG, DOG: CAT})
+    lists = pd.read_parquet(found[1])
+    lists[lists["group"] == "first"].to_parquet(tmp_path / "first.parquet")
+    with pytest.raises(InputError, match=r"first\.parquet: no tokens of the second group"):
+        measured(tmp_path, planted[1], tmp_path / "first.parquet", generator_weights)
+    assert not (tmp_path / "bias.parquet").exists() and not (tmp_path / "counts.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -255,6 +298,11 @@ def test_what_does_not_fit_is_told(planted, found, generator_weights, tmp_path, 
         ({"top_n": 17}, "top_n = 17: at most 16, the positions of the grid"),
         ({"tokens": 25}, "tokens = 25: at most 24, the codes of the codebook"),
         ({"extractor": {"gpus": 2}}, "extractor.gpus = 2: should be 1"),
+        ({"pairs": None}, "pairs = None: should be set, or property"),
+        ({"property": "haze"}, "property = 'haze': should not be set beside pairs"),
+        ({"pairs": None, "property": "haze", "neutral": 1}, "neutral = 1: should not be set beside property"),
+        ({"pairs": None, "property": "fog"}, "property = 'fog': .*allowed: haze, brightness, contrast, or module"),
+        ({"pairs": None, "property": "math:pi"}, "property = 'math:pi': .*no property: a float, not a function"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(fitting, changes, message):
@@ -268,42 +316,54 @@ def test_intervals_need_two_images(fitting):
     fitting["data"] = {"per_class": {"validation": 1}}
     with pytest.raises(InputError, match=r"pairs = \{0: 1\}: intervals need data.per_class.validation of at least 2"):
         parse_config(fitting)
+    fitting["studies"], fitting["data"] = {"bias": {"property": "haze"}}, {"per_class": {"test": 5}}
+    with pytest.raises(
+        InputError, match=r"property = 'haze': intervals need data.per_class.test of at least 6; it is 5"
+    ):
+        parse_config(fitting)
 
 
-def test_the_command_line_finds_tokens(planted, found, tmp_path, capsys):
-    _, paths = planted
+def test_the_command_line_finds_tokens(planted, found, tmp_path):
+    folder, paths = planted
     files = {"train": paths["train"], "extractor": found[0], "codebook": paths["codebook"]}
-    words = [f"--{name}={path}" for name, path in files.items()] + ["--labels", str(CAT), str(DOG)]
-    output = tmp_path / "tokens.parquet"
+    files |= {"groups": folder / "groups.parquet", "output": tmp_path / "tokens.parquet"}
     sizes = ["--top-n=3", "--tokens=2", "--samples=4", "--noise=0.05", "--batch=7", "--device=cpu"]
-    assert main(["bias-tokens", f"--output={output}", *words, *sizes]) == 0
-    assert pd.read_parquet(output)["token"].tolist() == pd.read_parquet(found[1])["token"].tolist(), "in other batches"
-    assert main(["bias-tokens", f"--output={output}", *words[:-1], str(CAT)]) == 1
-    assert "two different classes are needed" in capsys.readouterr().err
+    assert main(["bias-tokens", *(f"--{name}={path}" for name, path in files.items()), *sizes]) == 0
+    tokens = pd.read_parquet(files["output"])["token"]
+    assert tokens.tolist() == pd.read_parquet(found[1])["token"].tolist(), "in other batches"
 
 
 # --- what the report says of it --------------------------------------------------------------------------------------
 
 
-def row(neutral, true_share, share, delta, kind="contrast", common=0):
+def row(of_set, true_share, share, delta, kind="contrast", common=0, **more):
     """A row of the metrics: share and delta are (figure, low, high), or None."""
-    of = {"first_name": "cat", "second_name": "dog", "list": kind, "neutral": neutral, "first": 0, "second": 1}
-    of |= {"true_share": true_share, "images": 1200, "common_tokens": common, "first_mean": 2.0, "second_mean": 1.0}
-    of |= dict(zip(("delta", "low", "high"), delta, strict=True)) | {"p": 0.01}
-    return of | dict(zip(("share", "share_low", "share_high"), share or (None, None, None), strict=True))
+    of = {"groups": "0-1", "first_name": "cat", "second_name": "dog", "list": kind, "set": of_set}
+    of |= {"accuracy": 0.75, "accuracy_low": 0.7, "accuracy_high": 0.8}
+    of |= {"label": None, "class_name": None, "property_share": None, "true_share": true_share, "images": 1200}
+    of |= {"common_tokens": common, "first_mean": 2.0, "second_mean": 1.0, "p": 0.01}
+    of |= dict(zip(("delta", "low", "high"), delta, strict=True))
+    return of | dict(zip(("share", "share_low", "share_high"), share or (None, None, None), strict=True)) | more
+
+
+PETS = {"label": 2, "class_name": "pet"}
 
 
 def test_the_report_counts_leans_that_are_right_wrong_and_none():
     rows = [
-        row("held-out first", 1.0, (1, 0.9, 1.1), (1, 1, 1)),
+        row("held-out", 1.0, (1, 0.9, 1.1), (1, 1, 1)),
         row("mixture", 0.9, (0.8, 0.6, 0.95), (0.5, 0.2, 0.8)),
         row("mixture", 0.7, (0.6, 0.4, 0.8), (-0.5, -0.8, -0.2)),
         row("mixture", 0.5, (0.4, 0.3, 0.6), (0.5, 0.2, 0.8)),
-        row("held-out second", 0.0, (0, -0.1, 0.1), (-1, -1, -1)),
+        row("held-out", 0.0, (0, -0.1, 0.1), (-1, -1, -1)),
     ]
     topic = section(rows)
     said = [" ".join([finding.headline, *finding.details]) for finding in topic.findings]
-    published, share = said
+    published, share, told = said
+    assert told == (
+        "Every extractor tells the groups' held-out images apart better than by chance (50 %). "
+        "Accuracy: cat and dog 75.0\N{NO-BREAK SPACE}%."
+    )
     assert share.startswith(
         "Mixtures by the share of the list contrast: of 2 with a lean, 1 to the right group, 1 to none; of 1 without, "
         "1 to none. The interval holds the true share in 3 of 3 mixtures. Mean error: 0.10."
@@ -322,9 +382,9 @@ def test_the_report_counts_leans_that_are_right_wrong_and_none():
 
 def test_the_report_says_what_neutral_images_lean_to_and_where_nothing_can_be_said():
     rows = [
-        row("pet", None, (0.7, 0.6, 0.8), (-0.1, -0.3, 0.1)),
+        row("neutral", None, (0.7, 0.6, 0.8), (-0.1, -0.3, 0.1), **PETS),
         row("mixture", 0.5, None, (0.1, -0.1, 0.2), kind="count", common=3),
-        row("pet", None, None, (-0.5, -0.6, -0.4), kind="count", common=3),
+        row("neutral", None, None, (-0.5, -0.6, -0.4), kind="count", common=3, **PETS),
     ]
     topic = section(rows)
     first, *others = topic.findings
@@ -349,8 +409,9 @@ def test_the_report_says_what_neutral_images_lean_to_and_where_nothing_can_be_sa
 def test_the_run_measures_its_pairs_and_the_page_has_them(controlled_run):
     results = controlled_run / "results" / "tiny"
     rows = pd.read_parquet(results / "metrics" / "bias.parquet")
-    sets = ["held-out first", "mixture", "mixture", "held-out second", "two"]
-    assert rows["neutral"].tolist() == 2 * sets
+    sets = ["held-out", "mixture", "mixture", "held-out", "neutral"]
+    assert rows["set"].tolist() == 2 * sets
+    assert rows["class_name"].fillna("").tolist() == 2 * ["", "", "", "", "two"]
     assert rows["images"].tolist() == 2 * [6, 4, 4, 6, 12 + 6 + 4]
     assert rows["true_share"].tolist()[:4] == [1, 0.75, 0.5, 0]
     assert ((rows["low"] <= rows["delta"]) & (rows["delta"] <= rows["high"])).all()
