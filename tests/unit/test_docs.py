@@ -21,6 +21,7 @@ from cortex.judges.judge import load_judge
 from cortex.judges.pretrained import pretrained_judge
 from cortex.judges.train import train_judge
 from cortex.studies import load_study
+from cortex.studies.bias.settings import PROPERTIES
 from cortex.studies.run import run_study
 from tests.pipeline import CHECKOUT
 from tests.training import JUDGE, run_training
@@ -88,6 +89,12 @@ def test_the_attribution_scores_every_position():
     scores = ATTRIBUTIONS.load("my_methods:absolute_gradient")(extractor, torch.randn(2, 5, 4, 4), labels, None)
     expected = extractor[1].weight[labels].view(2, 5, 4, 4).abs().amax(1)
     torch.testing.assert_close(scores, expected)
+
+
+def test_the_property_measures_images():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    images[1, :2] = (200, 40, 0)
+    assert PROPERTIES.load("my_methods:redness")(images).tolist() == [0, (200 - 40) / 2]
 
 
 def test_the_rows_of_the_study_are_computed(tmp_path):
