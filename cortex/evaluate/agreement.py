@@ -129,16 +129,20 @@ def compare_trained(
         alone: estimates of two trainings, over images or classes.
     """
     trained = {name: of_training for (name, *_), of_training in by_extractor(found).items()}
+    longest = max(len(tokens) for each in found.values() for tokens in each.lists.values())
+    firsts = [n for n in FIRST if n <= longest] or [longest]
     rows: list[dict[str, Any]] = []
     for name, of_training in trained.items():
-        pairs = {pair: agree(of_training[pair[0]], of_training[pair[1]]) for pair in combinations(of_training, 2)}
+        pairs = {
+            pair: agree(of_training[pair[0]], of_training[pair[1]], firsts) for pair in combinations(of_training, 2)
+        }
         for (one, other), agreements in pairs.items():
             rows += rows_of(agreements, alone, (name, one), (name, other))
         if pairs:
             rows += rows_of(of_all(pairs), over_trainings, (name, None), (name, None))
     for one, other in combinations(trained, 2):
         (training, mine), (other_training, theirs) = (next(iter(trained[name].items())) for name in (one, other))
-        rows += rows_of(agree(mine, theirs), alone, (one, training), (other, other_training))
+        rows += rows_of(agree(mine, theirs, firsts), alone, (one, training), (other, other_training))
     return rows
 
 
@@ -152,10 +156,10 @@ def read_lists(path: Path) -> dict[tuple[Any, ...], list[int]]:
     return lists
 
 
-def agree(one: Found, other: Found) -> list[Agreement]:
-    """How far two trainings agree: on the positions of every image, and on the concept tokens of every class."""
+def agree(one: Found, other: Found, firsts: Sequence[int]) -> list[Agreement]:
+    """How far two trainings agree: on the positions of every image, and on the first concept tokens of every class."""
     sizes = sorted({place[LIST.index("top_n")] for place in places_of(one)})
-    return [on_positions(one, other, sizes), on_tokens(one, other)]
+    return [on_positions(one, other, sizes), on_tokens(one, other, firsts)]
 
 
 def places_of(found: Found) -> list[tuple[Any, ...]]:
@@ -175,13 +179,12 @@ def on_positions(one: Found, other: Found, sizes: Sequence[int]) -> Agreement:
     return Agreement(columns, np.stack([*measures.values()]))
 
 
-def on_tokens(one: Found, other: Found) -> Agreement:
+def on_tokens(one: Found, other: Found, firsts: Sequence[int]) -> Agreement:
     """Overlaps of the first tokens of every class, list by list: of as many as the longer of two short lists has."""
-    longest = max(map(len, one.lists.values()))
     columns, values = [], []
     for place in places_of(one):
         keys = sorted(key for key in one.lists if key[:-1] == place)
-        for n in [n for n in FIRST if n <= longest] or [longest]:
+        for n in firsts:
             columns.append({"measure": "token_overlap", **dict(zip(LIST, place, strict=True)), "n": n})
             both = [({*one.lists[key][:n]}, {*other.lists[key][:n]}) for key in keys]
             values.append([len(mine & theirs) / max(len(mine), len(theirs), 1) for mine, theirs in both])

@@ -158,6 +158,24 @@ def test_short_and_empty_lists(tmp_path, files):
         assert (row["units"], row["value"]) == (2, pytest.approx(1 / 3 / 2))
 
 
+@pytest.mark.parametrize("short", [0, 1])
+def test_all_pairs_compare_as_many_tokens_where_one_training_has_short_lists(tmp_path, files, short):
+    scores, lists, paths = files
+    rows = read_table(paths["tokens"][short]).to_pylist()
+    write_table(paths["tokens"][short], pa.Table.from_pylist([row for row in rows if row["rank"] < 3]))
+    lists[WORDS[short]] = {key: tokens[:3] for key, tokens in lists[WORDS[short]].items()}
+    found = measured(tmp_path, paths)
+    for one, other in PAIRS[:3]:
+        for place, values in expected(scores, lists, one, other).items():
+            assert found[("cnn", int(one[-1]), "cnn", int(other[-1])), *place]["value"] == pytest.approx(
+                np.mean(values)
+            )
+    pairs = [expected(scores, lists, *pair) for pair in PAIRS[:3]]
+    for place in pairs[0]:
+        row = found[("cnn", None, "cnn", None), *place]
+        assert row["value"] == pytest.approx(np.mean([of_pair[place] for of_pair in pairs]))
+
+
 def test_files_that_do_not_go_together_are_refused(tmp_path, files):
     *_, paths = files
     output = tmp_path / "agreement.parquet"
