@@ -126,7 +126,7 @@ def test_a_vqgan_alone_serves_a_whole_run_where_all_splits_are_imported(checkout
     config = checkout / "configs" / "whole.yaml"
     config.write_bytes((checkout / "configs/dalle_mini.yaml").read_bytes())
     whole = {
-        "extractors": {"cnn": {"network": "cnn", "width": 8}},
+        "extractors": {"cnn": {"network": "cnn", "seeds": 1, "width": 8}},
         "judges": {"vit": JUDGE | {"class_names": "configs/dalle_mini.txt"}},
         "run": "whole",
     }

@@ -23,7 +23,7 @@ CONFIG = {
         "top_k": None,
     },
     "data": {"per_class": {"train": 2, "validation": 2, "test": 2}, "shard_size": 20},
-    "extractors": {"resnet": {"network": "resnet", "width": 16, "hidden": 16, "epochs": 1, "batch": 8}},
+    "extractors": {"resnet": {"network": "resnet", "seeds": 1, "width": 16, "hidden": 16, "epochs": 1, "batch": 8}},
     "judges": {"vit": JUDGE | {"class_names": "names.txt"}},
     "concept_tokens": {"top_n": [1], "tokens": 6},
     "codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {0: 6}, "images_per_class": 1},
