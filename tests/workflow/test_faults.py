@@ -241,7 +241,7 @@ def test_every_stage_refuses_a_damaged_file_by_name(commands, finished, damage, 
             assert said[-1].startswith(f"cortex {stage}: error: {name}: "), said[-1]
             assert {path for path, time in outputs(finished).items() - there.items()} == {path.relative_to(finished)}
             refused.add(stage)
-    assert len(refused) == (4 if endings == ".tar" else 23)
+    assert len(refused) == (4 if endings == ".tar" else 25)
 
 
 def test_every_file_is_asked_for_so_that_none_is_missed_when_it_is_deleted(tiny_run):
