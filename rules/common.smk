@@ -266,5 +266,10 @@ def study_figures(wildcards):
     return [(name, figure) for name in shown for figure in STUDIES[name].figures(CONFIG.studies[name])]
 
 
+def study_tables(wildcards):
+    """Tables beside the metrics that sections of studies on the page read."""
+    return [f"{RUN}/{path}" for name in with_page(shown_studies(wildcards)) for path in STUDIES[name].tables.values()]
+
+
 # Files of the studies that are asked for. Each study's rules add theirs.
 STUDY_FILES = []

@@ -250,7 +250,11 @@ rule validity:
                 "extractors": EXTRACTORS,
                 "extractor_ranks": expand(rules.extractor_accuracy.output.rows, extractor=EXTRACTORS),
             },
-            {"judges": JUDGES, "judge_ranks": expand(rules.judge_accuracy.output.rows, judge=JUDGES)} if JUDGES else {},
+            (
+                {"judges": JUDGES, "judge_ranks": expand(rules.judge_accuracy.output.rows, judge=JUDGES)}
+                if JUDGES
+                else {}
+            ),
             SEED,
         ),
         code=code_of("validity"),

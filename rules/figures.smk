@@ -43,22 +43,14 @@ def figures():
         files = {"scores": every(first_test(first_method(SCORES)), SHOWN), "images": first_test(IMAGES)}
         named = options({"extractors": SHOWN}, GENERATOR)
         yield "importance", Figure("importance", which, "Token importance", files, named, kind="png")
-        # Patches of a token are drawn from train images, or from others where those are not kept.
-        kept = next(split for split in SPLITS if getattr(CONFIG.data.images, split) != "none")
-        files = {
-            "shards": of_shards(TAR, kept)[0],
-            "concept_tokens": every(first_method(CONCEPT_TOKENS), SHOWN),
-            "frequent_tokens": rules.frequent_tokens.output.tokens,
-        }
-        named = options({"extractors": SHOWN}, SHOWN_LISTS, GENERATOR)
-        yield "tokens", Figure("tokens", which, "Concept tokens", files, named, kind="png")
     metrics = {level: {"metrics": f"{RUN}/metrics/{level}.parquet"} for level in LEVELS}
     for axis in ("n", "area", "brightness") if "image_level" in LEVELS else ():
         figure = Figure("masking", "3 Image level", f"Masking by {axis}", metrics["image_level"], f"--against {axis}")
         yield f"masking_by_{axis}", figure
     if "concept_level" in LEVELS:
         files = {**metrics["concept_level"], "comparisons": f"{RUN}/metrics/comparisons.parquet"}
-        yield "concept_level", Figure("concept-level", "4 Concept level", "Concept against frequent tokens", files)
+        title, shown = "Concept against frequent tokens", options({"top_n": SHOWN_TOP_N})
+        yield "concept_level", Figure("concept-level", "4 Concept level", title, files, shown)
     if "codebook_level" in LEVELS:
         category = "5 Codebook level"
         yield "codebook_level", Figure("codebook-level", category, "Before and after", metrics["codebook_level"])

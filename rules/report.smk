@@ -10,6 +10,9 @@ report: "../cortex/report/captions/workflow.rst"
 EXPLAINED = ["train", "test"]
 # Whether test images are kept: without them, figures of images are left out.
 PICTURES = CONFIG.data.images.test != "none"
+# Patches of a token come from train images, or from others where those are not kept.
+KEPT = [split for split in SPLITS if getattr(CONFIG.data.images, split) != "none"]
+PATCHES = of_shards(TAR, KEPT[0])[0] if PICTURES else None
 # The concept tokens to show: those of the middle one of the top_n that are evaluated.
 SHOWN_TOP_N = CONFIG.evaluation.concept_level.top_n[len(CONFIG.evaluation.concept_level.top_n) // 2]
 SHOWN_LISTS = {"top_n": SHOWN_TOP_N, "tokens": CONFIG.concept_tokens.tokens}
@@ -62,12 +65,17 @@ rule report:
         GENERATOR_WEIGHTS,
         METRICS,
         studies=shown_studies,
+        study_tables=study_tables,
         figures=[f"{RUN}/figures/{name}.{figure.kind}" for name, figure in FIGURES.items()],
         study_figures=lambda wildcards: [f"{RUN}/figures/{name}.png" for _, name in study_figures(wildcards)],
         histories=expand(rules.train_judge.output.history, judge=TRAINED_JUDGES),
-        tokens=every(first_method(CONCEPT_TOKENS)),
+        tokens=every(expand(CONCEPT_TOKENS, attribution=METHODS, allow_missing=True), EXPLAINERS),
         frequent=rules.frequent_tokens.output.tokens if EXTRACTORS else [],
         manifest=rules.manifest.output.manifest,
+        shard=PATCHES or [],
+        scores=of_shards(every(first_method(SCORES), EXPLAINERS), "test"),
+        images=of_shards(IMAGES, "test") if PICTURES else [],
+        changes=[path for path, *_ in evaluations("image_level")] if "image_level" in LEVELS else [],
     output:
         page=f"{RUN}/report.html",
         headlines=f"{RUN}/findings.txt",
@@ -81,8 +89,8 @@ rule report:
     params:
         options=options(
             {"run": RUN, "extractors": EXTRACTORS or None, "judges": JUDGES or None, "levels": list(LEVELS) or None},
-            {"images": PICTURES},
-            {**SHOWN_LISTS, "method": METHODS[0]} if EXTRACTORS else {},
+            {"shard": PATCHES, "imported": "test" in IMPORTS},
+            {**SHOWN_LISTS, "methods": METHODS} if EXTRACTORS else {},
             GENERATOR,
         ),
         # Functions of the wildcards alone: Snakemake keeps no record of parameters that depend on the input.

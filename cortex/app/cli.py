@@ -61,7 +61,6 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "draw-samples": ("cortex.report.draw.images:draw_samples", "draw images of every class"),
         "draw-training": ("cortex.report.draw.metrics:draw_training", "draw training curves"),
         "draw-importance": ("cortex.report.draw.images:draw_importance", "draw importance over images"),
-        "draw-tokens": ("cortex.report.draw.tokens:draw_tokens", "draw patches of a class's tokens"),
         "draw-masking": ("cortex.report.draw.metrics:draw_masking", "draw the image-level metrics"),
         "draw-concept-level": ("cortex.report.draw.metrics:draw_concept_level", "draw the concept-level metrics"),
         "draw-codebook-level": ("cortex.report.draw.metrics:draw_codebook_level", "draw the codebook-level metrics"),

@@ -1,10 +1,8 @@
-"""The page: what the run was, its figures with their captions, its metrics and what they say, in one HTML file."""
+"""The page: classes in pictures, five answers, and on a second level the numbers, in one HTML file."""
 
-import importlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -19,32 +17,32 @@ from cortex.extractors.names import split_name
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
-from cortex.report import TEMPLATES, folder_of, level_tables, words
-from cortex.report import levels as say
-from cortex.report.pictures import Picture, read_pictures, read_study_pictures
-from cortex.report.rows import Rows, claims, groups, read_rows, select, shown_rows
-from cortex.report.tables import Table, full_table
-from cortex.report.token_lists import token_lists
-from cortex.report.topic import Finding, Topic
-from cortex.studies import STUDIES
+from cortex.report import TEMPLATES, words
+from cortex.report.answers import Answer, Evidence, answers
+from cortex.report.cards import FEW, Cards
+from cortex.report.pictures import read_pictures
+from cortex.report.results import LEVELS, RunFiles, read_rows
+from cortex.report.rows import Rows, groups
+from cortex.report.sections import level_section, models_section, overlap_section
+from cortex.report.study_sections import find_studies, reliability, study_pictures, study_section
+from cortex.report.tables import full_table, mark_invalid
 from cortex.studies.base import Study
-
-LEVELS = ("image_level", "concept_level", "codebook_level")
 
 
 def write_report(
     output: Path,
     run: Path,
     *,
-    extractors: tuple[str, ...] = (),
+    extractors: tuple[str, ...],
+    top_n: int,
     judges: tuple[str, ...] = (),
     levels: tuple[str, ...] = LEVELS,
     studies: tuple[str, ...] = (),
     study_figures: tuple[str, ...] = (),
-    images: bool = True,
-    top_n: int | None = None,
+    methods: tuple[str, ...] = (TIS,),
     tokens: int = 100,
-    method: str = TIS,
+    shard: Path | None = None,
+    imported: bool = False,
     settings: tuple[str, ...] = (),
     family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
@@ -52,167 +50,107 @@ def write_report(
 ) -> None:
     """Write the report of a run: one HTML file that needs no other file and no network.
 
-    The command reads metrics, lists of tokens, histories and figures from the run's folder.
+    The command reads tables, importance, images and figures from the run's folder.
 
     Args:
         output: HTML file to write.
         run: folder of the run, such as results/digits.
         extractors: trained extractors, such as cnn/0.
+        top_n: list of concept tokens to show: one of the run's concept_tokens.top_n.
         judges: names of the judges.
         levels: levels that were judged: image_level, concept_level, codebook_level; none without judges.
         studies: names of the studies; NAME=module:STUDY of a study from outside.
         study_figures: figures of the studies' sections, each as STUDY=FIGURE.
-        images: whether the run has images. Without images, their figures are left out.
-        top_n: list of concept-level tokens to compare with the most frequent tokens; needed with extractors.
-        tokens: tokens of such a list.
-        method: attribution of the concept-level tokens, the first of the run's.
+        methods: methods of importance; the page shows the first, and tokens of all.
+        tokens: tokens of a list.
+        shard: tar of images for the patches of tokens. Without it, the page has no pictures of images.
+        imported: whether the test images were imported, not drawn by the generator.
         settings: settings of the run to show, each as name=value.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator; the family's own if not given.
-        headlines: text file to write, of the first findings, each a line; none if not given.
+        headlines: text file to write, of three answers, each a line; none if not given.
     """
-    if extractors and top_n is None:
-        raise InputError("--top-n: should be one of the run's concept_tokens.top_n where there are extractors")
-    pages = find_studies(studies)
-    files = RunFiles(run, extractors, judges, levels if judges and extractors else (), tuple(pages), method)
-    every_row = {name: read_rows(path) for name, path in files.metrics.items()}
-    metrics = {name: claims(rows) for name, rows in every_row.items()}
-    shown = {name: shown_rows(rows) if name in LEVELS else rows for name, rows in metrics.items()}
-    comparisons = claims(select(read_rows(files.comparisons), label=None)) if files.levels else []
-    compared = shown_rows(comparisons)
-    frequent = token_lists(files.frequent_tokens, None, tokens) if extractors else {}
-    lists = {
-        name: token_lists(path, top_n, tokens) for name, path in zip(extractors, files.concept_tokens, strict=True)
-    }
-    histories = {judge: read_rows(path) if path else [] for judge, path in files.histories.items()}
+    if not extractors:
+        raise InputError("--extractors: the page explains at least one extractor")
     spec = generator_spec(generator, family)
-    found = findings(shown, compared, lists, frequent)
+    found = find_studies(studies)
+    files = RunFiles(run, extractors, judges, levels if judges else (), tuple(found), methods, tokens)
+    invalid = [reader for reader in files.readers if not reader.valid]
+    cards = Cards(files, spec.class_names, top_n, shard)
+    drawn = study_pictures(run / "figures", found, study_figures)
+    topics = {
+        name: study_section(study, files.metrics[name], read_tables(run, study), drawn[name], invalid)
+        for name, study in found.items()
+    }
+    evidence = Evidence(
+        files.metrics,
+        min(Counter(split_name(one)[0] for one in extractors).values()),
+        invalid,
+        files.levels,
+        f"The run has no {'decoder' if judges else 'judges'}.",
+        cards.shown,
+        reliability(topics),
+    )
+    answered = answers(evidence)
     page = _template().render(
+        files=files,
+        cards=cards,
+        few=FEW,
+        facts=facts(spec, cards, read_rows(files.manifest), imported),
+        answers=answered,
+        invalid=invalid,
+        levels={
+            level: level_section(level, files.metrics[level], files.metrics["comparisons"], invalid)
+            for level in files.levels
+        },
+        models=models_section(files, top_n, len(files.frequent), invalid),
+        overlap=overlap_section(files, cards.shown),
+        pictures=read_pictures(run / "figures", {*files.levels, *(["images"] if shard else [])}, judges),
+        topics=topics,
+        every_row={name: mark_invalid(full_table(files.metrics[name]), invalid) for name in files.metrics},
         origin=origin(files.tables()),
         kept=kept_decisions(run),
         written_by=provenance(),
-        facts=facts(spec, sorted(frequent), read_rows(files.manifest), extractors, judges),
         settings=[setting.partition("=")[::2] for setting in settings],
-        extractors=extractors,
-        judges=judges,
-        levels=files.levels,
-        missing=[level for level in LEVELS if level not in files.levels],
-        images=images,
-        pictures=read_pictures(run / "figures", {*files.levels, *(["images"] if images else [])}, judges)
-        if extractors
-        else {},
-        findings=found,
-        tables=tables(shown, compared, histories),
-        full_tables={name: full_table(rows) for name, rows in every_row.items()},
-        comparisons={level: level_tables.comparisons_table(comparisons, level) for level in files.levels},
-        top_n=top_n,
-        topics={name: section_of(study)(metrics[name]) for name, study in pages.items()},
-        topic_pictures=study_pictures(run / "figures", pages, study_figures),
     )
     with whole_file(output) as temporary:
         temporary.write_text(page, encoding="utf-8")
     if headlines is not None:
         with whole_file(headlines) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in first_headlines(found)), encoding="utf-8")
+            temporary.write_text("".join(f"{line}\n" for line in first_findings(answered)), encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class RunFiles:
-    """Files of a run that the page is made of, by their names in the run's folder.
-
-    Args:
-        run: the folder.
-        extractors: trained extractors, such as cnn/0.
-        judges: names of the judges.
-        levels: levels that were judged.
-        studies: names of the studies.
-        method: attribution of the concept-level tokens.
-    """
-
-    run: Path
-    extractors: tuple[str, ...]
-    judges: tuple[str, ...]
-    levels: tuple[str, ...]
-    studies: tuple[str, ...]
-    method: str
-
-    @property
-    def metrics(self) -> dict[str, Path]:
-        """Tables of metrics by name, but for the comparisons."""
-        accuracy = ["extractor_accuracy"] if self.extractors else []
-        accuracy += ["judge_accuracy"] if self.judges and self.extractors else []
-        return {name: self.run / "metrics" / f"{name}.parquet" for name in (*accuracy, *self.levels, *self.studies)}
-
-    @property
-    def comparisons(self) -> Path:
-        """The comparisons of the levels."""
-        return self.run / "metrics" / "comparisons.parquet"
-
-    @property
-    def concept_tokens(self) -> list[Path]:
-        """The concept-level tokens of every extractor."""
-        return [self.run / "tokens" / self.method / f"{extractor}.parquet" for extractor in self.extractors]
-
-    @property
-    def frequent_tokens(self) -> Path:
-        """The most frequent tokens."""
-        return self.run / "tokens" / "frequency.parquet"
-
-    @property
-    def histories(self) -> dict[str, Path | None]:
-        """By judge, its history; None where it was trained elsewhere."""
-        paths = {judge: self.run / "judges" / judge / "history.parquet" for judge in self.judges}
-        return {judge: path if path.exists() else None for judge, path in paths.items()}
-
-    @property
-    def manifest(self) -> Path:
-        """The list of shards."""
-        return self.run / "data" / "manifest.parquet"
-
-    def tables(self) -> list[Path]:
-        """All tables."""
-        found = [*self.metrics.values(), self.manifest, *self.concept_tokens]
-        found += [self.comparisons] if self.levels else []
-        found += [self.frequent_tokens] if self.extractors else []
-        return [*found, *(path for path in self.histories.values() if path)]
+def first_findings(answered: Sequence[Answer], most: int = 3) -> list[str]:
+    """The first sentences of the first answers that were measured."""
+    return [*dict.fromkeys(answer.details[0] for answer in answered if answer.measured)][:most]
 
 
-def find_studies(words: Sequence[str]) -> dict[str, Study]:
-    """Studies that have a section, by name, in the page's order.
-
-    Args:
-        words: NAME of a registered study, or NAME=module:STUDY.
-
-    Raises:
-        InputError: there is no such study.
-    """
-    named = [(name, reference or name) for name, _, reference in (word.partition("=") for word in words)]
-    found: dict[str, Study] = {name: STUDIES.load(reference) for name, reference in named}
-    return dict(sorted(((name, study) for name, study in found.items() if study.page), key=lambda item: item[1].order))
+def read_tables(run: Path, study: Study) -> dict[str, Rows]:
+    """Tables beside the metrics that a study's section reads, by name."""
+    return {name: read_rows(run / path) for name, path in study.tables.items()}
 
 
-def section_of(study: Study) -> Callable[[Rows], Topic]:
-    """The function that makes a study's section of the page."""
-    module, _, function = study.page.partition(":")
-    section: Callable[[Rows], Topic] = getattr(importlib.import_module(module), function)
-    return section
+def facts(spec: GeneratorSpec, cards: Cards, shards: Rows, imported: bool) -> dict[str, str]:
+    """What the run is about, by name."""
+    counts = [f"{sum(row['samples'] for row in of):,} {split}" for (split,), of in groups(shards, "split").items()]
+    size = sum(row["bytes"] for row in shards) / 1e6
+    labels, files = sorted(cards.files.frequent), cards.files
+    names = [cards.name(label) for label in labels[:12]]
+    grid = f"{spec.grid[0]} × {spec.grid[1]} an image"
+    return {
+        "classes": f"{len(labels):,} ({', '.join(names)}{', …' if len(labels) > len(names) else ''})",
+        "images": f"{words.listed(counts)}, {'imported' if imported else 'drawn by the generator'}, in {len(shards):,} "
+        f"shards of {size:,.1f} MB together",
+        "tokens": f"{grid}; codebook of {spec.codes:,} codes with {spec.channels} channels",
+        "extractors": words.listed(_with_trainings(files.extractors)),
+        "judges": words.listed(files.judges) if files.judges else "none",
+    }
 
 
-def study_pictures(folder: Path, pages: Mapping[str, Study], figures: Sequence[str]) -> dict[str, list[Picture]]:
-    """The figures of the studies' sections, by study.
-
-    Args:
-        folder: of the figures' files.
-        pages: the studies by name.
-        figures: of the sections, each as STUDY=FIGURE.
-
-    Raises:
-        InputError: a figure is missing.
-    """
-    of_study: dict[str, list[str]] = {name: [] for name in pages}
-    for study, _, figure in (word.partition("=") for word in figures):
-        of_study[study].append(figure)
-    return {name: read_study_pictures(folder, named, folder_of(pages[name].page)) for name, named in of_study.items()}
+def _with_trainings(extractors: Sequence[str]) -> list[str]:
+    """Names of extractors, with the number of their trainings."""
+    counts = Counter(split_name(word)[0] for word in extractors)
+    return [f"{name} ({count} training{'s' if count > 1 else ''})" for name, count in counts.items()]
 
 
 def origin(tables: Sequence[Path]) -> dict[str, dict[str, int]]:
@@ -234,73 +172,6 @@ def origin(tables: Sequence[Path]) -> dict[str, dict[str, int]]:
     return stated
 
 
-def facts(
-    spec: GeneratorSpec, labels: Sequence[int], shards: Rows, extractors: Sequence[str], judges: Sequence[str]
-) -> dict[str, str]:
-    """What the run is about, by name."""
-    counts = [f"{sum(row['samples'] for row in of):,} {split}" for (split,), of in groups(shards, "split").items()]
-    size = sum(row["bytes"] for row in shards) / 1e6
-    grid = f"{spec.grid[0]} × {spec.grid[1]} an image"
-    return {
-        "classes": _class_list(spec, labels),
-        "images": f"{words.listed(counts)}, in {len(shards):,} shards of {size:,.1f} MB together",
-        "tokens": f"{grid}; codebook of {spec.codes:,} codes with {spec.channels} channels",
-        "extractors": words.listed(_with_trainings(extractors)) if extractors else "none",
-        "judges": words.listed(judges) if judges else "none",
-    }
-
-
-def findings(
-    metrics: Mapping[str, Rows],
-    compared: Rows,
-    lists: Mapping[str, Mapping[int, list[int]]],
-    frequent: Mapping[int, list[int]],
-) -> dict[str, list[Finding]]:
-    """Findings about the method itself, by the names of the metrics, and about the lists of tokens."""
-    of_level = {
-        "image_level": say.image_level_findings,
-        "concept_level": say.concept_level_findings,
-        "codebook_level": say.codebook_level_findings,
-    }
-    found: dict[str, list[Finding]] = {"tokens": [say.overlap_finding(lists, frequent)] if lists else []}
-    if "extractor_accuracy" in metrics:
-        found["extractor_accuracy"] = say.extractor_findings(metrics["extractor_accuracy"], len(frequent))
-    if "judge_accuracy" in metrics:
-        found["judge_accuracy"] = say.judge_findings(metrics["judge_accuracy"])
-    return found | {name: of_level[name](rows, compared) for name, rows in metrics.items() if name in of_level}
-
-
-def first_headlines(found: Mapping[str, Sequence[Finding]], most: int = 3) -> list[str]:
-    """The first finding of every level, and of other metrics where there are fewer levels; each on one line."""
-    first = [findings[0].headline for name in (*LEVELS, *found) if (findings := found.get(name))]
-    return [" ".join(headline.split()) for headline in dict.fromkeys(first)][:most]
-
-
-def tables(metrics: Mapping[str, Rows], compared: Rows, histories: Mapping[str, Rows]) -> dict[str, Table]:
-    """Tables about the method itself, by the names of the metrics."""
-    make = {
-        "extractor_accuracy": level_tables.accuracy_table,
-        "judge_accuracy": lambda rows: level_tables.judges_table(histories, rows, metrics.get("image_level", [])),
-        "image_level": level_tables.image_level_table,
-        "concept_level": lambda rows: level_tables.concept_level_table(rows, compared),
-        "codebook_level": level_tables.codebook_level_table,
-    }
-    return {name: make[name](rows) for name, rows in metrics.items() if name in make}
-
-
-def _with_trainings(extractors: Sequence[str]) -> list[str]:
-    """Names of extractors, with the number of their trainings."""
-    counts = Counter(split_name(word)[0] for word in extractors)
-    return [f"{name} ({count} training{'s' if count > 1 else ''})" for name, count in counts.items()]
-
-
-def _class_list(spec: GeneratorSpec, labels: Sequence[int], most: int = 12) -> str:
-    """How many classes, and the first of their names."""
-    names = spec.class_names
-    shown = [names[label] if label < len(names) else f"class {label}" for label in labels[:most]]
-    return f"{len(labels):,} ({', '.join(shown)}{', …' if len(labels) > most else ''})"
-
-
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -309,4 +180,5 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= words.FILTERS
     return environment.get_template("page.html.j2")

@@ -14,7 +14,6 @@ FIGURES: dict[str, tuple[str, frozenset[str]]] = {
     "samples": ("png", frozenset({"images"})),
     "training": ("svg", frozenset()),
     "importance": ("png", frozenset({"images"})),
-    "tokens": ("png", frozenset({"images"})),
     "masking_by_n": ("svg", frozenset({"image_level"})),
     "masking_by_area": ("svg", frozenset({"image_level"})),
     "masking_by_brightness": ("svg", frozenset({"image_level"})),

@@ -39,19 +39,22 @@ class Prose:
         return _line(str(getattr(self._macros, macro)(**facts)))
 
     def finding(self, macro: str, **facts: Any) -> Finding:
-        """A finding: the macro's headline and details."""
+        """A finding: the macro's headline and details; a detail without words is none."""
         headline, *details = _items(getattr(self._macros, macro)(**facts))
-        return Finding(headline, details)
+        return Finding(headline, [detail for detail in details if detail])
 
     def table(self, macro: str, table: Table, **facts: Any) -> tuple[str, str, Table]:
         """A table with the macro's headline as its heading and the detail as its note."""
         heading, note = _items(getattr(self._macros, macro)(**facts))
         return heading, note, table
 
-    def topic(self, findings: list[Finding], tables: list[tuple[str, str, Table]], **facts: Any) -> Topic:
+    def topic(
+        self, findings: list[Finding], tables: list[tuple[str, str, Table]], reliability: str = "", **facts: Any
+    ) -> Topic:
         """A topic with the words of the macros ``title``, ``link``, ``lead`` (of the facts) and ``limits``."""
         _, *limits = _items(self._macros.limits())
-        return Topic(self.text("title"), self.text("link"), self.text("lead", **facts), findings, tables, limits)
+        title, link, lead = self.text("title"), self.text("link"), self.text("lead", **facts)
+        return Topic(title, link, lead, findings, tables, limits, reliability)
 
 
 def _items(text: str) -> list[str]:

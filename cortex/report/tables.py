@@ -1,9 +1,12 @@
-"""Tables of the page: their cells, and how numbers are shown in them."""
+"""Tables of the page: their cells, how numbers are shown in them, and which rows are invalid."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cortex.extractors.names import split_name
 from cortex.report import words
+from cortex.report.results import Reader
 from cortex.report.rows import Row, Rows
 
 
@@ -18,11 +21,26 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its column names, how many of the columns name the row, its rows."""
+    """A table.
+
+    Args:
+        columns: their names.
+        names: how many of the columns name the row.
+        rows: their cells.
+        invalid: numbers of the rows that depend on an extractor or a judge at chance level.
+    """
 
     columns: list[str]
     names: int
     rows: list[list[Cell]] = field(default_factory=list)
+    invalid: frozenset[int] = frozenset()
+
+
+def mark_invalid(table: Table, readers: Sequence[Reader]) -> Table:
+    """The table, with the rows marked that name one of these extractors or judges."""
+    rows = [_names(table, row) for row in table.rows]
+    marked = {number for number, row in enumerate(rows) if any(reader.concerns(row) for reader in readers)}
+    return replace(table, invalid=frozenset(marked))
 
 
 def full_table(rows: Rows) -> Table:
@@ -33,9 +51,11 @@ def full_table(rows: Rows) -> Table:
 
 
 def number(value: Any) -> Cell:
-    """A cell of a value as it is: text, nothing, a count, or a number with three decimals or two digits."""
+    """A cell of a value as it is: text, yes or no, nothing, a count, or a number with three decimals or two digits."""
     if value is None:
         return Cell("–")
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no")
     return Cell(value) if isinstance(value, str) else Cell(words.number(value), value)
 
 
@@ -47,3 +67,18 @@ def share(value: float | None) -> Cell:
 def estimate(row: Row | None, *, best: bool = False) -> Cell:
     """A cell of a row's value with its 95 % interval; a dash where nothing was measured."""
     return Cell("–") if row is None else Cell(words.estimate(row), row["value"], best)
+
+
+def _names(table: Table, cells: Sequence[Cell]) -> dict[str, Any]:
+    """What the cells that name a row say of extractor, training and judge."""
+    found: dict[str, Any] = {
+        name: cell.text
+        for name, cell in zip(table.columns[: table.names], cells, strict=False)
+        if name in ("extractor", "judge")
+    }
+    number = next((cell for name, cell in zip(table.columns, cells, strict=True) if name == "training"), None)
+    if number is not None:
+        found["training"] = number.value
+    elif "/" in found.get("extractor", ""):
+        found["extractor"], found["training"] = split_name(found["extractor"])
+    return found

@@ -26,11 +26,11 @@ class Topic:
         title: its heading.
         link: the heading in one to three words, for the list of contents.
         lead: what was done and why, in a few sentences.
-        findings: what the numbers say, losses named like wins; the headlines of the first two are repeated at the
-            top of the page.
+        findings: what the numbers say, losses named like wins.
         tables: the numbers, each table with its heading and a note on how to read it.
-        limits: what the numbers do not say, or what they add to the limits of others; sentences of the page's last
-            section.
+        limits: what the numbers do not say.
+        reliability: what the numbers say about the reliability of the run's own explanations, in one sentence, which
+            the first screen repeats; empty where they say nothing.
     """
 
     title: str
@@ -39,3 +39,4 @@ class Topic:
     findings: list[Finding]
     tables: list[tuple[str, str, Table]] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    reliability: str = ""

@@ -10,6 +10,19 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
+def rounded(share: float) -> str:
+    """A share like "93 %", for sentences; "<1 %" where it would be 0."""
+    text = "<1" if 0 < share < 0.005 else f"{100 * share:.0f}"
+    return f"{text}\N{NO-BREAK SPACE}%"
+
+
+def points(change: float) -> str:
+    """The size of a change of a probability, like "34 points"; one decimal below 1."""
+    size = abs(100 * change)
+    text = f"{size:.1f}" if 0.05 <= size < 0.95 else f"{size:.0f}"
+    return f"{text}\N{NO-BREAK SPACE}{'point' if text == '1' else 'points'}"
+
+
 def change(value: float) -> str:
     """A change of a probability with its sign, three decimals, or one digit where those are zero."""
     text = f"{value:+.3f}" if abs(value) >= 0.0005 or value == 0 else f"{value:+.0e}"
@@ -19,6 +32,11 @@ def change(value: float) -> str:
 def decimal(value: float) -> str:
     """A number with two decimals, like "−0.25"."""
     return f"{value:.2f}".replace("-", "−") if abs(value) >= 0.005 else "0.00"
+
+
+def decimal1(value: float) -> str:
+    """A number with one decimal, like "2.1"."""
+    return f"{value:.1f}".replace("-", "−")
 
 
 def number(value: float) -> str:
@@ -39,4 +57,7 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-FILTERS = {function.__name__: function for function in (percent, change, decimal, number, estimate, listed)}
+FILTERS = {
+    function.__name__: function
+    for function in (percent, rounded, points, change, decimal, decimal1, number, estimate, listed)
+}

@@ -161,11 +161,11 @@ def test_a_lost_shard_comes_back_byte_for_byte(tiny_run, tmp_path):
 def test_images_are_kept_as_configured(tmp_path):
     config = copy_checkout(tmp_path) / "tests" / "tiny.yaml"
     change_config(config, {"data": {"images": {"train": "none", "validation": "webp", "test": "jpeg"}}})
-    planned = snakemake(tmp_path, "--dry-run", "--printshellcmds", "results/tiny/figures/tokens.png")
+    planned = snakemake(tmp_path, "--dry-run", "--printshellcmds", "results/tiny/report.html")
     assert planned.returncode == 0, planned.stderr
     kept = dict(re.findall(r"--split (\S+) .* --images (.*?) &>", planned.stdout))
-    assert kept == {"train": "none", "validation": "webp --quality 95"}
-    assert "--shards results/tiny/data/validation/000000.tar" in planned.stdout, "tokens are drawn from images kept"
+    assert kept == {"train": "none", "validation": "webp --quality 95", "test": "jpeg --quality 95"}
+    assert "--shard results/tiny/data/validation/000000.tar" in planned.stdout, "patches come from images that are kept"
 
 
 def test_the_run_on_its_own_grids_exported_and_imported(tiny_run, tmp_path):

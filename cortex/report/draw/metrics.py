@@ -8,7 +8,9 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.report.figures import panels
 from cortex.report.figures.style import save_figure
-from cortex.report.rows import claims, read_rows, select, shown_rows
+from cortex.report.levels import compared
+from cortex.report.results import of_first, read_rows, trainings
+from cortex.report.rows import select
 
 AXES: dict[str, Literal["n", "masked_fraction", "masked_brightness"]] = {
     "n": "n",
@@ -54,19 +56,22 @@ def draw_masking(output: Path, metrics: Path, *, against: Literal["n", "area", "
         against: horizontal axis: n, the positions whose codes are masked, or the masked share of the image's area or
             brightness.
     """
-    save_figure(panels.masking(shown_rows(read_rows(metrics)), AXES[against]), output)
+    save_figure(panels.masking(of_first(read_rows(metrics)), AXES[against]), output)
 
 
-def draw_concept_level(output: Path, metrics: Path, comparisons: Path) -> None:
+def draw_concept_level(output: Path, metrics: Path, comparisons: Path, *, top_n: int) -> None:
     """Draw the effect of masking concept-level tokens, compared with the most frequent tokens, with intervals.
 
     Args:
         output: figure to write (svg).
         metrics: concept-level metrics.
         comparisons: comparisons of all methods with their baselines.
+        top_n: lists of which masks of equal area are shown; those of published numbers of tokens are all shown.
     """
-    compared = select(claims(shown_rows(read_rows(comparisons))), level="concept_level", label=None)
-    save_figure(panels.concept_level(claims(shown_rows(read_rows(metrics))), compared), output)
+    rows = of_first(select(read_rows(comparisons), level="concept_level", label=None))
+    rows = [row for row in rows if row["area"] is None or row["setting"] == top_n]
+    beside = compared(rows, of_first(read_rows(metrics)), "concept_level", "frequency")
+    save_figure(panels.concept_level(beside, trainings(rows)), output)
 
 
 def draw_codebook_level(output: Path, metrics: Path) -> None:
@@ -76,7 +81,7 @@ def draw_codebook_level(output: Path, metrics: Path) -> None:
         output: figure to write (svg).
         metrics: codebook-level metrics.
     """
-    save_figure(panels.codebook_level(claims(read_rows(metrics))), output)
+    save_figure(panels.codebook_level(read_rows(metrics)), output)
 
 
 def pairs(names: Sequence[str], paths: Sequence[Path]) -> list[tuple[str, Path]]:

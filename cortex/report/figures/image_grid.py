@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -53,12 +52,12 @@ class ImageGrid:
         x = left + self.width / 2 if align == "center" else left
         self.axes.annotate(text, (x, top), xytext=(0, 5), textcoords="offset points", ha=align, annotation_clip=False)
 
-    def scale_below_label(self, row: int, colours: Colormap, ends: tuple[str, str]) -> None:
-        """A bar of colours below a row's label, with what its ends stand for."""
+    def scale_below_label(self, row: int, colours: Images, ends: tuple[str, str]) -> None:
+        """A bar of colours ``[1, N, 3]`` below a row's label, with what its ends stand for."""
         middle = 1 - (self._corner(row, 0)[0] + self.height * 0.8) / (self.axes.get_ylim()[0])
         box = self.axes.get_position()
         bar = self.figure.add_axes((0.02, box.y0 + box.height * middle, box.x0 - 0.03, 0.02))
-        bar.imshow(colours(np.linspace(0, 1, 256))[None], aspect="auto", extent=(0, 1, 0, 1))
+        bar.imshow(colours, aspect="auto", extent=(0, 1, 0, 1))
         bar.set(yticks=[], xticks=[0, 1], xticklabels=ends)
         bar.tick_params(length=0, labelsize=6.5)
         lowest, highest = bar.get_xticklabels()

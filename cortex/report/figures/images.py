@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -10,9 +9,9 @@ from numpy.typing import NDArray
 from cortex.report.figures.image_grid import ImageGrid
 from cortex.report.figures.style import BLUE, INK, SKY, VERMILION, Images, short, styled
 
-HEAT = matplotlib.colormaps["viridis"]
-HEAT_STRENGTH = 0.65  # of the heat map over the image
-TOKEN_BLOCKS = 2  # lists of tokens side by side
+AMBER = np.array([255, 176, 0])  # laid over the grey image, the stronger the more important a token is
+STRONGEST = 0.75
+MIDDLE_GREY = 128.0
 
 
 @styled
@@ -52,57 +51,27 @@ def importance(
             size = images[column].shape[0] / grid.shape[0], images[column].shape[1] / grid.shape[1]
             for position in np.argsort(-grid.ravel(), kind="stable")[:outlined]:
                 y, x = divmod(int(position), grid.shape[1])
-                shown.frame(row, column, (y * size[0], x * size[1], *size), VERMILION)
+                shown.frame(row, column, (y * size[0], x * size[1], *size), BLUE)
             taken_for = misread[extractor][column]
             if taken_for is not None:
-                shown.write_below(row, column, f"read as {short(taken_for)}", VERMILION)
-    shown.scale_below_label(0, HEAT, ("lowest", "highest"))
+                shown.write_below(row, column, f"assigned: {short(taken_for)}", VERMILION)
+    shares = np.linspace(0, 1, 256)[None, :, None]
+    shown.scale_below_label(0, tint(np.full_like(shares, MIDDLE_GREY), shares), ("lowest", "highest"))
     return shown.figure
 
 
 def overlay(image: Images, scores: NDArray[np.floating]) -> Images:
-    """A heat map of the scores, from the image's lowest to its highest, with the image in it ``[H, W, 3]``."""
+    """The image in grey, tinted by the scores from the image's lowest to its highest ``[H, W, 3]``."""
     spread = float(scores.max() - scores.min())
     share = (scores - scores.min()) / spread if spread else np.zeros_like(scores)
     cell = np.ones((image.shape[0] // scores.shape[0], image.shape[1] // scores.shape[1]))
-    heat = 255 * HEAT(np.kron(share, cell))[:, :, :3]
-    return np.round((1 - HEAT_STRENGTH) * image.mean(2, keepdims=True) + HEAT_STRENGTH * heat).astype(np.uint8)
+    return tint(image.mean(2, keepdims=True), np.kron(share, cell)[:, :, None])
 
 
-@styled
-def tokens(
-    names: Sequence[str],
-    patches: Mapping[str, Sequence[Sequence[Images | None]]],
-    framed: Mapping[str, Sequence[Sequence[bool]]],
-) -> Figure:
-    """Tokens as patches, a block for each list of tokens, in it a row for each class.
-
-    Args:
-        names: of the classes.
-        patches: by the block's title, for every class its tokens' patches uint8 ``[P, Q, 3]``, the first first;
-            None leaves a place empty.
-        framed: by the block's title, for every class which of the tokens to frame.
-    """
-    width = max(len(row) for rows in patches.values() for row in rows)
-    titles = list(patches)
-    stacks = [titles[start : start + TOKEN_BLOCKS] for start in range(0, len(titles), TOKEN_BLOCKS)]
-    lines: list[list[Images | None]] = []
-    for stack in stacks:
-        if lines:
-            lines.append([])  # room for the titles
-        for number in range(len(names)):
-            filled = [[*patches[title][number], *[None] * (width + 1 - len(patches[title][number]))] for title in stack]
-            lines.append([patch for block in filled for patch in block][:-1])
-    labels = [short(name) for name in names]
-    shown = ImageGrid(lines, ([*labels, ""] * len(stacks))[:-1])
-    for place, title in enumerate(titles):
-        down, across = divmod(place, TOKEN_BLOCKS)
-        top, left = down * (len(names) + 1), across * (width + 1)
-        shown.write_above(left, title, align="left", row=top)
-        for number, marks in enumerate(framed[title]):
-            for column in np.flatnonzero(marks):
-                shown.frame(top + number, left + int(column), None, BLUE)
-    return shown.figure
+def tint(grey: NDArray[np.floating], share: NDArray[np.floating]) -> Images:
+    """Grey values ``[..., 1]`` 0..255, lifted from black and tinted by shares 0..1 of the same shape."""
+    strength = STRONGEST * share
+    return np.round((1 - strength) * (40 + 0.75 * grey) + strength * AMBER).astype(np.uint8)
 
 
 @styled

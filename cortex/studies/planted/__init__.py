@@ -38,5 +38,6 @@ STUDY = Study(
     },
     cost="cortex.studies.planted.cost:costs",
     page="cortex.studies.planted.page:section",
+    tables={"recommended": "studies/planted/recommended.parquet"},
     order=60,
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 from cortex.explain import TIS
 from cortex.report.prose import Prose
 from cortex.report.rows import Row, Rows, groups, mean, select
-from cortex.report.tables import Cell, Table, number
+from cortex.report.tables import Cell, Table, estimate, number
 from cortex.report.topic import Finding, Topic
 from cortex.report.words import percent
 
@@ -14,8 +14,13 @@ LISTS = (TIS, "frequency")
 SEARCHES = ("token_selection", "embedding")
 
 
-def section(rows: Rows) -> Topic:
-    """The section of the planted benchmark."""
+def section(rows: Rows, recommended: Rows) -> Topic:
+    """The section of the planted benchmark.
+
+    Args:
+        rows: its metrics.
+        recommended: methods of importance, that which finds most first.
+    """
     variants = {variant: of_variant for (variant,), of_variant in groups(rows, "variant").items()}
     plain = variants.get("plain", [])
     found = [position_finding("plain", plain), others_finding(plain), code_finding("plain", plain)] if plain else []
@@ -25,7 +30,12 @@ def section(rows: Rows) -> Topic:
     return PROSE.topic(
         variants=list(variants),
         findings=[*found, search_finding(rows), reading_finding(rows)],
-        tables=[PROSE.table("positions", positions_table(rows)), PROSE.table("codes", codes_table(rows))],
+        tables=[
+            PROSE.table("methods", methods_table(recommended)),
+            PROSE.table("positions", positions_table(rows)),
+            PROSE.table("codes", codes_table(rows)),
+        ],
+        reliability=PROSE.text("recommended", best=recommended[0], tis=select(recommended, method=TIS)[0]),
     )
 
 
@@ -109,6 +119,19 @@ def reading_finding(rows: Rows) -> Finding:
     return PROSE.finding("accuracy", worst=worst, not_above=_not_above_chance(accuracy))
 
 
+def methods_table(recommended: Rows) -> Table:
+    """Methods of importance by the share of planted positions that they find, that which finds most first."""
+    table = Table(["method", "precision", f"difference from {TIS}", "chance"], 1)
+    for row in recommended:
+        difference = {"value": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
+        cells = [
+            estimate({**row, "value": row["precision"]}, best=row["low"] > row["chance"]),
+            estimate(None if row["method"] == TIS else difference),
+        ]
+        table.rows.append([Cell(row["method"]), *cells, number(row["chance"])])
+    return table
+
+
 def positions_table(rows: Rows) -> Table:
     """A variant, extractor, method and truth a row: accuracy, precision at three n, recall at the last."""
     columns = ["accuracy", "precision, n = 1", "n = as many as planted", "recall, n = twice as many", "chance"]
@@ -157,5 +180,5 @@ def _not_above_chance(rows: Rows) -> list[Row]:
 
 def _estimate(row: Row) -> Cell:
     """A share with its interval."""
-    text = f"{percent(row['value'])} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+    text = f"{percent(row['value'])} ({100 * row['low']:.1f} to {100 * row['high']:.1f})".replace("-", "−")
     return Cell(text, row["value"], row["low"] > row["chance"])

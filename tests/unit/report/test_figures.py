@@ -4,18 +4,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import colormaps
 
 from cortex.core.errors import InputError
 from cortex.data.shard_reader import read_shard
 from cortex.evaluate import codebook_level, concept_level, image_level
 from cortex.report.draw.images import draw_importance, first_of_classes
 from cortex.report.draw.metrics import draw_masking
-from cortex.report.draw.tokens import mean_patches
 from cortex.report.figures import images, panels
 from cortex.report.figures.style import METHOD_LOOKS, look_of, save_figure
-from tests.unit.report.conftest import write_scores
-from tests.unit.report.rows import CODEBOOK_LEVEL, COMPARISONS, CONCEPT_LEVEL, EVIL, codebook_row, image_row
+from cortex.report.levels import compared, of_first_method
+from cortex.report.results import of_first, trainings
+from cortex.report.rows import select
+from tests.unit.report.example import EVIL, LEVEL_ROWS, METRICS, ONE_TRAINING
+
+ROWS = of_first(LEVEL_ROWS["image_level"])
+
+
+def told(figure):
+    """Verdicts in a figure's legend."""
+    (legend,) = figure.legends
+    return [text.get_text() for text in legend.get_texts()]
 
 
 def test_same_values_give_the_same_files(run, tmp_path):
@@ -27,32 +35,32 @@ def test_same_values_give_the_same_files(run, tmp_path):
 
 def test_examples_are_the_first_of_each_class_and_little_is_read(run):
     samples = [sample for shard in run.files.shards for sample in read_shard(shard, images=True)]
-    ants = [sample.image for sample in samples if sample.label == 0]
-    found = first_of_classes(run.files.tokens, run.files.images, 1, 2)
-    assert list(found) == [0]
-    np.testing.assert_array_equal(found[0], ants[:2])
+    first = samples[0].label
+    found = first_of_classes(run.files.tokens, run.files.images, 1, 1)
+    assert list(found) == [first]
+    np.testing.assert_array_equal(found[first], [samples[0].image])
     missing = [run.files.tokens[0], Path("not-there.parquet")]
-    assert len(first_of_classes(missing, run.files.images, 2, 2)[1]) == 2  # all found in the first shard
+    assert len(first_of_classes(missing, run.files.images, 1, 1)) == 1  # found in the first shard
     every = first_of_classes(run.files.tokens, run.files.images, 9, 9)
-    assert [len(of_class) for of_class in every.values()] == [3, 3]
+    assert [len(of_class) for of_class in every.values()] == [2] * 7
 
 
 def test_importance_of_other_images_is_an_error(run, tmp_path):
-    other = write_scores(tmp_path / "other.parquet", run.files.tokens[1])
-    with pytest.raises(InputError, match=r"other.parquet: not of the same images, in the same order, as .*0.parquet"):
-        draw_importance(
-            tmp_path / "a.png", extractors=["cnn", "mlp"], scores=[run.scores[0], other], images=run.files.images[0]
-        )
-    with pytest.raises(InputError, match=r"4 images; .*other.parquet has 2"):
-        draw_importance(tmp_path / "a.png", extractors=["cnn"], scores=[other], images=run.files.images[0])
+    one, other = run.files.scores["tis", "cnn/0"]
+    with pytest.raises(InputError, match=r"1.parquet: not of the same images, in the same order, as .*0.parquet"):
+        draw_importance(tmp_path / "a.png", extractors=["cnn", "mlp"], scores=[one, other], images=run.files.images[0])
+    short = tmp_path / "short.npy"
+    np.save(short, np.load(run.files.images[0])[:2])
+    with pytest.raises(InputError, match=r"2 images; .*0.parquet has 7"):
+        draw_importance(tmp_path / "a.png", extractors=["cnn"], scores=[one], images=short)
 
 
-def test_overlay_goes_from_one_end_of_the_colours_to_the_other():
+def test_overlay_goes_from_grey_to_amber():
     image = np.full((4, 4, 3), (10, 20, 60), np.uint8)
     shown = images.overlay(image, np.array([[-1.0, 0.0], [0.0, 3.0]]))
-    for pixel, value in ((shown[0, 0], 0.0), (shown[3, 3], 1.0), (shown[0, 3], 0.25)):
-        expected = 0.35 * 30 + 0.65 * 255 * np.array(colormaps["viridis"](value)[:3])
-        assert np.abs(pixel - expected).max() <= 1.5  # the map has 256 colours
+    grey = 40 + 0.75 * 30
+    for pixel, share in ((shown[0, 0], 0.0), (shown[3, 3], 0.75), (shown[0, 3], 0.75 * 0.25)):
+        np.testing.assert_allclose(pixel, (1 - share) * grey + share * np.array([255, 176, 0]), atol=0.51)
     assert (images.overlay(image, np.zeros((2, 2))) == shown[0, 0]).all()
 
 
@@ -63,33 +71,56 @@ def test_small_probabilities_are_not_shown_as_none(value, text):
     assert images.probability(value) == text
 
 
-def test_mean_patch_is_that_of_a_pixel_loop(run):
-    samples = [sample for shard in run.files.shards for sample in read_shard(shard, images=True)]
-    patches = mean_patches(iter(samples), [*range(24), 999])
-    for token in range(24):
-        held = [
-            sample.image[2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
-            for sample in samples
-            for y, x in zip(*np.nonzero(sample.grid == token), strict=True)
-        ]
-        if held:
-            np.testing.assert_array_equal(patches[token], np.round(np.mean(held, axis=0)))
-        assert bool(held) == (token in patches)
-    assert 999 not in patches
+def test_masking_shows_the_mean_and_every_training():
+    axes = panels.masking(ROWS, "masked_fraction").axes[0]  # cnn with the first judge
+    drawn = [np.round(line.get_ydata(), 6).tolist() for line in axes.get_lines()]
+    mean = [-0.05, -0.1, -0.2]
+    assert mean in drawn
+    for spread in (-0.02, 0.0, 0.02):
+        assert [round(value + spread, 6) for value in mean] in drawn
+    assert [round(value - 0.04, 6) for value in mean] not in drawn  # averaged scores are no training
+    widths = sorted({line.get_linewidth() for line in axes.get_lines()[:-1]})
+    assert widths[0] * 2 < widths[1]  # trainings are thin lines
+    assert len(drawn) == 4 * (1 + 3) + 1  # methods, and the line at zero
+
+
+def test_the_concept_level_shows_a_line_for_every_list_and_area():
+    rows = select(of_first(METRICS["comparisons"]), level="concept_level", label=None)
+    beside = of_first_method(compared(rows, LEVEL_ROWS["concept_level"], "concept_level", "frequency"))
+    axes = panels.concept_level(beside, trainings(rows)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        f"{kind}, {size}"
+        for kind in ("count", "contrast")
+        for size in ("top_n = 2", "20 % of the area", "40 % of the area")
+    ]
+    strokes = [line for line in axes.get_lines() if line.get_marker() == "|"]
+    assert len(strokes) == 6 * 3  # trainings
+    assert told(axes.figure) == ["better", "no difference found"]
+
+
+def test_one_training_gives_no_verdict():
+    rows = select(of_first(ONE_TRAINING["comparisons"]), level="concept_level", label=None)
+    beside = of_first_method(compared(rows, ONE_TRAINING["concept_level"], "concept_level", "frequency"))
+    figure = panels.concept_level(beside, trainings(rows))
+    assert told(figure) == ["no verdict"]
+    assert [line for line in figure.axes[0].get_lines() if line.get_marker() == "|"] == []
 
 
 def test_one_extractor_one_judge_one_size():
-    rows = [image_row("cnn", "vit", method, 5, -0.1) for method in image_level.METHODS]
+    rows = [row for row in ROWS if (row["extractor"], row["judge"], row["n"], row["training"]) == ("cnn", "vit", 1, 0)]
+    search = [row for row in LEVEL_ROWS["codebook_level"] if row["training"] == 0][:1]
+    concept = [row for row in METRICS["comparisons"] if row["level"] == "concept_level"][:1]
     for figure in (
         panels.masking(rows, "n"),
         panels.masking(rows, "masked_fraction"),
         panels.masking(rows, "masked_brightness"),
-        panels.concept_level(CONCEPT_LEVEL[:3], [row for row in COMPARISONS if row["level"] == "concept_level"][:2]),
-        panels.codebook_level([codebook_row("cnn", "vit", "embedding", 0.1, 0.2)]),
+        panels.concept_level(compared(concept, LEVEL_ROWS["concept_level"], "concept_level", "frequency")[:1], []),
+        panels.codebook_level(search),
     ):
         assert len(figure.axes) == 1
+    assert {row["method"] for row in rows} == set(image_level.METHODS)
     assert set(image_level.MEASURES) == set(concept_level.MEASURES) < set(rows[0])
-    assert set(codebook_level.MEASURES) < set(CODEBOOK_LEVEL[0])
+    assert set(codebook_level.MEASURES) < set(search[0])
 
 
 def test_names_of_classes_are_no_formulas(tmp_path):
@@ -99,23 +130,11 @@ def test_names_of_classes_are_no_formulas(tmp_path):
 
 
 def test_methods_from_elsewhere_have_a_look_of_their_own():
-    rows = [image_row("cnn", "vit", method, n, -0.1) for method in ("importance", "mine", "theirs") for n in (1, 2)]
-    lines = panels.masking(rows, "n").axes[0].get_lines()[:3]
-    assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == 3
+    rows = [row for row in ROWS if (row["extractor"], row["judge"], row["training"]) == ("cnn", "vit", 0)]
+    rows = [row | {"method": method} for row in select(rows, method="importance") for method in ("mine", "theirs")]
+    lines = panels.masking(rows, "n").axes[0].get_lines()[:2]
+    assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == 2
     assert look_of("importance", 5) == METHOD_LOOKS["importance"]
-
-
-def test_trainings_are_thin_lines_behind_their_mean():
-    changes = {0: -0.1, 1: -0.3, None: -0.2, -1: -0.9}  # -1: scores averaged over trainings, no training
-    rows = [
-        image_row("cnn", "vit", "importance", n, change * n) | {"training": training}
-        for training, change in changes.items()
-        for n in (2, 1)
-    ]
-    lines = panels.masking(rows, "n").axes[0].get_lines()[:-1]  # the last is zero
-    assert [line.get_ydata().tolist() for line in lines] == [[-0.1, -0.2], [-0.3, -0.6], [-0.2, -0.4]]
-    assert lines[2].get_linewidth() > 2 * max(line.get_linewidth() for line in lines[:2])
-    assert len({line.get_color() for line in lines}) == 1
 
 
 def test_trainings_of_an_extractor_share_its_colour():

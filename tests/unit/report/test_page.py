@@ -11,29 +11,43 @@ import pytest
 from docutils.core import publish_parts
 
 from cortex.core.errors import InputError
-from cortex.core.tables import read_table, write_table
+from cortex.core.tables import write_table
 from cortex.report import CAPTIONS, page_fingerprint, settings_in_words
-from cortex.report.draw.metrics import draw_concept_level
 from cortex.report.html import origin, write_report
-from cortex.report.level_tables import judges_table
 from cortex.report.pictures import FIGURES, caption
 from cortex.report.tables import Cell, Table
 from cortex.report.topic import Finding, Topic
 from cortex.studies.base import Study, StudySettings
-from tests.unit.report.conftest import METRICS, SHOWN, Page, save, with_trainings
-from tests.unit.report.rows import COMPARISONS, EVIL, OTHERS, with_intervals
+from tests.unit.report.conftest import Page
+from tests.unit.report.example import EVIL, EXTRACTORS, METRICS, one_training, save
 
-STUDY_CAPTIONS = (CAPTIONS.parent.parent / "studies").glob("*/*.rst")
 FIRST = Study(StudySettings, page="tests.unit.report.test_page:section", order=1)
 LAST = Study(StudySettings, page="tests.unit.report.test_page:section", order=2)
+OF_ITS_OWN = Study(StudySettings, page="tests.unit.report.test_page:section", order=3, needs=frozenset())
 
 
-def section(rows):
+STUDY_CAPTIONS = (CAPTIONS.parent.parent / "studies").glob("*/*.rst")
+
+
+def section(rows, more=()):
     """A study's section, as another package would write it."""
-    row = rows[0]
+    row = [*more, *rows][0]
     found = Finding(f"{row['extractor']} got {row['value']}.", ["Not much."])
     table = Table(["extractor", "value"], 1, [[Cell(row["extractor"]), Cell(str(row["value"]), row["value"])]])
-    return Topic(f"Does {EVIL} matter?", "Mine", "One lead.", [found], [("A table", "A note", table)], ["One limit."])
+    tables = [("A table", "A note", table)]
+    return Topic(f"Does {EVIL} matter?", "Mine", "One lead.", [found], tables, ["One limit."], "It is sure.")
+
+
+def written(run, path, **changes):
+    """The page of the run with other arguments."""
+    write_report(path / "report.html", run.folder, **run.arguments | changes)
+    return Page((path / "report.html").read_text())
+
+
+def copy_of(run, folder, without=()):
+    """A folder like the run's, which may be changed."""
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns(*without, "report.html"))
+    return folder
 
 
 def test_page_needs_no_other_file_and_no_network(page):
@@ -44,51 +58,49 @@ def test_page_needs_no_other_file_and_no_network(page):
     style = " ".join(attributes.get("style", "") for _, attributes in page.tags) + page.text
     assert "url(" not in style and "@import" not in style
     assert page.all("meta")[-1]["content"].startswith("default-src 'none'")
-    targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    assert all(link["href"].removeprefix("#") in targets for link in page.all("a"))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert all(link["href"].removeprefix("#") in ids for link in page.all("a"))
 
 
 def test_every_figure_is_inlined_with_its_caption_and_alternative_text(run, page):
-    words = " ".join(page.text.split())
-    images, files = page.all("img"), list((run.folder / "figures").iterdir())
-    assert len(images) == len(files) == len(page.all("figure")) == len(page.all("figcaption"))
-    inlined = {base64.b64decode(image["src"].partition(",")[2]) for image in images}
-    assert inlined == {path.read_bytes() for path in files}
+    files = list((run.folder / "figures").iterdir())
+    assert len(page.all("figure")) == len(page.all("figcaption")) == len(files)
+    inlined = {base64.b64decode(image["src"].partition(",")[2]) for image in page.all("img")}
+    assert {path.read_bytes() for path in files} <= inlined
     for name in FIGURES:
         title, text = caption(name)
-        assert title in words and text in words and any(image["alt"].startswith(title) for image in images)
-
-
-def test_findings_are_of_the_first_attribution_and_of_published_lists(page):
-    words = " ".join(page.text.split()).replace("\N{NO-BREAK SPACE}", " ")
-    assert "Important tokens against random tokens: better in 7, worse in 1 of 8 combinations" in words
-    assert "Mean change of the label's probability: −0.250 (12.5 % of the area" in words
-    found = "against the most frequent tokens of the class: better in 2, no difference found in 2 of 4 combinations"
-    assert found in words
+        assert title in page.words and text in page.words
+        assert any(image["alt"].startswith(title) for image in page.all("img"))
+    assert all(image["alt"] for image in page.all("img"))
 
 
 def test_tables_hold_every_number_of_the_metrics(page):
-    compared = [row | {"p": None} for row in (*COMPARISONS, *OTHERS["comparisons"])]
-    for name, rows in (METRICS | {"comparisons": compared}).items():
+    over_all = [row for row in METRICS["comparisons"] if row["label"] is None and row["training"] is None]
+    shown = {"difference", "p_corrected", "verdict", "extractor", "judge", "baseline"}
+    comparisons = [{name: value for name, value in row.items() if name in shown} for row in over_all]
+    for name, rows in (METRICS | {"comparisons": comparisons}).items():
         for row in rows:
             for column, value in row.items():
                 if isinstance(value, str):
-                    assert value in page.text or column == "level"
-                elif value is not None:
+                    assert value in page.text, (name, column, value)
+                elif value is not None and column not in ("training", "valid"):
                     assert value in page.values, (name, column, value)
-    assert 0.987654 not in page.values  # single classes are in the file only
-
-
-def test_a_judge_trained_elsewhere_is_shown_without_a_history():
-    accuracy = [{"judge": "b16", "split": "test", "k": 1, **with_intervals({"accuracy": 0.75})}]
-    seen = [{"judge": "b16", "probability": 0.25, "probability_change": -0.5}]
-    (row,) = judges_table({"b16": []}, accuracy, seen).rows
-    assert [cell.text for cell in row] == ["b16", "–", "–", "75.0\N{NO-BREAK SPACE}% (68.8 to 78.1)", "0.750"]
 
 
 def test_judges_table_shows_real_accuracy_and_the_unmasked_probability(page):
     assert 0.97 in page.values
     assert any(value == pytest.approx(0.9) for value in page.values)
+
+
+def test_classes_have_a_sentence_with_their_own_figures(page):
+    text = page.words.replace("\N{NO-BREAK SPACE}", " ")
+    assert (
+        "Tokens 1, 2 and 3 matter most. Masking important tokens (20 % of an image) lowers the judges' confidence by "
+        "40 points, random masks of the same area by 12 points."
+    ) in text
+    assert "Shown without selection: the first 6 of 7 classes, the first test image of each." in text
+    assert "Importance by tis and resnet, the most accurate extractor, averaged over its 3 trainings." in text
 
 
 def test_strings_of_others_are_escaped(run, page):
@@ -97,14 +109,14 @@ def test_strings_of_others_are_escaped(run, page):
     assert EVIL in page.text and "<b>judge" in page.text  # shown as they are
 
 
-def test_provenance_is_that_of_the_tables(run, monkeypatch, page):
+def test_provenance_is_that_of_the_tables(run, monkeypatch, tmp_path, page):
     from cortex.core.provenance import provenance
 
     stated = provenance()
     assert stated["cortex"] in page.text
     for package, version in json.loads(stated["packages"]).items():
-        assert f"{package} {version}" in " ".join(page.text.split())
-    old, new = run.folder / "old.parquet", run.folder / "new.parquet"
+        assert f"{package} {version}" in page.words
+    old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
     for path, commit in ((old, "a1"), (new, "b2")):
         monkeypatch.setattr(
             "cortex.core.tables.provenance", lambda commit=commit: {"git_commit": commit, "packages": "{}"}
@@ -113,26 +125,35 @@ def test_provenance_is_that_of_the_tables(run, monkeypatch, page):
     assert origin([old, new, new]) == {"git_commit": {"a1": 1, "b2": 2}}
 
 
-def test_sections_of_studies_follow_their_order_and_add_limits(run, tmp_path):
+def test_studies_have_pages_of_their_own_in_their_order(run, tmp_path):
+    folder = copy_of(run, tmp_path / "tiny")
     for name, value in (("mine", 0.25), ("theirs", 0.75)):
-        save(run.folder / "metrics" / f"{name}.parquet", [{"extractor": "cnn", "training": 0, "value": value}])
+        save(folder / "metrics" / f"{name}.parquet", [{"extractor": "cnn", "training": 0, "value": value}])
     studies = ("theirs=tests.unit.report.test_page:LAST", "mine=tests.unit.report.test_page:FIRST")
-    write_report(tmp_path / "report.html", run.folder, **run.arguments, studies=studies)
+    write_report(tmp_path / "report.html", folder, **run.arguments, studies=studies)
     shown = Page((tmp_path / "report.html").read_text())
     sections = [attributes["id"] for attributes in shown.all("section") if attributes.get("id", "").endswith("-topic")]
     assert sections == ["mine-topic", "theirs-topic"]
-    words = " ".join(shown.text.split())
-    for said in ("cnn got 0.25. Not much.", "Mine: One limit.", f"Does {EVIL} matter?", "One lead.", "A table A note"):
-        assert said in words
-    assert words.count("cnn got 0.25.") == 2  # in short, and in its section
+    for said in ("cnn got 0.25. Not much.", "Limits One limit.", f"Does {EVIL} matter?", "One lead.", "A table A note"):
+        assert said in shown.words
+    assert shown.words.count("cnn got 0.25.") == 1  # once, where it belongs
+    assert shown.words.count("It is sure.") == 2  # both studies, among the answers
     assert {0.25, 0.75} <= set(shown.values)
     with pytest.raises(InputError, match="study 'gone': allowed: "):
         write_report(tmp_path / "other.html", run.folder, **run.arguments, studies=("gone",))
 
 
+def test_a_study_reads_further_tables_of_the_run(run, tmp_path, monkeypatch):
+    folder = copy_of(run, tmp_path / "tiny")
+    save(folder / "metrics" / "mine.parquet", [{"extractor": "cnn", "training": None, "value": 0.25}])
+    save(folder / "studies" / "mine" / "more.parquet", [{"extractor": "another", "value": 0.5}])
+    monkeypatch.setattr(f"{__name__}.FIRST", replace(FIRST, tables={"more": "studies/mine/more.parquet"}))
+    write_report(tmp_path / "report.html", folder, **run.arguments, studies=(f"mine={__name__}:FIRST",))
+    assert "another got 0.5." in Page((tmp_path / "report.html").read_text()).words
+
+
 def test_figures_of_a_study_stand_in_its_section_with_captions_from_beside_its_page(run, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    shutil.copytree(run.folder, folder)
+    folder = copy_of(run, tmp_path / "tiny")
     save(folder / "metrics" / "mine.parquet", [{"extractor": "cnn", "training": 0, "value": 0.25}])
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "page_beside.py").write_text("from tests.unit.report.test_page import section\n")
@@ -143,8 +164,7 @@ def test_figures_of_a_study_stand_in_its_section_with_captions_from_beside_its_p
         write_report(tmp_path / "report.html", folder, **arguments)
     (folder / "figures" / "ends.png").write_bytes(b"the ends")
     write_report(tmp_path / "report.html", folder, **arguments)
-    text = (tmp_path / "report.html").read_text()
-    of_study = Page(text[text.index('id="mine-topic"') : text.index('id="limits"')])
+    of_study = Page((tmp_path / "report.html").read_text().partition('id="mine-topic"')[2])
     (image,) = of_study.all("img")
     assert base64.b64decode(image["src"].partition(",")[2]) == b"the ends" and image["alt"] == "Both ends."
     assert "Left and right." in of_study.text
@@ -153,69 +173,103 @@ def test_figures_of_a_study_stand_in_its_section_with_captions_from_beside_its_p
 @pytest.mark.parametrize(
     ("changes", "without", "reason"),
     [
-        ({"judges": ()}, {"image-level", "concept-level", "codebook-level"}, "codebook level: the run has no judges."),
-        ({"levels": ("image_level", "concept_level")}, {"codebook-level"}, "Codebook level: the run has no decoder."),
-        ({"images": False, "levels": ()}, {"codebook-level"}, "Figures of images: the run has no images."),
-        ({"extractors": (), "top_n": None}, {"models", "explanations", "image-level"}, "the run has no extractors."),
+        ({"judges": ()}, {"image-level", "concept-level", "codebook-level"}, "Not measured. The run has no judges."),
+        ({"levels": ("image_level", "concept_level")}, {"codebook-level"}, "Not measured. The run has no decoder."),
+        ({"shard": None, "judges": ()}, {"codebook-level", "samples"}, "The class's five"),
     ],
 )
-def test_sections_that_a_run_cannot_have_are_left_out_by_name(run, tmp_path, changes, without, reason):
-    write_report(tmp_path / "report.html", run.folder, **run.arguments | changes)
-    shown = Page((tmp_path / "report.html").read_text())
+def test_what_a_run_cannot_have_is_left_out_by_name(run, tmp_path, changes, without, reason):
+    shown = written(run, tmp_path, **changes)
     targets = {attributes["id"] for _, attributes in shown.tags if "id" in attributes}
     assert not targets & without
-    assert reason.lower() in " ".join(shown.text.split()).lower()
+    assert reason in shown.words
     assert all(link["href"].removeprefix("#") in targets for link in shown.all("a"))
     figures = {image["alt"] for image in shown.all("img")}
-    assert any(alt.startswith("Training curves") for alt in figures) == ("extractors" not in changes)
-    assert any(alt.startswith("Generated images") for alt in figures) == (
-        "extractors" not in changes and "images" not in changes
-    )
+    assert any(alt.startswith("Training curves") for alt in figures)
+    assert any(alt.startswith(("Test images", "First test image")) for alt in figures) == ("shard" not in changes)
+    assert ("confidence by" in shown.words) == ("judges" not in changes)
 
 
-def test_claims_are_over_trainings_and_trainings_are_listed(page):
-    words = " ".join(page.text.split())
-    assert "cnn (2 trainings) and resnet (2 trainings)" in words
-    assert "lowest of 2 extractors: resnet" in words
-    assert "better in 7, worse in 1 of 8 combinations" in words, "comparisons of single trainings do not count"
+def test_imported_images_are_not_called_drawn(run, tmp_path, page):
+    assert "drawn by the generator" in page.words
+    assert "drawn by the generator" not in written(run, tmp_path, imported=True).words
+    assert not re.search("[Gg]enerated|asked for", page.words)
 
 
-def test_one_training_gives_no_verdict(run, tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    for path in run.folder.iterdir():
-        if path.name != "metrics":
-            (folder / path.name).symlink_to(path)
-    for name, rows in METRICS.items():
-        silent = {"p_corrected": None, "verdict": None} if name == "comparisons" else {}
-        save(folder / "metrics" / f"{name}.parquet", with_trainings([row | silent for row in rows]))
-    write_report(folder / "report.html", folder, **run.arguments | {"extractors": tuple(SHOWN)})
-    shown = Page((folder / "report.html").read_text())
-    words = " ".join(shown.text.split())
-    assert "cnn (1 training) and resnet (1 training)" in words
-    for compared in ("Important tokens against random tokens", "Token selection against embedding optimisation"):
-        assert f"{compared}: no verdict from one training." in words
-    draw_concept_level(
-        tmp_path / "concept_level.svg",
-        folder / "metrics" / "concept_level.parquet",
-        folder / "metrics" / "comparisons.parquet",
-    )
-    assert "no verdict" in (tmp_path / "concept_level.svg").read_text()
+def test_no_explanation_is_printed_that_no_test_supports(page):
+    assert not re.search("black background|changes nothing|because it is empty|little room", page.words)
+
+
+def test_invalid_results_are_marked_above_the_numbers(run, tmp_path):
+    folder = copy_of(run, tmp_path / "tiny")
+    rows = [row | {"valid": (row["name"], row["training"]) != ("cnn", 1)} for row in METRICS["validity"]]
+    save(folder / "metrics" / "validity.parquet", rows)
+    for name in ("mine", "own"):
+        save(folder / "metrics" / f"{name}.parquet", [{"extractor": "cnn", "training": None, "value": 0.25}])
+    studies = ("mine=tests.unit.report.test_page:FIRST", "own=tests.unit.report.test_page:OF_ITS_OWN")
+    write_report(tmp_path / "report.html", folder, **run.arguments, studies=studies)
+    text = (tmp_path / "report.html").read_text()
+    sections = dict(re.findall(r'<section class="page" id="([\w-]+)"(.*?)\n</section>', text, re.DOTALL))
+    box = "Extractor cnn, training 1: accuracy 80.0 %"
+    marked = {name for name, part in sections.items() if "Invalid results." in part}
+    # A study with extractors of its own does not depend on the run's.
+    of_method = {"overview", "tokens", "image-level", "concept-level", "codebook-level", "reliability"}
+    assert marked == of_method | {"mine-topic"}
+    assert sections["tokens"].index("Invalid results.") < sections["tokens"].index('class="finding"')
+    for name in marked - {"overview", "tokens"}:
+        part = sections[name]
+        assert box in " ".join(part.split())
+        assert part.index("Invalid results.") < part.index("<table") and part.index("Invalid results.") < part.index(
+            'class="finding"'
+        )
+        assert 'invalid">' in part
+    assert sections["overview"].index("Invalid results.") < sections["overview"].index('class="card"')
+    assert "Left out as invalid: cnn." in sections["overview"]
+    accuracy = sections["reliability"].partition("Accuracy of the extractors")[2].partition("</table>")[0]
+    invalid = re.findall(r'<tr class="[^"]*invalid">(.*?)</tr>', accuracy, re.DOTALL)
+    trainings = [re.findall(r'<th scope="row">(.*?)</th>', row)[1] for row in invalid]
+    assert trainings == ["1", "all"]
+
+
+def test_a_run_with_one_training_has_no_verdict(run, tmp_path):
+    folder = one_training(run.folder, tmp_path / "tiny")
+    names = tuple(f"{extractor}/0" for extractor in EXTRACTORS)
+    write_report(tmp_path / "report.html", folder, **run.arguments | {"extractors": names})
+    shown = Page((tmp_path / "report.html").read_text())
+    assert shown.words.count("One training of each extractor gives no verdict.") == 3
+    assert "Unknown from one training." in shown.words and "Agreement of trainings" not in shown.words
+    assert "the most accurate extractor, training 0." in shown.words and "●" not in shown.text
+    assert "Tokens 1, 2 and 3 matter most." in shown.words
+    assert "cnn (1 training) and resnet (1 training)" in shown.words
+    assert not re.search(r"better in \d", shown.words)
+
+
+def test_the_first_answers_go_to_a_file(run, page, tmp_path):
+    path = tmp_path / "findings.txt"
+    written(run, tmp_path, headlines=path)
+    first, second, third = path.read_text().splitlines()
+    assert first.startswith("Masks of an image's important tokens lower the judges' confidence by")
+    assert second.startswith("Masks of contrast tokens (30\N{NO-BREAK SPACE}% of the image) lower the judges'")
+    assert third.startswith("The search raises the judges' confidence in the target class from")
+    assert all(" ".join(line.split()) in page.words for line in (first, second, third))
+    written(run, tmp_path, headlines=path, judges=())
+    assert path.read_text().startswith("Importance of the same image by two trainings")
 
 
 def test_missing_figures_are_named(run, tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    for path in run.folder.iterdir():
-        if path.name != "figures":
-            (folder / path.name).symlink_to(path)
-    (folder / "figures").mkdir()
-    for path in (run.folder / "figures").iterdir():
-        if path.stem != "tokens":
-            (folder / "figures" / path.name).symlink_to(path)
-    with pytest.raises(InputError, match=r"tokens\.png: no such figure; draw-tokens draws it"):
+    folder = copy_of(run, tmp_path / "tiny", without=["samples.png"])
+    with pytest.raises(InputError, match=r"samples\.png: no such figure; draw-samples draws it"):
         write_report(tmp_path / "report.html", folder, **run.arguments)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_missing_evaluations_and_extractors_are_named(run, tmp_path):
+    folder = copy_of(run, tmp_path / "tiny")
+    shutil.rmtree(folder / "evaluation" / "image_level" / "tis" / "resnet" / "average")
+    with pytest.raises(InputError, match=r"image_level/tis/resnet/average: no evaluations of the image level"):
+        write_report(tmp_path / "report.html", folder, **run.arguments)
+    with pytest.raises(InputError, match="--extractors: the page explains at least one extractor"):
+        write_report(tmp_path / "report.html", run.folder, **run.arguments | {"extractors": ()})
 
 
 def test_settings_in_words():
@@ -248,37 +302,3 @@ def test_captions_are_plain_text_to_both_reports(path):
     html = publish_parts(path.read_text(), writer="html", settings_overrides={"report_level": 1})["body"]
     assert not re.sub(r"</?p>", "", html).count("<"), html  # paragraphs only: nothing was taken for markup
     assert "{" not in path.read_text()
-
-
-def test_comparisons_are_not_read_without_levels(run, tmp_path):
-    """A run without judges has no such file."""
-    arguments = run.arguments | {"judges": (), "images": False}
-    names = ("extractor_accuracy", "tokens", "data", "figures")
-    folder = tmp_path / "run"
-    (folder / "metrics").mkdir(parents=True)
-    for name in names[1:]:
-        (folder / name).symlink_to(run.folder / name)
-    (folder / "metrics" / "extractor_accuracy.parquet").symlink_to(
-        run.folder / "metrics" / "extractor_accuracy.parquet"
-    )
-    write_report(tmp_path / "report.html", folder, **arguments)
-    assert read_table(folder / "metrics" / "extractor_accuracy.parquet").num_rows == 12
-    assert "the run has no judges" in (tmp_path / "report.html").read_text()
-
-
-def test_the_first_finding_of_every_level_goes_to_a_file(run, page, tmp_path):
-    write_report(tmp_path / "report.html", run.folder, **run.arguments, headlines=tmp_path / "findings.txt")
-    first, second, third = (tmp_path / "findings.txt").read_text().splitlines()
-    assert first.startswith("Important tokens against random tokens: ")
-    assert second.startswith("Concept-level tokens against the most frequent tokens of the class: ")
-    assert third.startswith("Token selection against embedding optimisation: ")
-    shown = " ".join(page.text.split())
-    assert all(line in shown for line in (first, second, third))
-
-
-def test_without_levels_the_findings_are_those_that_there_are(run, tmp_path):
-    arguments = run.arguments | {"judges": (), "headlines": tmp_path / "findings.txt"}
-    write_report(tmp_path / "report.html", run.folder, **arguments)
-    first, *others = (tmp_path / "findings.txt").read_text().splitlines()
-    assert first.startswith("Share of the concept-level tokens that are also among")
-    assert [line.partition(" ")[0] for line in others] == ["Top-1"]

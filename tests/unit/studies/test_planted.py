@@ -528,6 +528,25 @@ def rows_of(variant, extractor, right, found, unseen=None):
     return rows
 
 
+def ranking(method, precision, low, high, difference=0.0):
+    """A row of the recommended methods."""
+    of = {"method": method, "precision": precision, "low": low, "high": high, "chance": 0.125}
+    return of | {"difference": difference, "difference_low": difference - 0.1, "difference_high": difference + 0.1}
+
+
+@pytest.mark.parametrize(
+    ("ranked", "end"),
+    [
+        ([ranking("tis", 0.5, 0.4, 0.6), ranking("occlusion", 0.4, 0.3, 0.5)], "12 %). No other method finds more."),
+        ([ranking("occlusion", 0.5, 0.4, 0.6, 0.05), ranking("tis", 0.45, 0.3, 0.5)], "The difference can be chance."),
+        ([ranking("occlusion", 0.2, 0.1, 0.3, 0.15), ranking("tis", 0.05, 0, 0.1)], "No method is above chance."),
+    ],
+)
+def test_a_method_is_recommended_only_where_it_finds_more(ranked, end):
+    told = section(rows_of("plain", "cnn", right=1.0, found=0.15), ranked).reliability
+    assert told.replace("\xa0", " ").endswith(end) and "recommended" not in told
+
+
 def test_the_report_names_where_methods_fail():
     rows = [
         *rows_of("plain", "cnn", right=1.0, found=0.15),
@@ -535,7 +554,12 @@ def test_the_report_names_where_methods_fail():
         *rows_of("shortcut", "cnn", right=0.98, found=0.3, unseen=0.6),
         *rows_of("combination", "cnn", right=0.27, found=0.15),
     ]
-    topic = section(rows)
+    ranked = [ranking("occlusion", 0.5, 0.4, 0.6, difference=0.2), ranking("tis", 0.3, 0.05, 0.45)]
+    topic = section(rows, ranked)
+    assert topic.reliability.replace("\xa0", " ") == (
+        "On synthetic grids with known truth, 50 % of the positions that occlusion finds most important hold a token "
+        "of the class (tis: 30 %; chance: 12 %). So occlusion is the recommended method."
+    )
     said = [(finding.headline.replace("\xa0", " "), " ".join(finding.details)) for finding in topic.findings]
     assert "as many positions as are planted: 15.0 % (cnn), 60.0 % (transformer)." in said[0][0]
     assert "Chance: 12.5 %." in said[0][0]
@@ -551,7 +575,14 @@ def test_the_report_names_where_methods_fail():
     assert "first concept-level token of a class in 30.0 % (cnn) of the classes" in said[2][0]
     assert said[3][0].startswith("Variant combination") and said[3][1] == "Not above chance: cnn."
     assert said[-1][1] == "Not above chance: cnn (combination)."
-    positions, codes = (table for _, _, table in topic.tables)
+    methods, positions, codes = (table for _, _, table in topic.tables)
+    assert [cell.text for cell in methods.rows[0]] == [
+        "occlusion",
+        "0.50 (0.40 to 0.60)",
+        "0.20 (0.10 to 0.30)",
+        "0.125",
+    ]
+    assert [row[1].best for row in methods.rows] == [True, False] and methods.rows[1][2].text == "–"
     assert [cell.text for cell in positions.rows[0][:4]] == ["plain", "cnn", "tis", "planted"]
     assert [row[6].best for row in positions.rows] == [False, True, True, True, True, True, True, True, False, True]
     assert [cell.text for cell in codes.rows[1][:3]] == ["plain", "transformer", "planted"]

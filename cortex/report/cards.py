@@ -1,0 +1,270 @@
+"""Classes in pictures: an image, the importance of its tokens, and the class's concept tokens as patches."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from cortex.core.tables import read_table
+from cortex.data.decoded import decoded_of
+from cortex.data.shard_reader import read_shard
+from cortex.data.tokens import read_tokens
+from cortex.explain import IMPORTANCE
+from cortex.extractors.names import AVERAGE, split_name
+from cortex.report.figures.images import overlay
+from cortex.report.figures.style import Images
+from cortex.report.levels import typical_n
+from cortex.report.patches import typical_patches
+from cortex.report.results import ListName, Lists, RunFiles, claims, shown_list
+from cortex.report.rows import Row, select
+
+FEW = 6  # classes on the first screen
+MOST = 30  # classes on the page
+OUTLINED = 5  # positions of highest importance in an image
+FIRST = 5  # tokens on a card
+LISTED = 10  # tokens of a list
+EQUAL_AREA = "random_area"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a list.
+
+    Args:
+        number: of the code.
+        patch: its picture as a data URI; None where the images that were read do not hold it; empty without images.
+        found_by: how many trainings have it among as many first tokens.
+        frequent: whether it is among the class's most frequent tokens.
+    """
+
+    number: int
+    patch: str | None
+    found_by: int = 0
+    frequent: bool = True
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image and the importance of its tokens.
+
+    Args:
+        image, heat: the image, and the importance laid over it, as data URIs.
+        size: width and height in pixels.
+        boxes: left, top, width and height of the positions of highest importance, the highest first.
+        predicted: the class that the extractor reads; None where that is not known.
+    """
+
+    image: str
+    heat: str
+    size: tuple[int, int]
+    boxes: list[tuple[float, float, float, float]]
+    predicted: int | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """A class.
+
+    Args:
+        label: its index.
+        name: its name.
+        tokens: its first concept tokens.
+        lists: its tokens by list: extractor, kind of list.
+        example: its first test image; None in a run without images.
+        misread: name of the class that the extractor takes the example for; None where it is right.
+        masked, random: at the image level, what masks of the important tokens, and random masks of equal area, change:
+            probability_change, masked_fraction; None where nothing was judged.
+    """
+
+    label: int
+    name: str
+    tokens: list[Token]
+    lists: dict[str, list[Token]]
+    example: Example | None = None
+    misread: str | None = None
+    masked: Row | None = None
+    random: Row | None = None
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The classes, and what they show.
+
+    Args:
+        files: of the run.
+        names: of the classes.
+        top_n: the lists of concept tokens to show.
+        shard: tar of images for the patches; None in a run without images.
+    """
+
+    files: RunFiles
+    names: Sequence[str]
+    top_n: int
+    shard: Path | None
+
+    @cached_property
+    def extractor(self) -> str:
+        """The extractor of highest accuracy on test images, as its training or its averaged scores."""
+        rows = select(claims(self.files.metrics["extractor_accuracy"]), split="test")
+        least_k = select(rows, k=min(row["k"] for row in rows))
+        return self.files.shown(max(least_k, key=lambda row: row["accuracy"])["extractor"])
+
+    @property
+    def averaged(self) -> bool:
+        """Whether scores averaged over trainings are shown."""
+        return split_name(self.extractor)[1] == AVERAGE
+
+    @cached_property
+    def trainings(self) -> list[str]:
+        """Trainings of the extractor."""
+        return self.files.trainings(split_name(self.extractor)[0])
+
+    @cached_property
+    def shown(self) -> ListName:
+        """Kind and top_n of the concept tokens on the cards."""
+        return shown_list(self.files.lists(self.extractor), self.top_n)
+
+    @cached_property
+    def n(self) -> int | None:
+        """Number of masked codes of the cards' sentences; None where nothing was judged."""
+        return typical_n(self.files.metrics["image_level"]) if "image_level" in self.files.levels else None
+
+    @cached_property
+    def labels(self) -> list[int]:
+        """The classes on the page."""
+        return sorted(self.files.frequent)[:MOST]
+
+    @cached_property
+    def all(self) -> list[Card]:
+        """A card for every class."""
+        lists = self._lists()
+        concept = self.files.lists(self.extractor)[self.shown]
+        tokens = {
+            number
+            for of in (concept, *lists.values())
+            for label in self.labels
+            for number in of.get(label, ())[:LISTED]
+        }
+        patches = self._patches(tokens)
+        examples = self._examples()
+        changes = self.files.changes_by_class(self.extractor, self.n) if self.n is not None else {}
+        own = [self.files.lists(training).get(self.shown, {}) for training in self.trainings]
+        found = []
+        for label in self.labels:
+            example = examples.get(label)
+            misread = example.predicted if example and example.predicted not in (None, label) else None
+            frequent = self.files.frequent.get(label, ())
+            first = [of.get(label, ())[:FIRST] for of in own]
+            found.append(
+                Card(
+                    label,
+                    self.name(label),
+                    tokens_of(concept.get(label, ())[:FIRST], patches, first, frequent),
+                    {
+                        title: tokens_of(of.get(label, ())[:LISTED], patches, [], frequent)
+                        for title, of in lists.items()
+                    },
+                    example,
+                    None if misread is None else self.name(misread),
+                    changes.get((label, IMPORTANCE)),
+                    changes.get((label, EQUAL_AREA)),
+                )
+            )
+        return found
+
+    def name(self, label: int) -> str:
+        """The name of a class."""
+        return self.names[label] if label < len(self.names) else f"class {label}"
+
+    def _lists(self) -> dict[str, Lists]:
+        """Lists of concept tokens by a title, of every method and extractor, and the most frequent tokens."""
+        methods = self.files.methods
+        found: dict[str, Lists] = {}
+        for method in methods:
+            files = replace(self.files, methods=(method,))
+            for name in dict.fromkeys(split_name(one)[0] for one in self.files.extractors):
+                lists = files.lists(files.shown(name))
+                for kind in dict.fromkeys(kind for kind, top_n in lists if top_n == self.top_n):
+                    words = [name, kind, *([method] if len(methods) > 1 else [])]
+                    found[", ".join(words)] = lists[kind, self.top_n]
+        return found | {"most frequent": self.files.frequent}
+
+    def _patches(self, tokens: set[int]) -> dict[int, str] | None:
+        shard = self.shard
+        if shard is None:
+            return None
+        patches = typical_patches(lambda: read_shard(shard, images="any"), tokens)
+        return {token: data_uri(patch) for token, patch in patches.items()}
+
+    def _examples(self) -> dict[int, Example]:
+        if self.shard is None:
+            return {}
+        scores = self.files.scores(self.extractor)
+        folder = self.files.run / "data" / "test" / "images"
+        return first_examples(scores, [folder / f"{path.stem}.npy" for path in scores], self.labels)
+
+
+def first_examples(scores: Sequence[Path], images: Sequence[Path], labels: Sequence[int]) -> dict[int, Example]:
+    """The first test image of every label with its importance; files after the last of them are not read.
+
+    Args:
+        scores: importance files, a shard each.
+        images: decoded images of these shards.
+        labels: of the classes.
+    """
+    found: dict[int, Example] = {}
+    for path, decoded in zip(scores, images, strict=True):
+        shard = read_tokens(path, [IMPORTANCE])
+        pixels = decoded_of(shard, decoded)
+        reads: Sequence[int | None] = [None] * len(shard)
+        if "predicted" in pq.read_schema(path).names:  # averaged scores have no reading
+            reads = read_table(path, ["predicted"])["predicted"].to_pylist()
+        for row, label in enumerate(shard.labels.tolist()):
+            if label in labels and label not in found:
+                grid = shard.scores[IMPORTANCE][row].reshape(shard.shape)
+                found[label] = example(np.asarray(pixels[row]), grid, reads[row])
+        if len(found) == len(labels):
+            break
+    return found
+
+
+def example(image: Images, scores: NDArray[np.floating], predicted: int | None) -> Example:
+    """An image with the importance ``[h, w]`` of its tokens."""
+    height, width = image.shape[:2]
+    tall, wide = height / scores.shape[0], width / scores.shape[1]
+    highest = np.argsort(-scores.ravel(), kind="stable")[:OUTLINED]
+    corners = (divmod(int(position), scores.shape[1]) for position in highest)
+    boxes = [(x * wide, y * tall, wide, tall) for y, x in corners]
+    return Example(data_uri(image), data_uri(overlay(image, scores)), (width, height), boxes, predicted)
+
+
+def tokens_of(
+    tokens: Sequence[int],
+    patches: Mapping[int, str] | None,
+    trainings: Sequence[Sequence[int]],
+    frequent: Sequence[int],
+) -> list[Token]:
+    """The tokens of a list.
+
+    Args:
+        tokens: their numbers.
+        patches: their pictures by token, as data URIs; None in a run without images.
+        trainings: the first tokens of the same list by every training.
+        frequent: the class's most frequent tokens.
+    """
+    pictures: Mapping[int, str | None] = dict.fromkeys(tokens, "") if patches is None else patches
+    return [Token(one, pictures.get(one), sum(one in of for of in trainings), one in frequent) for one in tokens]
+
+
+def data_uri(image: Images) -> str:
+    """A picture ``[H, W, 3]`` as a PNG in a data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,54 @@
+"""Tokens as patches: for each, the most typical of the patches that the decoder made of it."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cortex.data.shard_reader import Sample
+from cortex.report.figures.style import Images
+
+Patches = NDArray[np.int64]
+
+
+def typical_patches(samples: Callable[[], Iterable[Sample]], tokens: Iterable[int]) -> dict[int, Images]:
+    """By token, the patch uint8 ``[P, Q, 3]`` that is closest to the mean of its patches; no entry if there are none.
+
+    A patch is the part of an image at a position that holds the token. A token decoded without its context, such as a
+    grid filled with it, shows little: the decoder looks at the neighbours, and never saw such grids.
+
+    Args:
+        samples: gives the images, the same ones each time; they are read twice.
+        tokens: the tokens to find.
+    """
+    wanted = sorted(set(tokens))
+    place = np.full(1 << 16, -1)
+    place[wanted] = np.arange(len(wanted))
+    counts = np.zeros(len(wanted), np.int64)
+    totals: Patches | None = None
+    for places, patches in _occurrences(samples(), place):
+        totals = np.zeros((len(wanted), *patches.shape[1:]), np.int64) if totals is None else totals
+        np.add.at(totals, places, patches)
+        np.add.at(counts, places, 1)
+    if totals is None:
+        return {}
+    means = totals / np.maximum(counts, 1)[:, None, None, None]
+    best: dict[int, tuple[float, Images]] = {}
+    for places, patches in _occurrences(samples(), place):
+        distances = ((patches - means[places]) ** 2).sum((1, 2, 3))
+        for number, distance, patch in zip(places.tolist(), distances.tolist(), patches, strict=True):
+            if number not in best or distance < best[number][0]:
+                best[number] = distance, patch.astype(np.uint8)
+    return {wanted[number]: patch for number, (_, patch) in sorted(best.items())}
+
+
+def _occurrences(samples: Iterable[Sample], place: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Patches]]:
+    """Of every image, the places of its wanted tokens ``[n]`` and their patches ``[n, P, Q, 3]``."""
+    for sample in samples:
+        if sample.image is None:
+            continue
+        (height, width), image = sample.grid.shape, sample.image
+        rows, columns = image.shape[0] // height, image.shape[1] // width
+        patches = image.reshape(height, rows, width, columns, 3).swapaxes(1, 2).reshape(-1, rows, columns, 3)
+        places = place[sample.grid.ravel()]
+        yield places[places >= 0], patches[places >= 0].astype(np.int64)

@@ -1,0 +1,223 @@
+"""A run's results as the report reads them: the place that knows the paths, columns and trainings of its tables.
+
+An extractor may be trained several times. Rows with ``training`` null are over all its trainings; rows with training -1
+are of scores that were averaged over them. Claims are made from rows over all trainings.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from cortex.core.errors import InputError
+from cortex.core.tables import read_table
+from cortex.extractors.names import AVERAGE, join_name, split_name
+from cortex.report.rows import Row, Rows, groups, select
+
+LEVELS = ("image_level", "concept_level", "codebook_level")
+Lists = Mapping[int, Sequence[int]]  # tokens by label, the first first
+ListName = tuple[str, int | None]  # kind, count or contrast; top_n, None for the most frequent tokens
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a table.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    rows: list[Row] = read_table(path).to_pylist()
+    return rows
+
+
+def claims(rows: Rows) -> list[Row]:
+    """Rows over all trainings of an extractor; all rows of a table that has none of these."""
+    return [row for row in rows if row.get("training") is None] or list(rows)
+
+
+def trainings(rows: Rows) -> list[Row]:
+    """Rows of single trainings, of extractors that have several."""
+    found = [row for row in rows if row.get("training") not in (None, AVERAGE)]
+    counts = Counter(extractor for extractor, _ in groups(found, "extractor", "training"))
+    return [row for row in found if counts[row["extractor"]] > 1]
+
+
+def averaged(rows: Rows) -> list[Row]:
+    """Rows of scores that were averaged over trainings."""
+    return [row for row in rows if row.get("training") == AVERAGE]
+
+
+def of_first(rows: Rows) -> list[Row]:
+    """Rows of the first method of importance."""
+    return select(rows, attribution=rows[0]["attribution"]) if rows else []
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An extractor's training or a judge, and whether it reads the classes at all.
+
+    Args:
+        kind: extractor or judge.
+        name: of it.
+        training: of an extractor; None for a judge.
+        accuracy, low, high: top-1 accuracy on the test images, with its 95 % interval.
+        chance: accuracy of guessing.
+        valid: whether the interval is above chance.
+    """
+
+    kind: str
+    name: str
+    training: int | None
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+    valid: bool
+
+    def concerns(self, row: Row) -> bool:
+        """Whether a row of a table depends on it: a row over all trainings depends on each."""
+        if row.get(self.kind) != self.name:
+            return False
+        return self.kind == "judge" or row.get("training") in (None, AVERAGE, self.training)
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Files of a run that the page is made of.
+
+    Args:
+        run: its folder.
+        extractors: trained extractors, such as cnn/0.
+        judges: names of the judges.
+        levels: levels that were judged.
+        studies: names of the studies.
+        methods: methods of importance; the page shows the first.
+        tokens: tokens of a list; files may have more.
+    """
+
+    run: Path
+    extractors: tuple[str, ...]
+    judges: tuple[str, ...]
+    levels: tuple[str, ...]
+    studies: tuple[str, ...]
+    methods: tuple[str, ...]
+    tokens: int
+
+    @property
+    def method(self) -> str:
+        """The method of importance that pictures show."""
+        return self.methods[0]
+
+    @cached_property
+    def metrics(self) -> dict[str, list[Row]]:
+        """Rows of the tables of metrics that the run has, by name."""
+        names = ["validity", "extractor_accuracy", *(["judge_accuracy"] if self.judges else []), *self.levels]
+        names += ["comparisons"] if self.levels else []
+        names += ["agreement"] if self.metrics_path("agreement").exists() else []
+        return {name: read_rows(self.metrics_path(name)) for name in (*names, *self.studies)}
+
+    def metrics_path(self, name: str) -> Path:
+        """The file of a table of metrics."""
+        return self.run / "metrics" / f"{name}.parquet"
+
+    @cached_property
+    def readers(self) -> list[Reader]:
+        """Trainings of extractors, and judges, with their validity."""
+        return [Reader(**row) for row in self.metrics["validity"]]
+
+    @cached_property
+    def frequent(self) -> Lists:
+        """The most frequent tokens of every class."""
+        return read_lists(self.run / "tokens" / "frequency.parquet", self.tokens)["count", None]
+
+    def lists(self, extractor: str) -> dict[ListName, Lists]:
+        """Concept tokens by an extractor's training, or by scores averaged over trainings; see :func:`read_lists`."""
+        return read_lists(self._of_method("tokens", f"{extractor}.parquet"), self.tokens)
+
+    def scores(self, extractor: str) -> list[Path]:
+        """Importance files of the test split."""
+        return sorted((self._of_method("importance", extractor) / "test").glob("[0-9]*.parquet"))
+
+    def _of_method(self, place: str, name: str) -> Path:
+        """A file of the shown method of importance."""
+        return self.run / place / self.method / name
+
+    def shown(self, name: str) -> str:
+        """What pictures show of an extractor: its averaged scores where there are any, else its first training."""
+        average = join_name(name, AVERAGE)
+        exists = self._of_method("tokens", f"{average}.parquet").exists()
+        return average if exists else self.trainings(name)[0]
+
+    def trainings(self, name: str) -> list[str]:
+        """The trainings of an extractor."""
+        return [one for one in self.extractors if split_name(one)[0] == name]
+
+    def changes_by_class(self, extractor: str, n: int) -> dict[tuple[int, str], Row]:
+        """By label and method, means over images and judges at the image level: probability_change, masked_fraction.
+
+        Args:
+            extractor: a training, or averaged scores.
+            n: number of masked codes.
+        """
+        folder = self._of_method("evaluation/image_level", extractor)
+        columns = ["probability_change", "masked_fraction"]
+        paths = [path for judge in self.judges for path in sorted((folder / judge).glob("*.parquet"))]
+        if not paths:
+            raise InputError(f"{folder}: no evaluations of the image level")
+        rows = ds.dataset(paths).to_table(columns=["label", "method", *columns], filter=pc.field("n") == n)
+        found = rows.group_by(["label", "method"]).aggregate([(name, "mean") for name in columns]).to_pylist()
+        return {(row["label"], row["method"]): {name: row[f"{name}_mean"] for name in columns} for row in found}
+
+    @property
+    def histories(self) -> dict[str, Path | None]:
+        """By judge, its history; None where it was trained elsewhere."""
+        paths = {judge: self.run / "judges" / judge / "history.parquet" for judge in self.judges}
+        return {judge: path if path.exists() else None for judge, path in paths.items()}
+
+    @property
+    def manifest(self) -> Path:
+        """The list of shards."""
+        return self.run / "data" / "manifest.parquet"
+
+    def tables(self) -> list[Path]:
+        """Tables whose origin the page states."""
+        found = [*map(self.metrics_path, self.metrics), self.manifest]
+        found += [self._of_method("tokens", f"{extractor}.parquet") for extractor in self.extractors]
+        return [*found, self.run / "tokens" / "frequency.parquet", *(path for path in self.histories.values() if path)]
+
+
+def read_lists(path: Path, tokens: int) -> dict[ListName, Lists]:
+    """Lists of tokens by kind and top_n.
+
+    Args:
+        path: the file.
+        tokens: tokens of a list at most.
+
+    Raises:
+        InputError: there are none.
+    """
+    found: dict[ListName, dict[int, list[int]]] = {}
+    table: pa.Table = read_table(path)
+    for row in table.filter(pc.field("rank") < tokens).sort_by("rank").to_pylist():
+        lists = found.setdefault((row["list"], row.get("top_n")), {})
+        lists.setdefault(row["label"], []).append(row["token"])
+    if not found:
+        raise InputError(f"{path}: no tokens")
+    return dict(found)
+
+
+def shown_list(lists: Mapping[ListName, Any], top_n: int) -> ListName:
+    """Which of the lists to show: contrast tokens where there are any, of a number of positions.
+
+    Raises:
+        InputError: there is no list of this number.
+    """
+    for kind in ("contrast", "count"):
+        if (kind, top_n) in lists:
+            return kind, top_n
+    raise InputError(f"no tokens for top_n = {top_n}")
