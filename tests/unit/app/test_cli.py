@@ -52,7 +52,7 @@ def options_of(text):
         line = row.strip(" │─╭╮╰╯")  # a box, where the terminal can print one
         if re.fullmatch(r"\W*[\w.-]+ options\W*", row):  # the title of another box, whose subject follows
             name = None
-        kinds = r"\{[^}]+\}(?:\|\{?\S+(?: INT\})?)?|\[.*\]|INT(?: INT)+|[A-Z]+"
+        kinds = r"\{None\}\|\{\[.*\]\}|\{[^}]+\}(?:\|\{?\S+(?: INT\})?)?|\[.*\]|INT(?: INT)+|[A-Z]+"
         if match := re.match(rf"--([a-z][a-z0-9-]*)(?: (?:{kinds})(?=\s|$))?(.*)", line):
             name, line = match.groups()
         if name is not None:

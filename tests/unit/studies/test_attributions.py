@@ -21,7 +21,7 @@ from cortex.explain.scores import attribute_images, explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.judges.networks import ViT
-from cortex.report.rows import claims
+from cortex.report.results import claims
 from cortex.studies.attributions.judged import area, areas, judge_attributions, rank_attributions
 from cortex.studies.attributions.page import section
 from tests.tables import write_samples

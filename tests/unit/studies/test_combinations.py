@@ -15,7 +15,7 @@ from cortex.data.shard_reader import Sample
 from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, save_extractor
-from cortex.report.rows import claims
+from cortex.report.results import claims
 from cortex.studies.combinations import page as topic
 from cortex.studies.combinations import removal as control
 from cortex.studies.combinations.removal import Removal, greedy_order, shapley_drops

@@ -17,7 +17,7 @@ from cortex.explain.rank_agreement import own_rank_correlation, rank_correlation
 from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.network import build_extractor, load_extractor, save_extractor, untrained_extractor
-from cortex.report.rows import claims
+from cortex.report.results import claims
 from cortex.studies.run import run_study
 from cortex.studies.sanity import STUDY
 from cortex.studies.sanity import page as topic

@@ -16,7 +16,7 @@ from cortex.explain.scores import explain_shard
 from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import build_extractor, save_extractor
-from cortex.report.rows import claims
+from cortex.report.results import claims
 from cortex.studies.run import run_study
 from cortex.studies.stability import noise as stability
 from cortex.studies.stability import page as topic
