@@ -12,7 +12,7 @@ from cortex.generators.taming.vqgan import VQGAN
 
 KEPT = 0.99  # of a moving average, a step
 RARE = 0.05  # a code chosen less often than this share of the average is restarted
-RESTART_EVERY = 100  # steps
+RESTART_EVERY = 20  # steps
 
 
 class Codebook:

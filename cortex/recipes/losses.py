@@ -12,10 +12,11 @@ STAGES = (0, 2, 4, 10)  # blocks of EfficientNet-Lite0 whose outputs count: thos
 
 
 class PerceptualDistance(nn.Module):
-    """Distance of two pictures by features of EfficientNet-Lite0 with ImageNet weights (Zhang et al., CVPR 2018).
+    """Distance of two pictures by features of EfficientNet-Lite0 with ImageNet weights (Johnson et al., ECCV 2016).
 
-    As LPIPS without its learnt weights: features of every position are scaled to length 1, their squared distances
-    averaged over positions, and summed over :data:`STAGES`.
+    The mean squared difference of each feature, in units of its variance over the real pictures and their positions,
+    averaged over features, positions and :data:`STAGES`. In LPIPS (Zhang et al., CVPR 2018) the features of every
+    position have length 1 instead: in pictures of even surfaces, the noise of these surfaces would count most.
 
     Raises:
         InputError: the packages of the extra ``imagenet`` are not installed.
@@ -29,22 +30,25 @@ class PerceptualDistance(nn.Module):
         self.eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Features ``[B, C, h, w]`` of pictures ``[B, 3, H, W]`` in -1..1, one tensor a stage."""
+        """Features float32 ``[B, C, h, w]`` of pictures ``[B, 3, H, W]`` in -1..1, one tensor a stage."""
         network: Any = self.network
         x = F.relu6(network._bn0(network._conv_stem((images - self.mean) / self.deviation)))
         found = []
         for number, block in enumerate(network._blocks[: STAGES[-1] + 1]):
             x = block(x)
             if number in STAGES:
-                found.append(F.normalize(x, dim=1))
+                found.append(x.float())
         return found
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
         """The mean distance of pictures ``[B, 3, H, W]`` in -1..1 from others; gradients flow to the first ones."""
         with torch.no_grad():
             wanted = self.features(others)
-        pairs = zip(self.features(images), wanted, strict=True)
-        return torch.stack([(ours - theirs).square().sum(1).mean() for ours, theirs in pairs]).sum()
+        distances = [
+            ((ours - theirs).square() / theirs.var((0, 2, 3), keepdim=True).clamp_min(1e-6)).mean()
+            for ours, theirs in zip(self.features(images), wanted, strict=True)
+        ]
+        return torch.stack(distances).mean()
 
 
 def code_length(vectors: Tensor, codebook: Tensor, usage: Tensor) -> Tensor:

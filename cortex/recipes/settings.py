@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed
+from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed, WrongValueError
 from cortex.data.settings import Augmentation
 
 Positive = Annotated[float, Field(gt=0)]
@@ -42,11 +42,12 @@ class GeneratorRecipe(Section):
 
     codes: Count = Field(512, description="codes of the codebook")
     code_channels: Count = Field(32, description="channels of a code")
-    vqgan_width: Annotated[int, Field(ge=32, multiple_of=32)] = Field(
-        32, description="channels of the VQGAN at full resolution"
+    vqgan_width: Count = Field(16, description="channels of the VQGAN at full resolution")
+    norm_groups: Count = Field(
+        4, description="groups of channels of a normalization in the VQGAN; their number divides the width"
     )
     vqgan_multipliers: Annotated[list[Count], Field(min_length=1)] = Field(
-        [1, 1, 2, 4], description="multiples of the width by resolution; each but the last is followed by a halving"
+        [1, 2, 4, 8], description="multiples of the width by resolution; each but the last is followed by a halving"
     )
     vqgan_blocks: Count = Field(
         1, description="residual blocks of the encoder at a resolution; the decoder has one more"
@@ -55,6 +56,9 @@ class GeneratorRecipe(Section):
     vqgan_epochs: Count = Field(20, description="passes over the pictures for the VQGAN")
     vqgan_batch: Batch = Field(32, description="pictures of a step of the VQGAN")
     vqgan_learning_rate: Rate = Field(5e-4, description="peak learning rate of Adam for the VQGAN")
+    quantize_from: Fraction = Field(
+        0.2, description="share of the steps before the encoder's outputs are quantized: codes start where these are"
+    )
     rate_weight: NotNegative = Field(
         0.0, description="price of a nat of code length, in units of the mean absolute error of pictures in -1..1"
     )
@@ -76,3 +80,11 @@ class GeneratorRecipe(Section):
     label_dropout: Fraction = Field(
         0.1, description="share of grids that the GPT learns without their class, for classifier-free guidance; 0: none"
     )
+
+    @model_validator(mode="after")
+    def _groups_divide(self) -> "GeneratorRecipe":
+        if self.vqgan_width % self.norm_groups:
+            raise WrongValueError(
+                "vqgan_width", self.vqgan_width, f"should be a multiple of norm_groups = {self.norm_groups}"
+            )
+        return self

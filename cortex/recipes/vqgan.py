@@ -34,6 +34,7 @@ def vqgan_arguments(recipe: GeneratorRecipe) -> dict[str, Any]:
     return {
         "n_embed": recipe.codes,
         "embed_dim": recipe.code_channels,
+        "norm_groups": recipe.norm_groups,
         "ddconfig": {
             "double_z": False,
             "z_channels": recipe.latent_channels,
@@ -73,7 +74,8 @@ def train_vqgan(
 
     Returns:
         The network in eval mode and a row an epoch: stage, epoch, train_loss, held_out_l1 (mean absolute error of
-        pictures in -1..1), codes_used (distinct codes in the grids of the held-out pictures), seconds.
+        pictures in -1..1), codes_used (distinct codes in the grids of the held-out pictures), seconds. The third and
+        fourth are None before the outputs are quantized.
     """
     torch.manual_seed(recipe.seed)
     step = _Step(recipe, device)
@@ -89,7 +91,9 @@ def train_vqgan(
         real = augment(pictures_at(images, rows), recipe.augmentation, step.random)
         loop.total += step.take(place_images(real, device), loop.done, steps)
         if last:
-            error, used = reconstruction_error(step.model, held_out)
+            error, used = None, None
+            if loop.done > step.continuous(steps):
+                error, used = reconstruction_error(step.model, held_out)
             loop.end_epoch(held_out_l1=error, codes_used=used)
     return step.model.eval(), loop.history
 
@@ -128,6 +132,10 @@ class _Step:
             )
             self.parts |= {"discriminator": self.discriminator, "against": self.against}
 
+    def continuous(self, steps: int) -> int:
+        """Steps, of so many, before the encoder's outputs are quantized."""
+        return int(self.recipe.quantize_from * steps)
+
     def take(self, real: Tensor, done: int, steps: int) -> float:
         """One step on pictures ``[B, 3, S, S]``; the loss without the adversarial term.
 
@@ -141,10 +149,12 @@ class _Step:
         with self.autocast():
             vectors = model.embed_images(real)
         vectors = vectors.float()
-        if done == 1:  # start the codebook where the encoder's outputs are
-            self.codebook.restart(vectors.detach(), everything=True)
-        quantized, commitment, chosen = self.codebook.quantize(vectors)
-        self.codebook.update(vectors.detach(), chosen)
+        quantized, commitment = vectors, 0 * vectors.mean()
+        if (since := done - self.continuous(steps)) > 0:
+            if since == 1:  # start the codebook where the encoder's outputs are
+                self.codebook.restart(vectors.detach(), everything=True)
+            quantized, commitment, chosen = self.codebook.quantize(vectors)
+            self.codebook.update(vectors.detach(), chosen)
         with self.autocast():
             reconstruction = model.decode_embeddings(quantized)
         shown = reconstruction.float()
@@ -153,7 +163,7 @@ class _Step:
             with self.autocast():
                 loss = loss + recipe.perceptual_weight * self.perceptual(shown, real)
         inner = COMMITMENT * commitment
-        if recipe.rate_weight:
+        if recipe.rate_weight and since > 0:
             inner = inner + recipe.rate_weight * code_length(vectors, model.codebook, self.codebook.share)
         self.optimizer.zero_grad(set_to_none=True)
         if self.discriminator is not None and done > recipe.adversarial_start * steps:
@@ -168,7 +178,7 @@ class _Step:
         if self.discriminator is not None and done > 0.75 * recipe.adversarial_start * steps:
             self._discriminate(real, shown.detach())
         self.schedule.step()
-        if done % RESTART_EVERY == 0 and done < 0.8 * steps:
+        if since > 0 and done % RESTART_EVERY == 0 and done < 0.8 * steps:
             self.codebook.restart(vectors.detach())
         return (loss + inner).item()
 

@@ -2,13 +2,30 @@
 
 import contextlib
 import io
+from collections.abc import Iterator
 from typing import Any
 
+from taming.modules.diffusionmodules import model as networks
 from taming.modules.diffusionmodules.model import Decoder, Encoder
 from taming.modules.vqvae.quantize import VectorQuantizer
 from torch import Tensor, nn
 
 from cortex.generators.nearest import nearest_codes
+
+
+@contextlib.contextmanager
+def _groups(number: int) -> Iterator[None]:
+    """Give taming's networks so many groups in every normalization; their constructors have no argument for it."""
+    published = networks.Normalize
+
+    def normalize(channels: int) -> nn.GroupNorm:
+        return nn.GroupNorm(number, channels, eps=1e-6)
+
+    networks.Normalize = normalize
+    try:
+        yield
+    finally:
+        networks.Normalize = published
 
 
 class VQGAN(nn.Module):
@@ -19,11 +36,15 @@ class VQGAN(nn.Module):
         n_embed: codes in the codebook, K.
         embed_dim: channels of a code, d.
         beta: commitment weight, used in training only.
+        norm_groups: groups of channels that every normalization of encoder and decoder takes the mean and the
+            variance of. With as many groups as channels, no layer after it would know how bright the image is.
     """
 
-    def __init__(self, ddconfig: dict[str, Any], n_embed: int, embed_dim: int, beta: float = 0.25):
+    def __init__(
+        self, ddconfig: dict[str, Any], n_embed: int, embed_dim: int, beta: float = 0.25, norm_groups: int = 32
+    ):
         super().__init__()
-        with contextlib.redirect_stdout(io.StringIO()):  # taming's constructors print
+        with contextlib.redirect_stdout(io.StringIO()), _groups(norm_groups):  # taming's constructors print
             self.encoder = Encoder(**ddconfig)
             self.decoder = Decoder(**ddconfig)
         self.quantize = VectorQuantizer(n_embed, embed_dim, beta)

@@ -10,6 +10,7 @@ TINY = GeneratorRecipe(
     size=16,
     codes=16,
     code_channels=8,
+    quantize_from=0.0,
     vqgan_multipliers=[1, 1],
     latent_channels=32,
     vqgan_epochs=3,

@@ -26,7 +26,7 @@ def test_a_discriminator_without_gradient_changes_nothing():
     assert gradient.tolist() == [1.0, 1.0]
 
 
-def test_perceptual_distance_is_that_of_normalised_features():
+def test_perceptual_distance_is_that_of_features_in_units_of_their_variance():
     """Against the network's own ``extract_features``-like pass, hooked block by block, position by position."""
     distance = PerceptualDistance()
     random = torch.Generator().manual_seed(0)
@@ -45,8 +45,9 @@ def test_perceptual_distance_is_that_of_normalised_features():
         hook.remove()
     expected = 0.0
     for first, second in outputs.values():
-        cosines = F.cosine_similarity(first, second, dim=1)
-        expected += (2 - 2 * cosines).mean().item()  # the squared distance of two vectors of length 1
+        for channel in range(first.shape[1]):  # in units of the variance of the second pictures
+            error = F.mse_loss(first[:, channel], second[:, channel])
+            expected += (error / second[:, channel].var()).item() / first.shape[1] / len(STAGES)
     found = distance(ours, theirs)
     assert found.item() == pytest.approx(expected, rel=1e-4)
     found.backward()

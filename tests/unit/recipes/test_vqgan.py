@@ -10,7 +10,7 @@ import torch
 from cortex.core.errors import StoppedError
 from cortex.recipes import loop
 from cortex.recipes.pictures import pictures_at
-from cortex.recipes.vqgan import _Step, reconstruction_error, train_vqgan
+from cortex.recipes.vqgan import _Step, reconstruction_error, train_vqgan, vqgan_arguments
 from tests.unit.recipes.conftest import TINY
 
 CPU = torch.device("cpu")
@@ -55,6 +55,34 @@ def test_an_interrupted_training_ends_at_the_same_weights(stripes, tmp_path, mon
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, resumed.state_dict()[name]), name
     assert [row["train_loss"] for row in same] == [row["train_loss"] for row in history]
+
+
+def test_outputs_are_quantized_from_a_share_of_the_steps(stripes, tmp_path):
+    """The first epoch of three is not: it has no codes to measure with."""
+    images, _ = stripes
+    recipe = TINY.model_copy(update={"quantize_from": 0.4})
+    _, history = train(images, tmp_path / "state", recipe)
+    assert [row["codes_used"] is None for row in history] == [True, False, False]
+    assert history[0]["held_out_l1"] is None
+    assert history[2]["codes_used"] > 1
+
+
+def test_the_brightness_of_a_picture_reaches_the_decoder_past_its_norms():
+    """With one group of channels; with a group a channel, any norm takes away what is the same at all positions."""
+    torch.manual_seed(0)
+    from taming.modules.diffusionmodules.model import ResnetBlock
+
+    from cortex.generators.taming.vqgan import VQGAN
+
+    arguments = vqgan_arguments(TINY)
+    features = torch.randn(1, TINY.vqgan_width, 8, 8)
+    shift = torch.zeros_like(features)
+    shift[:, 0] = 1.0
+    for groups, told in ((1, True), (TINY.vqgan_width, False)):
+        norm = VQGAN(**arguments | {"norm_groups": groups}).decoder.norm_out
+        assert norm.num_groups == groups
+        assert torch.allclose(norm(features), norm(features + shift), atol=1e-5) != told
+    assert ResnetBlock(in_channels=32, out_channels=32, dropout=0.0, temb_channels=0).norm1.num_groups == 32
 
 
 def test_a_finished_training_is_not_done_again(stripes, tmp_path):
