@@ -3,7 +3,7 @@
 
 rule train_generator:
     output:
-        weights=f"{RUN}/generator/digits.safetensors",
+        weights=f"{RUN}/generator/trained.safetensors",
         history=f"{RUN}/generator/history.parquet",
     log:
         log_of("train_generator"),
@@ -17,7 +17,7 @@ rule train_generator:
         options=options(CONFIG.generator_training),
         code=code_of("train-generator"),
     message:
-        "Train the bundled digits generator anew (set generator.weights to use the result)"
+        "Train a generator of labelled pictures by generator_training (set generator.weights to use it)"
     shell:
         "python -m cortex train-generator --output {output.weights} --history {output.history} {params.options}"
         " &> {log}"

@@ -53,11 +53,11 @@ class GeneratorRecipe(Section):
         1, description="residual blocks of the encoder at a resolution; the decoder has one more"
     )
     latent_channels: Count = Field(64, description="channels between encoder or decoder and the codes")
-    vqgan_epochs: Count = Field(20, description="passes over the pictures for the VQGAN")
-    vqgan_batch: Batch = Field(32, description="pictures of a step of the VQGAN")
-    vqgan_learning_rate: Rate = Field(5e-4, description="peak learning rate of Adam for the VQGAN")
+    vqgan_epochs: Count = Field(10, description="passes over the pictures for the VQGAN")
+    vqgan_batch: Batch = Field(16, description="pictures of a step of the VQGAN")
+    vqgan_learning_rate: Rate = Field(6e-4, description="peak learning rate of Adam for the VQGAN")
     quantize_from: Fraction = Field(
-        0.2, description="share of the steps before the encoder's outputs are quantized: codes start where these are"
+        0.1, description="share of the steps before the encoder's outputs are quantized: codes start where these are"
     )
     rate_weight: NotNegative = Field(
         0.0, description="price of a nat of code length, in units of the mean absolute error of pictures in -1..1"
@@ -66,11 +66,11 @@ class GeneratorRecipe(Section):
         0.05, description="weight of the distance of EfficientNet-Lite0's features; 0: none, and no such weights needed"
     )
     adversarial_weight: NotNegative = Field(
-        0.5, description="gradient of the discriminator's term relative to all others; 0: no discriminator"
+        0.25, description="gradient of the discriminator's term relative to all others; 0: no discriminator"
     )
-    adversarial_start: Fraction = Field(0.4, description="share of the steps before the discriminator counts")
+    adversarial_start: Fraction = Field(0.5, description="share of the steps before the discriminator counts")
 
-    gpt_layers: Count = Field(6, description="layers of the GPT")
+    gpt_layers: Count = Field(4, description="layers of the GPT")
     gpt_heads: Count = Field(4, description="attention heads of the GPT")
     gpt_width: Count = Field(192, description="channels of the GPT")
     gpt_epochs: Count = Field(40, description="passes over the pictures for the GPT")
