@@ -107,7 +107,8 @@ def rules_on_a_device():
     return {re.match(r"\w+", rule).group() for rule in rules if "gpu=" in rule}
 
 
-@pytest.mark.parametrize("name", ["config.yaml", pytest.param("configs/imagenet.yaml", marks=pytest.mark.slow)])
+@pytest.mark.workflow
+@pytest.mark.parametrize("name", ["config.yaml", "configs/imagenet.yaml"])
 def test_every_rule_that_computes_states_its_cost(lines, name):
     computing = rules_on_a_device()
     assert {"generate_shard", "train_extractor", "importance", "study"} <= computing
@@ -142,6 +143,7 @@ def test_a_stage_has_the_jobs_of_its_wildcards_and_of_all_trainings():
     assert list(with_jobs(stages, [Job("a", {"extractor": "vit/0", "judge": "cnn"})])) == [Line(stages[2], 1)]
 
 
+@pytest.mark.workflow
 def test_every_training_of_an_extractor_costs(monkeypatch, tmp_path):
     """Three trainings of one extractor, one of the others: three times its cost, and an average more to judge."""
     once = yaml.safe_load(TINY.read_text())
@@ -172,6 +174,7 @@ def key(stage):
     return (stage.rule, *list(stage.wildcards.values())[-1:])
 
 
+@pytest.mark.workflow
 def test_every_attribution_costs(tmp_path):
     """Integrated gradients take steps where the published score takes noisy copies; judges see all masks again."""
     settings = yaml.safe_load(TINY.read_text())
@@ -318,6 +321,7 @@ def test_rates_are_measured():
     assert 1e8 < copy_rate(cpu, least=0.01) < 1e14
 
 
+@pytest.mark.workflow
 def test_the_command_prints_a_table(capsys):
     assert main(["plan", "--config", str(TINY), "--flops", "1e12", "--bandwidth", "1e10"]) == 0
     printed = capsys.readouterr().out

@@ -34,6 +34,7 @@ def workflow(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.workflow
 def test_all_jobs_are_planned_with_their_wildcards_done_or_not(workflow):
     assert planned_jobs(Path("config.yaml"), "b.copy") == [Job("copy", {"name": "b"})]
     jobs = planned_jobs(Path("config.yaml"), "all")
@@ -41,6 +42,7 @@ def test_all_jobs_are_planned_with_their_wildcards_done_or_not(workflow):
     assert not (workflow / "b.copy").exists()
 
 
+@pytest.mark.workflow
 def test_what_snakemake_refuses_is_told(workflow):
     (workflow / "source.txt").unlink()
     with pytest.raises(InputError, match=r"Snakefile: Snakemake plans no jobs: .*source.txt") as error:

@@ -288,6 +288,7 @@ def copy(tmp_path):
     return shutil.copytree(PACKAGE, tmp_path / "cortex", ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
 
 
+@pytest.mark.slow
 def test_reformatting_the_whole_package_changes_no_fingerprint(copy):
     for path in copy.rglob("*.py"):
         tree = ast.parse(path.read_text())

@@ -395,6 +395,7 @@ def test_what_is_there_stays_if_an_import_fails(tmp_path, generator_weights):
     assert {path: path.read_bytes() for path in (tmp_path / "train").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_source(tmp_path, generator_weights):
     """Shards of 100: six times the rows take no more memory at once."""
     peaks = []

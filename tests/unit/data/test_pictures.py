@@ -116,6 +116,7 @@ def test_a_source_that_changes_meanwhile_is_refused(tmp_path, labels):
         read_pictures(source, 8, tmp_path)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_a_batch(tmp_path):
     """Of 300 pictures of 1.2 MB each, decoded, no more than those of a batch and of its threads are in memory."""
     content = png(photograph(640, 640))

@@ -478,7 +478,7 @@ def test_a_flipped_bit_is_refused_or_harmless(images, shard, path):
     held = {place for m in read for place in range(m.offset_data, m.offset_data + m.size)}
     key = {found.start() + place for found in re.finditer(b'"crc32"', whole) for place in range(1, 6)}
     outcomes = {"refused": 0, "harmless": 0}
-    for place in range(0, len(whole), 7):
+    for place in range(0, len(whole), 23):
         content = whole[:place] + bytes([whole[place] ^ 1 << (place % 8)]) + whole[place + 1 :]
         found = read_carefully(content, path, images=images)
         outcomes["refused" if found is None else "harmless"] += 1
@@ -488,7 +488,7 @@ def test_a_flipped_bit_is_refused_or_harmless(images, shard, path):
                 assert one.label == other.label and np.array_equal(one.grid, other.grid)
                 assert one.info == other.info or place in key
                 assert one.image is None or np.array_equal(one.image, other.image)
-    assert min(outcomes.values()) > 100
+    assert min(outcomes.values()) > 30
 
 
 def test_a_tar_without_checksums_is_read(path):

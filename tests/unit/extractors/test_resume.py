@@ -65,11 +65,11 @@ def folder(tmp_path):
     ("name", "sent", "call", "status", "epoch", "step"),
     [
         ("cnn", "SIGTERM", 7 + 3, 143, 2, 3),
-        ("cnn", "SIGKILL", 7 + 3, -9, 2, 0),
-        ("resnet", "SIGTERM", 7 + 6, 143, 2, 5),  # in validation
-        ("transformer", "SIGTERM", 2, 143, 1, 2),
-        ("transformer", "SIGKILL", 14 + 5, -9, 3, 0),
-        ("transformer float16", "SIGTERM", 7 + 2, 143, 2, 2),
+        pytest.param("cnn", "SIGKILL", 7 + 3, -9, 2, 0, marks=pytest.mark.slow),
+        pytest.param("resnet", "SIGTERM", 7 + 6, 143, 2, 5, marks=pytest.mark.slow),  # in validation
+        pytest.param("transformer", "SIGTERM", 2, 143, 1, 2, marks=pytest.mark.slow),
+        pytest.param("transformer", "SIGKILL", 14 + 5, -9, 3, 0, marks=pytest.mark.slow),
+        pytest.param("transformer float16", "SIGTERM", 7 + 2, 143, 2, 2, marks=pytest.mark.slow),
     ],
 )
 def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, name, sent, call, status, epoch, step):

@@ -405,6 +405,7 @@ def test_a_flipped_bit_in_a_weight_is_found_by_the_checksum(tmp_path, cin_transf
     assert list(tmp_path.iterdir()) == [folder], "not even a part of the output is left"
 
 
+@pytest.mark.slow
 @FORMATS
 def test_memory_holds_a_small_part_of_the_checkpoint(tmp_path, zipped):
     """192 MB of weights through a process that may not grow by 48 MB."""
