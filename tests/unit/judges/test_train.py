@@ -1,6 +1,7 @@
 """Judges learn labelled pictures of any kind; an interrupted training goes on to the same weights."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -216,13 +217,21 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, folders, 
     assert not (folder / "judge.state").exists()
 
 
+@pytest.fixture(scope="module")
+def state(tmp_path_factory, folders):
+    """The state of a training that was stopped."""
+    folder = tmp_path_factory.mktemp("stopped")
+    command = [sys.executable, "-c", INTERRUPTED.format(call=3), *arguments_of(folder, folders)]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 143
+    return folder / "judge.state"
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 0.02}, {"augmentation": "none"}, {"width": 8}, None])
-def test_a_state_of_another_training_or_of_other_pictures_is_not_gone_on_from(tmp_path, folders, change, caplog):
+def test_a_state_of_another_training_or_of_other_pictures_is_not_gone_on_from(tmp_path, folders, state, change, caplog):
     for name in ("undisturbed", "interrupted"):
         (tmp_path / name).mkdir()
     folder = tmp_path / "interrupted"
-    command = [sys.executable, "-c", INTERRUPTED.format(call=3), *arguments_of(folder, folders)]
-    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 143
+    shutil.copy(state, folder)
     source, changes = folders, change or {}
     if change is None:
         source = write_folders(tmp_path / "others", [*labelled([0, 1, 2] * 22), ("red", picture("red", 70))])
