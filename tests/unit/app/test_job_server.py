@@ -19,6 +19,8 @@ import pytest
 from cortex.app import job_client, job_server
 from tests.pipeline import CHECKOUT
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 PROBE = '''
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
@@ -250,7 +252,6 @@ def test_only_this_user_is_served(environment, checkout):
         address.parent.chmod(0o700)
 
 
-@pytest.mark.slow
 def test_changed_code_is_run(checkout, start):
     """By jobs of their own; the server's is the code that it imported."""
     path = checkout / "cortex" / "probe.py"
@@ -266,7 +267,6 @@ def test_changed_code_is_run(checkout, start):
         assert not is_served(start(env=environment)[1]), "a server that is out of date accepts no more jobs"
 
 
-@pytest.mark.slow
 def test_jobs_end_with_a_server_that_is_killed(checkout, start):
     with running_server(checkout) as environment:
         process, said = start("--sleep", "60", env=environment)
@@ -320,7 +320,6 @@ print(json.dumps({
 """
 
 
-@pytest.mark.slow
 def test_the_server_imports_all_of_the_package_and_starts_nothing(environment):
     """Nothing of the user's, either: that may change while the server runs."""
     changes = {"PYTHONPATH": str(CHECKOUT)}

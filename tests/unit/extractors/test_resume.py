@@ -61,15 +61,16 @@ def folder(tmp_path):
 
 # The call at which the signal comes, and where the training stood: the state of SIGTERM is that of the step that was
 # being computed, of SIGKILL that of the last whole epoch.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sent", "call", "status", "epoch", "step"),
     [
         ("cnn", "SIGTERM", 7 + 3, 143, 2, 3),
-        pytest.param("cnn", "SIGKILL", 7 + 3, -9, 2, 0, marks=pytest.mark.slow),
-        pytest.param("resnet", "SIGTERM", 7 + 6, 143, 2, 5, marks=pytest.mark.slow),  # in validation
-        pytest.param("transformer", "SIGTERM", 2, 143, 1, 2, marks=pytest.mark.slow),
-        pytest.param("transformer", "SIGKILL", 14 + 5, -9, 3, 0, marks=pytest.mark.slow),
-        pytest.param("transformer float16", "SIGTERM", 7 + 2, 143, 2, 2, marks=pytest.mark.slow),
+        ("cnn", "SIGKILL", 7 + 3, -9, 2, 0),
+        ("resnet", "SIGTERM", 7 + 6, 143, 2, 5),  # in validation
+        ("transformer", "SIGTERM", 2, 143, 1, 2),
+        ("transformer", "SIGKILL", 14 + 5, -9, 3, 0),
+        ("transformer float16", "SIGTERM", 7 + 2, 143, 2, 2),
     ],
 )
 def test_it_goes_on_to_the_same_weights(tmp_path, folder, tiny_data, caplog, name, sent, call, status, epoch, step):

@@ -145,6 +145,7 @@ def test_a_torchvision_built_for_another_torch_is_told(tmp_path, monkeypatch):
         pretrained_judge(tmp_path / "judge", settings=settings("resnet18"))
 
 
+@pytest.mark.slow
 def test_the_digits_judges_import_none_of_these():
     code = "import sys, cortex.evaluate.image_level, cortex.judges.train; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -63,6 +63,7 @@ def trained(folder, images, *more, **changes):
     return folder / "judge.safetensors", read_table(folder / "history.parquet")
 
 
+@pytest.mark.slow
 def test_a_judge_reads_digits(tmp_path):
     path, history = trained(tmp_path, "digits", size=32, augmentation="jitter", epochs=1, batch=64)
     images, labels = digit_images("held_out")
