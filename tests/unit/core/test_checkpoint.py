@@ -64,7 +64,7 @@ def test_a_truncated_checkpoint_is_refused(tmp_path_factory, zipped, data):
 
 
 @FORMATS
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_a_damaged_checkpoint_gives_tensors_or_an_input_error(tmp_path_factory, executed, zipped, data):
     damaged = bytearray(SMALL[zipped])
@@ -88,7 +88,7 @@ OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
 PHRASES = [b"\x8c\x01a", b"K\x03", b"q\x01", b"h\x01", b"cos\nsystem\n", b"ctorch._utils\n_rebuild_tensor_v2\n"]
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(OPCODES) | st.sampled_from(PHRASES) | st.binary(max_size=6), max_size=30))
 def test_any_opcodes_give_an_object_or_a_value_error(executed, opcodes):
     executed.clear()

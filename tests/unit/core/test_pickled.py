@@ -324,7 +324,7 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(EDITS)
 @example([])
 def test_an_edited_pickle_gives_parts_of_the_storages_or_an_input_error(tmp_path_factory, executed, edits):

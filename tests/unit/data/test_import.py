@@ -470,7 +470,7 @@ def unpadded(text):
     return "[" + ",".join(number.strip().lstrip("0") or "0" for number in text.strip("[]").split(",")) + "]"
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(content=mutations(csv_bytes()) | st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_csv_is_rows_or_an_error(content):
     found = rows_of("a.csv", {"a.csv": content})
@@ -482,7 +482,7 @@ def parquet_bytes(**options):
         return written_parquet(Path(folder, "a.parquet"), **options).read_bytes()
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(content=mutations(parquet_bytes()) | mutations(parquet_bytes(nested=False, kind=pa.uint16())) | st.binary())
 def test_any_parquet_file_is_rows_or_an_error(content):
     found = rows_of("a.parquet", {"a.parquet": content})
@@ -496,7 +496,7 @@ def test_any_parquet_file_is_rows_or_an_error(content):
 INTEGERS = st.sampled_from(["<i8", "<u8", ">u8", "<i2", "|u1", ">i4"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(data=st.data(), dtypes=st.tuples(INTEGERS, INTEGERS))
 def test_any_arrays_are_rows_or_an_error(data, dtypes):
     contents = {"grids.npy": npy(GRIDS.astype(dtypes[0])), "labels.npy": npy(LABELS.astype(dtypes[1]))}

@@ -542,7 +542,7 @@ def mutations(draw, whole):
     return bytes(content)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_any_mutation_of_a_shard_gives_samples_or_an_error(data, shard, path):
     for sample in read_carefully(data.draw(mutations(shard.read_bytes())), path) or ():
@@ -550,7 +550,7 @@ def test_any_mutation_of_a_shard_gives_samples_or_an_error(data, shard, path):
         assert isinstance(sample.info, dict) and sample.image.shape == (8, 12, 3)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(data=st.data(), name=st.sampled_from(["png", "jpeg", "webp"]))
 def test_any_mutation_of_an_image_is_an_image_or_an_error(data, name):
     encoded = encode_image(samples()[0].image, name)
@@ -592,7 +592,7 @@ def members(draw):
     return [entry(**part) for part in parts.values()]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(content=members())
 def test_any_members_under_sound_headers_give_samples_or_an_error(content, path):
     for sample in read_carefully(tar_of(good(), *content), path) or ():

@@ -11,6 +11,8 @@ import pytest
 from cortex.report.html import write_report
 from tests.unit.report.example import METRICS, save
 
+pytestmark = pytest.mark.slow  # starts Chromium
+
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 SIZES = pytest.mark.parametrize("size", [WIDE, NARROW], ids=["1280", "390"])
 
