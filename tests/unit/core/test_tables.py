@@ -169,7 +169,7 @@ def test_a_column_whose_name_is_no_text_is_told(path):
         read_table(path)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_damage_gives_a_table_or_an_error_of_one_line(data, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "damaged.parquet"

@@ -190,14 +190,15 @@ def test_a_file_that_is_not_there_is_told_in_one_line(tmp_path, capsys):
 # --- interruptions ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "call", "epoch", "step"),
     [
-        pytest.param("resnet", 1, 1, 1, marks=pytest.mark.slow),
+        ("resnet", 1, 1, 1),
         ("resnet", 7 + 3, 2, 3),
-        pytest.param("vit", 7 + 6, 2, 6, marks=pytest.mark.slow),
-        pytest.param("vit", 7 + 7, 2, 6, marks=pytest.mark.slow),  # while the accuracy of the epoch is measured
-        pytest.param("resnet", 3 * 7, 3, 6, marks=pytest.mark.slow),
+        ("vit", 7 + 6, 2, 6),
+        ("vit", 7 + 7, 2, 6),  # while the accuracy of the epoch is measured
+        ("resnet", 3 * 7, 3, 6),
     ],
 )
 def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, folders, network, call, epoch, step):
