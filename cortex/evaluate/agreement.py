@@ -221,8 +221,9 @@ def rows_of(
 ) -> list[dict[str, Any]]:
     """Rows of two trained extractors, each with its name and training."""
     names = dict(zip(("extractor", "training", "other_extractor", "other_training"), (*one, *other), strict=True))
-    return [
-        {**names, **columns, **row, "units": agreement.values.shape[-1], "value": row["mean"]}
-        for agreement in agreements
-        for columns, row in zip(agreement.columns, estimate(agreement.values).rows(), strict=True)
-    ]
+    rows = []
+    for agreement in agreements:
+        found = estimate(agreement.values).within([columns["measure"] for columns in agreement.columns])
+        for columns, row in zip(agreement.columns, found.rows(), strict=True):
+            rows.append({**names, **columns, **row, "units": agreement.values.shape[-1], "value": row["mean"]})
+    return rows

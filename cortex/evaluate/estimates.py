@@ -1,7 +1,7 @@
 """Means with their intervals and tests: over images, and over trainings and images (METHOD.md, section 9)."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,16 @@ LEVEL = 0.05  # 95 % intervals
 ROUNDING = 1e-9  # values are float32: a smaller spread, in units of the mean, is rounding
 NODES = 32, 12  # of the integrals over the mean squares of trainings and of images
 AT_ONCE = 500  # means at once
+UNLIMITED = (-np.inf, np.inf)
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
+# Least and greatest value of measures, by name; all others are unlimited.
+RANGES = {
+    **dict.fromkeys(("accuracy", "precision", "recall", "overlap", "token_overlap", "even_share"), SHARE),
+    **dict.fromkeys(("probability", "masked_fraction", "masked_brightness"), SHARE),
+    **{f"{of}_probability_{when}": SHARE for of in ("source", "target") for when in ("before", "after")},
+    **dict.fromkeys(("correlation", "own_correlation", "probability_change"), DIFFERENCE),
+    "tokens": (0.0, np.inf),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,11 @@ class Estimates:
     high: Vector
     effect_size: Vector
     p: Vector
+
+    def within(self, measures: Sequence[str]) -> "Estimates":
+        """The same, with intervals that end where the range of each of the C measures ends (:data:`RANGES`)."""
+        least, greatest = np.array([RANGES.get(measure, UNLIMITED) for measure in measures]).T
+        return replace(self, low=self.low.clip(least, greatest), high=self.high.clip(least, greatest))
 
     def rows(self) -> Iterator[dict[str, float | None]]:
         """The fields of one mean after the other, None for NaN."""

@@ -80,7 +80,8 @@ def _averages(
     for count in np.unique(samples):  # combinations of as many images share their resamples
         alike = np.flatnonzero(samples == count)
         values = {training: _values(table.take(alike), measures) for training, table in rows.items()}
-        for training, of in by_training(values, resamples, seed).items():
+        for training, unlimited in by_training(values, resamples, seed).items():
+            of = unlimited.within([name for name in measures for _ in alike])
             numbers = found.setdefault(training, np.empty((3, len(measures), len(places))))
             numbers[:, :, alike] = np.reshape([of.mean, of.low, of.high], (3, len(measures), len(alike)))
     ends = ("", "_low", "_high")
@@ -138,13 +139,13 @@ def accuracy_at(
         found, images = by_training(right, resamples, seed), len(next(iter(of_training.values())))
         for training in [0] if of == "judge" else found:
             named = {"judge": [name] * len(k)} if of == "judge" else _named(name, training, len(k))
-            accuracy = found[training]
+            accuracy = found[training].within(["accuracy"] * len(k))
             columns = {
                 "split": [split] * len(k),
                 "k": k,
                 "accuracy": accuracy.mean,
-                "accuracy_low": np.clip(accuracy.low, 0, 1),  # t-intervals and roundings reach beyond
-                "accuracy_high": np.clip(accuracy.high, 0, 1),
+                "accuracy_low": accuracy.low,
+                "accuracy_high": accuracy.high,
                 "samples": [images] * len(k),
             }
             parts.append(pa.table(named | columns))

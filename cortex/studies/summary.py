@@ -38,7 +38,8 @@ def summarise(
         check_alike(extractor, {training: (keys, places) for training, (keys, places, _) in read.items()})
         keys, places, _ = next(iter(read.values()))
         values = {training: values for training, (_, _, values) in read.items()}
-        for training, found in by_training(values, resamples, seed).items():
+        for training, unlimited in by_training(values, resamples, seed).items():
+            found = unlimited.within(places["measure"].to_pylist()) if "measure" in by else unlimited
             columns = {
                 "extractor": [extractor] * len(places),
                 "training": pa.array([training] * len(places), pa.int32()),

@@ -131,7 +131,8 @@ def estimates(
         values = {
             training: np.stack([measures[place][1] for place in alike]) for training, measures in of_training.items()
         }
-        for training, found in by_training(values, resamples, seed).items():
+        for training, unlimited in by_training(values, resamples, seed).items():
+            found = unlimited.within([places[place][0]["measure"] for place in alike])
             for place, row in zip(alike, found.rows(), strict=True):
                 of, chance, _ = places[place]
                 yield {"training": training, **of, **row, "value": row["mean"], "chance": chance, "units": units}

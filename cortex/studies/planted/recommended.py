@@ -58,7 +58,7 @@ def ranked_methods(
     values = np.array(
         [[np.mean([found[t][name] for found in precisions], axis=0) for name in methods] for t in trainings]
     )  # [T, M, N]
-    found = over_trainings(values)
+    found = over_trainings(values).within(["precision"] * len(methods))
     means = list(found.rows())
     beside = list(over_trainings(values - values[:, [methods.index(TIS)]]).rows())
     rows = [

@@ -134,6 +134,17 @@ def test_where_trainings_and_images_have_the_same_means_the_rest_is_left():
     assert (found["mean"], found["low"], found["high"]) == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-6)
 
 
+def test_intervals_end_where_the_range_of_their_measure_ends():
+    """Trainings that differ: the intervals of all four means reach beyond what a share or a difference can be."""
+    values = np.array([[[0.0, 0.3]], [[0.9, 1.0]], [[1.0, 1.0]]]).repeat(4, axis=1)
+    unlimited = over_trainings(values)
+    assert unlimited.low[0] < -1 and unlimited.high[0] > 1
+    found = unlimited.within(["overlap", "probability_change", "tokens", "logit"])
+    assert found.low.tolist() == [0, -1, 0, unlimited.low[3]]
+    assert found.high.tolist() == [1, 1, unlimited.high[2], unlimited.high[3]]
+    assert (found.mean == unlimited.mean).all() and (found.p == unlimited.p).all()
+
+
 def test_trainings_of_other_images_are_refused():
     check_alike("cnn", {0: ["a", "b"], 1: ["a", "b"]})
     with pytest.raises(InputError, match="cnn/2: not the same images and settings, in the same order, as cnn/0"):

@@ -50,10 +50,10 @@ def test_means_are_over_images_not_over_shards(tmp_path):
     for shard, values in enumerate([[1.0, 2.0, 3.0], [10.0]]):
         files.append(tmp_path / f"{shard}.parquet")
         keys = [f"{shard}-{place}" for place in range(len(values))]
-        columns = {"key": keys, "method": ["importance"] * len(values), "n": [5] * len(values), "probability": values}
+        columns = {"key": keys, "method": ["importance"] * len(values), "n": [5] * len(values), "logit": values}
         write_table(files[-1], pa.table(columns))
     other = tmp_path / "other.parquet"
-    write_table(other, pa.table({"key": ["0-0"], "method": ["importance"], "n": [5], "probability": [0.25]}))
+    write_table(other, pa.table({"key": ["0-0"], "method": ["importance"], "n": [5], "logit": [0.25]}))
     mean_by(
         tmp_path / "mean.parquet",
         [*files, other],
@@ -61,18 +61,18 @@ def test_means_are_over_images_not_over_shards(tmp_path):
         extractors=["cnn/1", "cnn/1", "resnet/0"],
         judges=["vit", "vit", "vit"],
         by=["method", "n"],
-        measures=["probability"],
+        measures=["logit"],
     )
     found = read_table(tmp_path / "mean.parquet").to_pylist()
     named = {"judge": "vit", "method": "importance", "n": 5}
     first, pooled, alone, pooled_alone = found
     assert {row.pop("attribution") for row in found} == {"tis"}
-    assert 1 <= first.pop("probability_low") < 2 and 5 < first.pop("probability_high") <= 10
-    assert first == {"extractor": "cnn", "training": 1, **named, "samples": 4, "probability": 4.0}
-    assert (pooled["training"], pooled["samples"], pooled["probability"]) == (None, 4, 4.0)
+    assert 1 <= first.pop("logit_low") < 2 and 5 < first.pop("logit_high") <= 10
+    assert first == {"extractor": "cnn", "training": 1, **named, "samples": 4, "logit": 4.0}
+    assert (pooled["training"], pooled["samples"], pooled["logit"]) == (None, 4, 4.0)
     for row, training in ((alone, 0), (pooled_alone, None)):  # one image has no spread
-        ends = {"probability_low": 0.25, "probability_high": 0.25}
-        assert row == {"extractor": "resnet", "training": training, **named, "samples": 1, "probability": 0.25} | ends
+        ends = {"logit_low": 0.25, "logit_high": 0.25}
+        assert row == {"extractor": "resnet", "training": training, **named, "samples": 1, "logit": 0.25} | ends
 
 
 def test_means_over_trainings_leave_an_average_out(tmp_path, rng):
