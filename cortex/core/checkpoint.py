@@ -1,14 +1,16 @@
-"""The tensors of a checkpoint written by ``torch.save``, without executing anything in it.
+"""The tensors of a published checkpoint, without executing anything in it.
 
 A checkpoint of PyTorch Lightning keeps its tensors beside pickled objects of whatever was installed where it was
 trained. :mod:`cortex.core.pickled` reads data and tensors of the pickles, and nothing else.
 
-Two formats: a zip of one uncompressed member a storage (PyTorch from 1.6 on; taming-transformers' environment of
-2021 has 1.7), and the older one, five pickles and then the storages one after another (which Lightning also wrote
-with PyTorch 1.6).
+Three formats: a zip of one uncompressed member a storage (``torch.save`` of PyTorch from 1.6 on; taming-transformers'
+environment of 2021 has 1.7), the older one, five pickles and then the storages one after another (which Lightning also
+wrote with PyTorch 1.6), and safetensors.
 """
 
 import io
+import json
+import math
 import struct
 import zipfile
 import zlib
@@ -21,32 +23,50 @@ import torch
 from torch import Tensor
 
 from cortex.core.errors import InputError, shown
-from cortex.core.pickled import Storage, StoredTensor, load_pickle
+from cortex.core.pickled import MAX_SIZE, Inert, Storage, StoredTensor, load_pickle
 
 # Of the pickles, and of the zip's directory; the ImageNet transformer of 1.4 B parameters needs 1 % of it.
 MAX_BYTES = 32 << 20
 CHUNK = 8 << 20  # bytes of a tensor held at a time
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+NESTED = ("state_dict", "model", "module", "model_state_dict")  # where trainers keep the tensors, beside other things
+WRAPPERS = ("module.", "_orig_mod.")  # what DistributedDataParallel and torch.compile put before every name
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # of safetensors
 
 
 class Checkpoint:
-    """An open checkpoint: ``tensors`` by their names in its ``state_dict``, or in itself, and the bytes of each."""
+    """An open checkpoint: ``tensors`` by their names in its state dict, and the bytes of each.
+
+    The state dict is one of :data:`NESTED`, or the checkpoint itself. ``unread`` names what it holds that is neither
+    data nor a tensor as torch.save describes them: perhaps tensors of an unknown kind.
+    """
 
     def __init__(self, path: Path, file: "_File"):
         self.path, self._file = path, file
         with _named_errors(path):
             start = file.at(0, 4)
-            if start == b"PK\x03\x04":
+            if path.suffix == ".safetensors":
+                content, self._place = _read_safetensors(file)
+            elif start == b"PK\x03\x04":
                 content, self._place = _read_zip(file)
             elif start[:1] == b"\x80":
                 content, self._place = _read_legacy(file)
             else:
                 raise ValueError("it is neither a zip nor a pickle, as torch.save writes them")
-            state = content.get("state_dict", content) if isinstance(content, dict) else None
-            tensors = state.items() if isinstance(state, dict) else ()
-            self.tensors = {name: value for name, value in tensors if isinstance(value, StoredTensor)}
-            if not self.tensors:
-                raise ValueError("it has no 'state_dict' with tensors, and is none itself")
+            state = _state_of(content)
+            self.tensors = {name: value for name, value in state.items() if isinstance(value, StoredTensor)}
+            self.unread = sorted(name for name, value in state.items() if isinstance(value, Inert))
         self._whole: set[str] = set()  # keys of the storages whose checksum was found right
 
     def chunks(self, tensor: StoredTensor) -> Iterator[bytes]:
@@ -80,7 +100,7 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
     """Open a checkpoint to read its tensors.
 
     Raises:
-        InputError: the file is missing, damaged, or neither a ``state_dict`` nor a checkpoint with one.
+        InputError: the file is missing, damaged, or neither a state dict nor a checkpoint with one.
     """
     try:
         file = _File(path)
@@ -94,7 +114,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by name, in memory.
 
     Raises:
-        InputError: the file is missing, damaged, or neither a ``state_dict`` nor a checkpoint with one.
+        InputError: the file is missing, damaged, or neither a state dict nor a checkpoint with one.
     """
     with open_checkpoint(path) as opened:
         described = opened.tensors.values()
@@ -109,6 +129,25 @@ def _in_memory(tensor: StoredTensor, opened: Checkpoint) -> Tensor:
     if not content:
         return torch.empty(tensor.shape, dtype=tensor.storage.dtype)
     return torch.frombuffer(content, dtype=tensor.storage.dtype).view(tensor.shape)
+
+
+def _state_of(content: Any) -> dict[str, Any]:
+    """The state dict of a checkpoint's content, without what wrappers put before all names."""
+    nested = [name for name in NESTED if isinstance(content, dict) and _has_tensors(content.get(name))]
+    if len(nested) > 1:
+        raise ValueError(f"it has several state dicts: {', '.join(nested)}")
+    state = content[nested[0]] if nested else content
+    if not _has_tensors(state):
+        raise ValueError(f"it has no state dict with tensors ({', '.join(NESTED)}), and is none itself")
+    tensors = [name for name, value in state.items() if isinstance(value, StoredTensor)]
+    prefix = ""
+    while wrapper := next((each for each in WRAPPERS if all(n.startswith(prefix + each) for n in tensors)), None):
+        prefix += wrapper
+    return {name.removeprefix(prefix): value for name, value in state.items()}
+
+
+def _has_tensors(state: Any) -> bool:
+    return isinstance(state, dict) and any(isinstance(value, StoredTensor) for value in state.values())
 
 
 @contextmanager
@@ -224,6 +263,37 @@ def _read_legacy(file: _File) -> tuple[Any, Place]:
         return starts[storage], None
 
     return content, place
+
+
+def _read_safetensors(file: _File) -> tuple[Any, Place]:
+    """The length of a JSON header (uint64), the header, the tensors, all row-major."""
+    length = int.from_bytes(file.at(0, 8), "little")
+    try:
+        header = json.loads(file.at(8, length))
+        header.pop("__metadata__", None)
+        described = {name: _described(name, **entry) for name, entry in header.items()}
+    except (AttributeError, TypeError, LookupError, RecursionError, ValueError) as error:
+        raise ValueError(f"its header is damaged: {error}") from None
+    starts = {storage: 8 + length + start for storage, start in described.values()}
+    content = {
+        storage.key: StoredTensor(storage, 0, shape := tuple(header[storage.key]["shape"]), _row_major(shape))
+        for storage in starts
+    }
+    return content, lambda storage: (starts[storage], None)
+
+
+def _described(name: str, dtype: str, shape: list[int], data_offsets: list[int]) -> tuple[Storage, int]:
+    """A tensor of a safetensors header as a storage of its own, and where that begins after the header."""
+    (start, end), kind = data_offsets, DTYPES[dtype]
+    if not all(type(number) is int and 0 <= number < MAX_SIZE for number in (start, end, *shape)):
+        raise ValueError(f"tensor {shown(name)} has an impossible shape or place")
+    if end - start != math.prod(shape) * kind.itemsize:
+        raise ValueError(f"tensor {shown(name)} of shape {tuple(shape)} has {end - start:,} bytes")
+    return Storage(name, kind, math.prod(shape)), start
+
+
+def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[place + 1 :]) for place in range(len(shape)))
 
 
 def _in_row_major_order(tensor: StoredTensor, content: bytearray) -> bytes:

@@ -5,7 +5,7 @@ Unpickling executes what a pickle names. Three walls stand before that:
 1. :func:`load_pickle` parses the opcodes first (``pickletools.genops`` executes none of them). It accepts a list of
    opcodes, bounds their number and the memo, and translates the opcodes that act on objects (``BUILD``, ``NEWOBJ``, …)
    to opcodes that act on data.
-2. :class:`InertUnpickler` looks nothing up: a name becomes one of three functions of this module, or an :class:`Inert`.
+2. :class:`InertUnpickler` looks nothing up: a name becomes one of four functions of this module, or an :class:`Inert`.
 3. Tensors are descriptions (:class:`StoredTensor`), checked against the storages that hold their elements.
 
 Time and memory are linear in the bytes and opcodes of the pickle.
@@ -162,8 +162,10 @@ class InertUnpickler(pickle.Unpickler):
         match module, name:
             case "torch._utils", "_rebuild_tensor_v2":
                 return _tensor
-            case "torch._utils", "_rebuild_parameter":
+            case "torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state":
                 return _first
+            case "torch._tensor", "_rebuild_from_type_v2":
+                return _of_a_type
             case "collections", "OrderedDict":
                 return _empty_dict
         return Inert(module, name)
@@ -241,6 +243,13 @@ def _tensor(*arguments: Any) -> StoredTensor:
 def _first(value: Any, *_: object) -> Any:
     """A parameter is the tensor that ``torch._utils._rebuild_parameter`` would make it of."""
     return value
+
+
+def _of_a_type(function: Any = None, _: object = None, arguments: Any = (), *__: object) -> Any:
+    """A tensor of a subclass is the tensor that ``torch._tensor._rebuild_from_type_v2`` would make a subclass of."""
+    if function in (_tensor, _first) and isinstance(arguments, tuple):
+        return function(*arguments)
+    return Inert("torch._tensor", "_rebuild_from_type_v2")
 
 
 def _empty_dict(*_: object) -> StringKeyed:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import pickle
 import pickletools
 import struct
@@ -13,8 +14,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from cortex.core.checkpoint import open_checkpoint, read_state
+from cortex.core.checkpoint import NESTED, open_checkpoint, read_state
 from cortex.core.errors import InputError
 from cortex.core.pickled import load_pickle
 from tests.checkpoints import FORMATS, Hostile, lightning
@@ -222,8 +224,8 @@ def test_a_bomb_costs_some_hundred_bytes_an_instruction(tmp_path, monkeypatch, p
         (b"<!DOCTYPE html>", "neither a zip nor a pickle"),
         (b"", "bytes 0 to 4 are missing"),
         (pickle.dumps({"state_dict": {}}, protocol=2), "does not begin like a file of torch.save"),
-        (zipped_pickle(b"\x80\x02}."), "no 'state_dict'"),
-        (zipped_pickle(b"\x80\x02N."), "no 'state_dict'"),
+        (zipped_pickle(b"\x80\x02}."), "no state dict with tensors"),
+        (zipped_pickle(b"\x80\x02N."), "no state dict with tensors"),
         (zipped_pickle(one_tensor()), "storage '0' is missing"),
         (zipped_pickle(one_tensor(), [("data/0", SIX.tobytes()), ("byteorder", "big")]), "big-endian"),
     ],
@@ -264,3 +266,111 @@ def test_a_compressed_checkpoint_is_refused(tmp_path):
         archive.writestr("archive/data.pkl", bytes(1 << 20))
     with pytest.raises(InputError, match="compressed"):
         read_all(tmp_path / "last.ckpt")
+
+
+# --- where trainers keep tensors, and under which names ----------------------------------------------------------
+
+
+def same(found, expected):
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("key", NESTED)
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "_orig_mod.module.", "module._orig_mod."])
+def test_tensors_are_found_where_trainers_keep_them(tmp_path, key, prefix):
+    state = {f"{prefix}{name}": tensor for name, tensor in SMALL_STATE.items()}
+    others = {"epoch": 3, "optimizer_state_dict": {"state": {0: {"exp_avg": torch.ones(9)}}}, "args": Hostile("exit 1")}
+    torch.save({key: state} | others, tmp_path / "last.pth")
+    assert same(read_state(tmp_path / "last.pth"), SMALL_STATE)
+
+
+def test_a_prefix_of_some_names_is_a_part_of_them(tmp_path):
+    state = {"module.weight": torch.ones(2), "bias": torch.zeros(3)}
+    torch.save(state, tmp_path / "last.pth")
+    assert same(read_state(tmp_path / "last.pth"), state)
+
+
+def test_several_state_dicts_are_refused_by_name(tmp_path):
+    torch.save({"model": SMALL_STATE, "module": SMALL_STATE, "state_dict": {}}, tmp_path / "last.pth")
+    with pytest.raises(InputError, match=r"last\.pth: .* several state dicts: model, module$"):
+        read_state(tmp_path / "last.pth")
+
+
+class Marked(torch.Tensor):
+    """A subclass: torch.save writes it through ``_rebuild_from_type_v2``."""
+
+
+def test_tensors_of_subclasses_are_tensors(tmp_path):
+    state = {"a": torch.arange(6.0).view(2, 3).as_subclass(Marked), "b": torch.nn.Parameter(torch.ones(2))}
+    state["b"].mark = "parameters with attributes are written otherwise, too"
+    torch.save(state, tmp_path / "last.pth")
+    with zipfile.ZipFile(tmp_path / "last.pth") as archive:
+        pickled = archive.read("last/data.pkl")
+    assert b"_rebuild_from_type_v2" in pickled and b"_rebuild_parameter_with_state" in pickled
+    found = read_state(tmp_path / "last.pth")
+    assert found["a"].tolist() == [[0, 1, 2], [3, 4, 5]] and found["b"].tolist() == [1, 1]
+
+
+def test_tensors_of_an_unknown_kind_are_named(tmp_path):
+    state = {"a": torch.ones(2), "sparse": torch.eye(3).to_sparse(), "step": 3}
+    torch.save(state, tmp_path / "last.pth")
+    with open_checkpoint(tmp_path / "last.pth") as opened:
+        assert (list(opened.tensors), opened.unread) == (["a"], ["sparse"])
+
+
+# --- safetensors -------------------------------------------------------------------------------------------------
+
+KINDS = {
+    "double": torch.arange(4.0).double(),
+    "half": torch.ones(2, 3).half(),
+    "brain": torch.ones(3).bfloat16(),
+    "int": torch.tensor([[1], [2]], dtype=torch.int32),
+    "truth": torch.tensor([True, False]),
+    "none": torch.empty(0, 4),
+}
+
+
+def test_safetensors_are_read_alike(tmp_path):
+    save_file(SMALL_STATE | KINDS, tmp_path / "model.safetensors", {"format": "pt"})
+    assert same(read_state(tmp_path / "model.safetensors"), SMALL_STATE | KINDS)
+    save_file({f"module.{name}": t for name, t in SMALL_STATE.items()}, tmp_path / "wrapped.safetensors")
+    assert same(read_state(tmp_path / "wrapped.safetensors"), SMALL_STATE)
+
+
+@given(data=st.data())
+def test_truncated_and_damaged_safetensors_give_tensors_or_an_input_error(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
+    save_file(SMALL_STATE, path)
+    whole = bytearray(path.read_bytes())
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, header - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    with contextlib.suppress(InputError):
+        read_all(path)
+
+
+def with_header(path, entry):
+    header = json.dumps({"w": entry}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(24))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"data_offsets": [0, 20]}, r"tensor 'w' of shape \(2, 3\) has 20 bytes"),
+        ({"data_offsets": [-24, 0]}, "tensor 'w' has an impossible shape or place"),
+        ({"shape": [2, 3.0]}, "tensor 'w' has an impossible shape or place"),
+        ({"shape": 6}, "its header is damaged"),
+        ({"dtype": "F8_E4M3"}, "its header is damaged: 'F8_E4M3'"),
+        ({"data_offsets": [8, 32]}, "bytes .* are missing"),
+    ],
+    ids=str,
+)
+def test_a_tensor_that_a_safetensors_file_cannot_hold_is_refused(tmp_path, change, told):
+    entry = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
+    with_header(tmp_path / "w.safetensors", entry)
+    assert read_all(tmp_path / "w.safetensors") == {"w": bytes(24)}
+    with_header(tmp_path / "w.safetensors", entry | change)
+    with pytest.raises(InputError, match=rf"w\.safetensors: not a whole checkpoint: .*{told}"):
+        read_all(tmp_path / "w.safetensors")
