@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cortex.extractors.settings import WarmUpTraining as WarmUpTraining
     from cortex.generators.base import Generator as Generator
     from cortex.generators.load import load_generator as load_generator
-    from cortex.generators.settings import Sampling as Sampling
+    from cortex.generators.sampling import Sampling as Sampling
     from cortex.generators.spec import GeneratorSpec as GeneratorSpec
     from cortex.judges.judge import Judge as Judge
     from cortex.judges.judge import load_judge as load_judge
@@ -55,7 +55,7 @@ _PUBLIC = {
     "PretrainedJudge": "cortex.judges.settings",
     "Region": "cortex.explain.settings",
     "Run": "cortex.run",
-    "Sampling": "cortex.generators.settings",
+    "Sampling": "cortex.generators.sampling",
     "SearchOptimisation": "cortex.explain.settings",
     "StepTraining": "cortex.extractors.settings",
     "Study": "cortex.studies.base",

@@ -47,9 +47,11 @@ from cortex.extractors.state import Training as State
 from cortex.extractors.train import classify, train_epoch
 from cortex.fast.region_forward import RegionForward
 from cortex.generators.choice import choose_tokens
+from cortex.generators.network.raster import RasterSampler
+from cortex.generators.sampling import Sampling
 from cortex.generators.spec import GeneratorSpec
-from cortex.generators.taming.cost import cache_bytes
-from cortex.generators.taming.sampler import Sampler, sample_tokens
+from cortex.generators.taming import FAMILY
+from cortex.generators.taming.gpt import GptSteps
 from cortex.judges.judge import Judge
 from cortex.judges.networks import ResNet
 
@@ -319,7 +321,7 @@ def sampling() -> Iterator[Row]:
     classes, uniforms = torch.arange(16), torch.rand(16, 256, dtype=torch.float64)
 
     def ours() -> Tensor:
-        return sample_tokens(gpt, classes, uniforms)
+        return RasterSampler(GptSteps(gpt)).draw(classes, uniforms, Sampling(top_k=None, top_p=None))
 
     with torch.inference_mode():
         drawn = ours()
@@ -521,10 +523,10 @@ def sampling_on(device: torch.device, sizes: Sizes, bandwidth: float) -> Row:
     few = slice(sizes.drawn_by_cat)
     with torch.inference_mode():
         theirs = sizes.drawn_by_cat / seconds(lambda: cached(gpt, classes[few], uniforms[few]))
-    sampler = Sampler(gpt, torch.bfloat16, "captured")
-    sampler.draw(classes, uniforms, top_k=600, top_p=0.92)
-    rate = sizes.drawn / seconds(lambda: sampler.draw(classes, uniforms, top_k=600, top_p=0.92))
-    share = rate * cache_bytes(sizes.gpt, sizes.gpt["block_size"], 2) / bandwidth
+    sampler = RasterSampler(GptSteps(gpt, torch.bfloat16), "captured")
+    sampler.draw(classes, uniforms, Sampling())
+    rate = sizes.drawn / seconds(lambda: sampler.draw(classes, uniforms, Sampling()))
+    share = rate * FAMILY.prior_size(sizes.gpt).cache_bytes(sizes.gpt["block_size"], 2) / bandwidth
     return Row(
         f"sampling, {sizes.gpt['block_size']} tokens, {sizes.drawn} images",
         f"{rate:.3g} images",

@@ -42,33 +42,31 @@ def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from taming.modules.transformer.mingpt import GPT
 
-    from cortex.generators.taming.generator import save_generator
-    from cortex.generators.taming.vqgan import VQGAN
+    from cortex.generators.network.architecture import describe
+    from cortex.generators.network.load import save_generator
+    from cortex.generators.network.vqgan import VQGAN
 
-    architecture = {
-        "vqgan": {
-            "n_embed": 24,
-            "embed_dim": 6,
-            "ddconfig": {
-                "double_z": False,
-                "z_channels": 8,
-                "resolution": 8,
-                "in_channels": 3,
-                "out_ch": 3,
-                "ch": 32,  # taming's GroupNorm has 32 groups
-                "ch_mult": [1, 1],
-                "num_res_blocks": 1,
-                "attn_resolutions": [],
-                "dropout": 0.0,
-            },
+    of_vqgan = {
+        "n_embed": 24,
+        "embed_dim": 6,
+        "ddconfig": {
+            "double_z": False,
+            "z_channels": 8,
+            "resolution": 8,
+            "in_channels": 3,
+            "out_ch": 3,
+            "ch": 32,  # taming's GroupNorm has 32 groups
+            "ch_mult": [1, 1],
+            "num_res_blocks": 1,
+            "attn_resolutions": [],
+            "dropout": 0.0,
         },
-        "transformer": {"vocab_size": 24, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16},
-        "classes": ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"],
-        "null_class": 7,
     }
+    of_gpt = {"vocab_size": 24, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 16}
+    names = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        vqgan, transformer = VQGAN(**architecture["vqgan"]), GPT(**architecture["transformer"])
+        vqgan, transformer = VQGAN(**of_vqgan), GPT(**of_gpt)
         with torch.no_grad():
             vqgan.codebook.normal_()
             for parameter in transformer.parameters():
@@ -76,7 +74,7 @@ def generator_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     parameter.normal_(std=0.5)
             transformer.pos_emb.normal_(std=0.5)
     path = tmp_path_factory.mktemp("generator") / "generator.safetensors"
-    save_generator(path, vqgan, transformer, architecture)
+    save_generator(path, vqgan, transformer, describe("taming", of_vqgan, of_gpt, names, null_class=7))
     return path
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
 from cortex.core.randomness import uniforms
-from cortex.generators.choice import choose_tokens, classes_of_rows
+from cortex.generators.choice import choose_tokens, classes_of_rows, guide
 from cortex.generators.pixels import from_bytes, to_bytes
 from cortex.generators.spec import GeneratorSpec
 
@@ -48,8 +48,11 @@ class ToyGenerator:
     def sample(self, classes, seeds, sampling):
         numbers = torch.as_tensor(uniforms(seeds, SPEC.grid[0] * SPEC.grid[1]), device=self.device)
         classes = torch.as_tensor(classes, device=self.device)
-        logits = self.logits[classes_of_rows(classes, self.null_class, sampling.guidance)]
-        tokens = [choose_tokens(logits, column, **sampling.model_dump()) for column in numbers.unbind(1)]
+        logits = self.logits[classes_of_rows(classes, self.null_class, sampling)]
+        tokens = []
+        for column, strength in zip(numbers.unbind(1), sampling.strengths(numbers.shape[1]), strict=True):
+            guided = logits if sampling.rows == 1 else guide(logits, strength)
+            tokens.append(choose_tokens(guided, column, **sampling.choice))
         return torch.stack(tokens, 1).view(-1, *SPEC.grid)
 
     def decode(self, grids):
@@ -73,6 +76,7 @@ class FAMILY:
     spec = staticmethod(lambda origin: SPEC)
     files = staticmethod(lambda origin: [])
     load = staticmethod(lambda weights, device, **options: ToyGenerator(device))
+    recognises = staticmethod(lambda names: False)
     codebook = staticmethod(lambda weights: ToyGenerator(torch.device("cpu")).codebook)
     cost = staticmethod(lambda origin, *, batch, half: GeneratorCost(0, 0, 0, (0,) * 65, 0))
 

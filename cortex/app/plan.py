@@ -60,7 +60,8 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{config}: not YAML: {' '.join(str(error).split())}") from None
     parsed, spec = parse_config(settings)
-    lines = list(with_jobs(list(stages_of(parsed, counts_of(parsed, spec))), planned_jobs(config, "full")))
+    counts = counts_of(parsed, spec)
+    lines = list(with_jobs(list(stages_of(parsed, counts)), planned_jobs(config, "full")))
     origin = "as given"
     if flops is None or bandwidth is None:
         device = choose_device("auto")
@@ -69,6 +70,8 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
     print(f"{config}: run {parsed.run}, at {flops:.2g} FLOP and {bandwidth:.2g} bytes of memory a second, {origin}\n")
     print_table(lines, flops, bandwidth)
     kept = sum(line.stage.written for line in lines)
+    if any(line.stage.rule == "generate_shard" for line in lines):
+        print(f"\n{memory_line(parsed, spec, counts.generator)}")
     print(f"\nAll that is written is kept: {amount(kept, 'B')} on disk. Times are a bound, one job after another.")
 
 
@@ -103,9 +106,24 @@ def _generator_cost(config: Config, spec: GeneratorSpec) -> GeneratorCost:
     on_gpu = config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
     half = generator.precision == "bfloat16" or (generator.precision == "auto" and on_gpu)
     rows = generator.rows
-    batch = rows * min(generator.batch.classes, max(len(spec.class_names), 1)) * generator.batch.indices
+    batch = rows * _drawn_at_once(config, spec)
     cost = load_family(generator.family).cost(generator.origin(), batch=batch, half=half)
     return replace(cost, sample_flops=rows * cost.sample_flops, sample_bytes=rows * cost.sample_bytes)
+
+
+def _drawn_at_once(config: Config, spec: GeneratorSpec) -> int:
+    """Images of a canonical batch."""
+    batch = config.generator.batch
+    return min(batch.classes, max(len(spec.class_names), 1)) * batch.indices
+
+
+def memory_line(config: Config, spec: GeneratorSpec, cost: GeneratorCost) -> str:
+    """What drawing a canonical batch holds of the device's memory, in words."""
+    guided = " of two rows each, for guidance," if config.generator.rows == 2 else ""
+    return (
+        f"Drawing {_drawn_at_once(config, spec)} images{guided} at once holds {amount(cost.sampling_memory, 'B')} of "
+        "the device's memory: weights, keys and values."
+    )
 
 
 def stages_of(config: Config, counts: Counts) -> Iterator[Stage]:

@@ -20,6 +20,8 @@ __all__ = ["Config", "parse_config"]
 def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
     """The validated config of the nested mapping that a YAML file holds, and the shapes of its generator.
 
+    Sampling options that the mapping does not set have the values that the generator's authors publish.
+
     Raises:
         InputError: one line naming the first wrong key, its value and what is allowed.
     """
@@ -34,6 +36,7 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise InputError(f"config: generator.{origin} = {path!r}: {reason}") from None
+    config = config.model_copy(update={"generator": config.generator.as_published(spec.published)})
     for problem in cross_checks(config, spec):
         raise InputError(f"config: {problem}")
     return config, spec

@@ -86,6 +86,7 @@ class GeneratorCost:
         decode_flops: of decoding one grid.
         prior_flops: of the log-probabilities at the first n positions of a grid, by n from 0 to P; empty: no prior.
         weights_bytes: of the weights file.
+        sampling_memory: bytes of weights, keys and values that the device holds while it draws such a batch.
     """
 
     sample_flops: float
@@ -93,6 +94,7 @@ class GeneratorCost:
     decode_flops: float
     prior_flops: tuple[float, ...]
     weights_bytes: float
+    sampling_memory: float = 0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from cortex.data.shard_writer import write_shard
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
 from cortex.generators.load import generator_spec, load_generator
-from cortex.generators.settings import Precision, Sampling, Step
+from cortex.generators.sampling import Sampling
+from cortex.generators.settings import Precision, Step
 
 # The splits' places in the random numbers' counter: index 7 of a class is another image in every split.
 STREAMS = {"train": 0, "validation": 1, "test": 2}

@@ -9,5 +9,9 @@ from cortex.core.registry import Registry
 DEFAULT_FAMILY = "taming"
 GENERATORS = Registry(
     "generator",
-    {"taming": "cortex.generators.taming:FAMILY", "codebook": "cortex.generators.codebook_only:FAMILY"},
+    {
+        "taming": "cortex.generators.taming:FAMILY",
+        "dalle_mini": "cortex.generators.dalle_mini:FAMILY",
+        "codebook": "cortex.generators.codebook_only:FAMILY",
+    },
 )

@@ -7,12 +7,13 @@ names its networks. This module imports no torch, so that a config is read witho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cortex.core.cost import GeneratorCost
-from cortex.generators.settings import Precision, Sampling, Step
+from cortex.generators.sampling import Sampling
+from cortex.generators.settings import Precision, Step
 from cortex.generators.spec import GeneratorSpec, Origin
 
 if TYPE_CHECKING:
@@ -157,6 +158,10 @@ class Family(Protocol):
             batch: grids that are sampled at once.
             half: whether sampling computes in 16 bits.
         """
+        ...
+
+    def recognises(self, names: Set[str]) -> bool:
+        """Whether published files that hold tensors of these names are the family's."""
         ...
 
     def convert(self, output: Path, origin: Origin) -> None:

@@ -8,19 +8,33 @@ import torch
 from torch import Tensor
 
 from cortex.core.errors import InputError
+from cortex.generators.sampling import Sampling
 
 
-def classes_of_rows(classes: Tensor, null_class: int | None, guidance: float) -> Tensor:
+def classes_of_rows(classes: Tensor, null_class: int | None, sampling: Sampling) -> Tensor:
     """The classes that the rows of a batch are given: those of ``[B]``; with guidance, B null classes after them.
 
     Raises:
         InputError: with guidance, the generator has no null class.
     """
-    if guidance == 1:
+    if sampling.rows == 1:
         return classes
     if null_class is None:
-        raise InputError(f"guidance {guidance}: the generator has no null class, which guidance needs; allowed: 1")
+        raise InputError(
+            f"guidance {sampling.guidance}: the generator has no null class, which guidance needs; allowed: 1"
+        )
     return torch.cat([classes, torch.full_like(classes, null_class)])
+
+
+def guide(logits: Tensor, strength: float | Tensor) -> Tensor:
+    """Guided logits float64 ``[B, K]`` of ``[2B, K]``, B rows given their class, and B given the null class.
+
+    Args:
+        logits: of both.
+        strength: s in ``null + s · (given − null)``.
+    """
+    given, null = logits.double().chunk(2)
+    return null + strength * (given - null)
 
 
 def choose_tokens(
@@ -30,23 +44,18 @@ def choose_tokens(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    guidance: float = 1.0,
 ) -> Tensor:
     """The token int64 ``[B]`` at which the cumulative distribution of logits ``[B, K]`` passes ``uniforms [B]``.
 
     Args:
-        logits: with guidance ``[2B, K]``: B rows given the class, and B given the null class.
+        logits: guided already, if they are to be.
         uniforms: in [0, 1).
         temperature: divides the logits; below 1 sharpens.
         top_k: keep the k most probable tokens; None keeps all.
         top_p: of those, keep the smallest set of most probable tokens whose probability exceeds p; None keeps all.
             Tokens exactly as probable as the last one kept are kept with it, here and for ``top_k``.
-        guidance: s in ``null + s · (given − null)``, the logits before all of the above; 1: none.
     """
     logits = logits.double()
-    if guidance != 1:
-        given, null = logits.chunk(2)
-        logits = null + guidance * (given - null)
     logits = (logits - logits.amax(dim=1, keepdim=True)) / temperature  # at most 0: no temperature overflows
     if top_k is not None or top_p is not None:
         best = logits.topk(min(top_k or logits.shape[1], logits.shape[1]), dim=1).values

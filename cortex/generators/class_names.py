@@ -24,6 +24,20 @@ def read_class_names(path: Path) -> list[str]:
     return names
 
 
+def name_classes(path: Path | None, classes: int, generator: Path) -> list[str]:
+    """The names in a file, one for each of a generator's classes; without file "class 0", "class 1", ...
+
+    Raises:
+        InputError: the file cannot be read, or has another number of names; ``generator`` is named.
+    """
+    if path is None:
+        return [f"class {index}" for index in range(classes)]
+    names = read_class_names(path)
+    if len(names) != classes:
+        raise InputError(f"{path}: {len(names)} names, but the generator of {generator} has {classes} classes")
+    return names
+
+
 def match_names(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """The index in ``names`` of every wanted name; −1 where it is missing.
 

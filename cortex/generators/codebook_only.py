@@ -8,7 +8,7 @@ run converts it first.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +18,8 @@ from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
 from cortex.generators.base import Family
 from cortex.generators.class_names import read_class_names
-from cortex.generators.settings import Precision, Sampling, Step
+from cortex.generators.sampling import Sampling
+from cortex.generators.settings import Precision, Step
 from cortex.generators.spec import GeneratorSpec, Origin
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ class CodebookAlone:
     def cost(self, origin: Origin, *, batch: int, half: bool) -> GeneratorCost:
         spec = self.spec(origin)
         return GeneratorCost(0, 0, 0, (), weights_bytes=4 * spec.codes * spec.channels)
+
+    def recognises(self, names: Set[str]) -> bool:
+        return names == {CODEBOOK}
 
     def convert(self, output: Path, origin: Origin) -> None:
         from cortex.core.weights import write_weights

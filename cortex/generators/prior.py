@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from cortex.generators.base import Prior
-from cortex.generators.choice import choose_tokens, classes_of_rows
-from cortex.generators.settings import Sampling
+from cortex.generators.choice import choose_tokens, classes_of_rows, guide
+from cortex.generators.sampling import Sampling
 
 
 def log_likelihoods(prior: Prior, classes: Tensor, tokens: Tensor, positions: Sequence[int]) -> Tensor:
@@ -39,8 +39,11 @@ def draw_region(
     Raises:
         InputError: the draws are guided, and the generator has no null class.
     """
-    edited, rows = tokens.clone(), classes_of_rows(classes, prior.null_class, sampling.guidance)
+    edited, rows = tokens.clone(), classes_of_rows(classes, prior.null_class, sampling)
+    strengths = sampling.strengths(tokens.shape[1])
     for place, position in enumerate(positions):
         found = prior.log_probabilities(rows, edited.repeat(sampling.rows, 1), [position])[:, 0]
-        edited[:, position] = choose_tokens(found, uniforms[:, place], **sampling.model_dump())
+        if sampling.rows == 2:
+            found = guide(found, strengths[position])
+        edited[:, position] = choose_tokens(found, uniforms[:, place], **sampling.choice)
     return edited[:, list(positions)]

@@ -7,28 +7,11 @@ from pydantic import Field, model_validator
 
 from cortex.core.settings import Count, File, Section, WrongValueError
 from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.sampling import Sampling
 from cortex.generators.spec import Origin
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Step = Literal["auto", "plain", "captured", "compiled"]
-
-
-class Sampling(Section):
-    """Sampling of tokens from the prior's distributions."""
-
-    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="divisor of the logits of the next token")
-    top_k: Count | None = Field(600, description="draw from the k most probable tokens; null: from all")
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        0.92, description="draw from the most probable tokens that together exceed this probability; null: from all"
-    )
-    guidance: Annotated[float, Field(ge=1)] = Field(
-        1.0, description="strength of classifier-free guidance, for generators that have a null class; 1: none"
-    )
-
-    @property
-    def rows(self) -> int:
-        """Rows of a batch that a sample takes: one given its class and, with guidance, one given the null class."""
-        return 1 if self.guidance == 1 else 2
 
 
 class CanonicalBatch(Section):
@@ -39,7 +22,10 @@ class CanonicalBatch(Section):
 
 
 class GeneratorSettings(Sampling):
-    """The generator: family, weights and sampling. Without weights, it is the family's default one."""
+    """The generator. Sampling options that are not set are as its authors publish; the defaults below are taming's.
+
+    A strength of guidance that is set is constant, unless a schedule is set beside it.
+    """
 
     family: str = Field(DEFAULT_FAMILY, description="generator family: a registered name, or module:Attribute")
     weights: File | None = Field(
@@ -51,7 +37,7 @@ class GeneratorSettings(Sampling):
         None, description="text file of class names, one a line; allowed beside folder, or beside grid"
     )
     grid: Annotated[list[Count], Field(min_length=2, max_length=2)] | None = Field(
-        None, description="rows and columns of a token grid, if weights is a codebook alone that states none"
+        None, description="rows and columns of a token grid, if a codebook alone or a folder does not state it"
     )
     precision: Precision = Field(
         "auto", description="precision of the prior's large products; auto: bfloat16 on a GPU, float32 on a CPU"
@@ -63,11 +49,18 @@ class GeneratorSettings(Sampling):
     def _one_origin(self) -> "GeneratorSettings":
         if self.folder is not None and self.weights is not None:
             raise WrongValueError("folder", self.folder, f"should not be set beside weights = {self.weights!r}")
-        if self.grid is not None and self.weights is None:
-            raise WrongValueError("grid", self.grid, "should be set beside weights only, those of a codebook alone")
+        if self.grid is not None and self.weights is None and self.folder is None:
+            raise WrongValueError("grid", self.grid, "should be set beside weights, if a codebook alone, or folder")
         if self.class_names is not None and not self.converts():
             raise WrongValueError("class_names", self.class_names, "should be set beside folder only, or grid")
         return self
+
+    def as_published(self, published: Sampling) -> "GeneratorSettings":
+        """The settings, with the published value of every sampling option that is not set."""
+        unset = Sampling.model_fields.keys() - self.model_fields_set
+        if self.model_fields_set & {"guidance", "guidance_schedule"}:
+            unset -= {"guidance_schedule", "guidance_power"}  # of the published strength
+        return self.model_copy(update={name: getattr(published, name) for name in unset})
 
     def sampling(self) -> Sampling:
         """The sampling options alone."""

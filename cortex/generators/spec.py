@@ -1,7 +1,9 @@
 """What is stated of a generator without its networks: where it comes from, its shapes, and what it can do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from cortex.generators.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,7 @@ class Origin:
         weights: weights file, or the name of a generator that comes with its family.
         folder: folder of published checkpoints, which are still to be converted.
         class_names: UTF-8 text, a class name a line, for checkpoints and codebooks that state none.
-        grid: (h, w) of the token grids, for a codebook that states none.
+        grid: (h, w) of the token grids, for a codebook or published files that state none.
     """
 
     weights: Path | None = None
@@ -47,6 +49,7 @@ class GeneratorSpec:
         encodes: whether it turns images into grids.
         prior: whether it states the likelihood of grids.
         guidance: whether it has a null class, and so can be guided.
+        published: how its authors sample for the figures of their paper.
     """
 
     class_names: tuple[str, ...]
@@ -60,3 +63,4 @@ class GeneratorSpec:
     encodes: bool = False
     prior: bool = False
     guidance: bool = False
+    published: Sampling = field(default_factory=Sampling)

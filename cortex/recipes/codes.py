@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cortex.generators.nearest import nearest_codes
-from cortex.generators.taming.vqgan import VQGAN
+from cortex.generators.network.vqgan import VQGAN
 
 KEPT = 0.99  # of a moving average, a step
 RARE = 0.05  # a code chosen less often than this share of the average is restarted

@@ -13,7 +13,8 @@ from cortex.core.fingerprint import code_fingerprint
 from cortex.core.tables import write_table
 from cortex.data.picture_sources import find_pictures
 from cortex.data.pictures import Pictures, read_split
-from cortex.generators.taming.generator import save_generator
+from cortex.generators.network.architecture import describe
+from cortex.generators.network.load import save_generator
 from cortex.recipes.gpt import gpt_arguments, train_gpt
 from cortex.recipes.settings import GeneratorRecipe
 from cortex.recipes.vqgan import train_vqgan, vqgan_arguments
@@ -90,12 +91,13 @@ def _train(
         identity=identity,
     )
     side = vqgan.grid_shape
-    architecture = {
-        "vqgan": vqgan_arguments(recipe),
-        "transformer": gpt_arguments(recipe, recipe.codes, side[0] * side[1]),
-        "classes": list(pictures.class_names),
-        "null_class": classes if recipe.label_dropout else None,
-    }
+    architecture = describe(
+        "taming",
+        vqgan_arguments(recipe),
+        gpt_arguments(recipe, recipe.codes, side[0] * side[1]),
+        list(pictures.class_names),
+        null_class=classes if recipe.label_dropout else None,
+    )
     save_generator(output, vqgan, gpt, architecture, half=True)
     for state in states.values():
         state.unlink(missing_ok=True)

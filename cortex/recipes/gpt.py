@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cortex.data.augment import VARIANTS, jitter, turned
 from cortex.data.settings import Augmentation
-from cortex.generators.taming.vqgan import VQGAN
+from cortex.generators.network.vqgan import VQGAN
 from cortex.recipes.loop import History, Loop
 from cortex.recipes.pictures import pictures_at, place_images
 from cortex.recipes.schedule import warm_up_then_cosine

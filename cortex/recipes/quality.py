@@ -21,7 +21,7 @@ from cortex.data.pictures import Pictures, read_pictures
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
 from cortex.generators.load import load_generator
-from cortex.generators.settings import Sampling
+from cortex.generators.sampling import Sampling
 from cortex.judges.judge import Judge, load_judge
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from cortex.core.device import place
 from cortex.data.augment import augment
-from cortex.generators.taming.vqgan import VQGAN
+from cortex.generators.network.vqgan import VQGAN
 from cortex.recipes.codes import RESTART_EVERY, Codebook
 from cortex.recipes.loop import History, Loop
 from cortex.recipes.losses import PerceptualDistance, balanced_gradient, code_length
@@ -30,7 +30,7 @@ COMMITMENT = 0.25  # weight of the commitment loss (van den Oord et al., NeurIPS
 
 
 def vqgan_arguments(recipe: GeneratorRecipe) -> dict[str, Any]:
-    """Keyword arguments of :class:`~cortex.generators.taming.vqgan.VQGAN`."""
+    """Keyword arguments of :class:`~cortex.generators.network.vqgan.VQGAN`."""
     return {
         "n_embed": recipe.codes,
         "embed_dim": recipe.code_channels,

@@ -12,14 +12,14 @@ from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.data.shard_reader import read_shard
 from cortex.generators.load import generator_spec
+from cortex.generators.network.vqgan import VQGAN
 from tests.pipeline import CHECKOUT, change_config, copy_checkout, jobs_in, snakemake
+from tests.published import TINY_DDCONFIG, detoker
 from tests.training import JUDGE
-from tests.unit.generators.test_convert import VQGAN_PROJECT, VQModel, folder_of
 
 COUNTS = {"train": 48, "validation": 24, "test": 16}
 SMALL = {
     "device": "cpu",
-    "generator": {"folder": "vqgan"},
     "data": {"per_class": COUNTS, "shard_size": 40},
     "importance": {"samples": 4, "noise": 0.05},
     "studies": {
@@ -36,7 +36,7 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A checkout with that config, a VQGAN of 4×4 grids of 48 codes, and grids of the five prompts as Parquet.
+    """A checkout with that config, a VQGAN of 16×16 grids of 48 codes, and grids of the five prompts as Parquet.
 
     Black doctors have code 40 at four positions, white ones 45; three of four doctors without a word for it are white.
     """
@@ -50,19 +50,18 @@ def checkout(tmp_path_factory):
     change_config(folder / "configs/dalle_mini.yaml", SMALL)
     with torch.random.fork_rng():
         torch.manual_seed(5)
-        vqgan = VQModel(**VQGAN_PROJECT["model"]["params"])
-        vqgan.quantize.embedding.weight.data.normal_()
-    folder_of(
-        folder / "vqgan", vqgan.state_dict(), VQGAN_PROJECT, places=("configs/model.yaml", "checkpoints/last.ckpt")
-    )
-    (folder / "dalle_mini").mkdir()
+        vqgan = VQGAN(TINY_DDCONFIG | {"ch_mult": [1, 1], "resolution": 32}, n_embed=48, embed_dim=16)
+        vqgan.codebook.data.normal_()
+    for name in ("min-dalle", "dalle_mini"):
+        (folder / name).mkdir()
+    torch.save(detoker(vqgan.state_dict()), folder / "min-dalle/detoker.pt")
     rng = np.random.default_rng(0)
     for split, count in COUNTS.items():
         labels = np.repeat(np.arange(5), count)
-        grids = rng.integers(0, 8, (len(labels), 16))
+        grids = rng.integers(0, 8, (len(labels), 256))
         planted = np.array([0, 40, 45, 0, 0])[labels]
         planted[:count] = np.where(np.arange(count) % 4 == 0, 40, 45)
-        places = rng.permuted(np.tile(np.arange(16), (len(labels), 1)), axis=1)[:, :4]
+        places = rng.permuted(np.tile(np.arange(256), (len(labels), 1)), axis=1)[:, :4]
         np.put_along_axis(grids, places, planted[:, None], axis=1)
         rows = pd.DataFrame({"label": labels, "grid": grids.tolist()}).sample(frac=1, random_state=0)
         rows.to_parquet(folder / "dalle_mini" / f"{split}.parquet")
@@ -107,7 +106,7 @@ def test_the_classes_are_the_prompts(run):
     ]
     assert len(samples) == 5 * COUNTS["test"]
     assert all(sample.info["class_name"] == prompts[sample.label] for sample in samples)
-    assert {sample.image.shape for sample in samples} == {(64, 64, 3)}
+    assert {sample.image.shape for sample in samples} == {(32, 32, 3)}
 
 
 def test_the_neutral_prompt_leans_as_it_was_made_to(run):
@@ -160,7 +159,7 @@ def test_a_vqgan_alone_serves_a_whole_run_where_all_splits_are_imported(checkout
         ("studies.bias", {"neutral": 5}, "bias.neutral = 5: class 5 is not among the run's [0, 1, 2, 3, 4]"),
         ("studies.bias", {"pairs": {1: 7}}, "bias.pairs.1 = 7: class 7 is not among the run's"),
         ("studies.bias", {"pairs": {1: 1}}, "bias.pairs.1 = 1: should be another class"),
-        ("studies.bias", {"top_n": 17}, "bias.top_n = 17: at most 16, the positions of the grid"),
+        ("studies.bias", {"top_n": 257}, "bias.top_n = 257: at most 256, the positions of the grid"),
         ("studies.bias", {"tokens": 49}, "bias.tokens = 49: at most 48, the codes of the codebook"),
         ("studies.bias", {"mixtures": [0.5, 1.5]}, "bias.mixtures.1 = 1.5: should be less than or equal to 1"),
         ("studies.bias", {"extractor": {"gpus": 2}}, "bias.extractor.gpus = 2: should be 1"),

@@ -9,7 +9,7 @@ from cortex.data.draw import draw_samples
 from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
 from cortex.generators.load import load_generator
-from cortex.generators.settings import Sampling
+from cortex.generators.sampling import Sampling
 from tests.pipeline import copy_checkout, snakemake
 from tests.training import JUDGE
 from tests.unit.generators.test_convert import PROJECT, Net2NetTransformer, folder_of

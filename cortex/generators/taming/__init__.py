@@ -1,76 +1,89 @@
 """taming-transformers: a VQGAN and a class-conditional GPT over its tokens (Esser et al., CVPR 2021).
 
-Nothing outside of this folder names its networks. The family imports them when they are needed: a config is checked
-without torch.
+Nothing outside of this folder names its GPT. The family imports networks when they are needed: a config is checked
+without torch. Its own generators are the bundled ones.
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import replace
+from importlib import resources
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
 from cortex.generators.base import Family
-from cortex.generators.settings import Precision, Step
-from cortex.generators.spec import GeneratorSpec, Origin
-from cortex.generators.taming.architecture import architecture_at, spec_of, weights_file
-from cortex.generators.taming.project import files_of
+from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.source import Part, Source, first_match
+from cortex.generators.spec import GeneratorSpec, is_name
+from cortex.generators.taming.project import read_architecture
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from cortex.generators.network.cost import PriorSize
+    from cortex.generators.taming.gpt import ClassGPT
 
-    from cortex.generators.taming.generator import TamingGenerator
+DEFAULT = "digits"  # the bundled generator of a config that names none
 
-
-class Taming:
-    """The family; see :class:`cortex.generators.base.Family`. Its own generators are the bundled ones."""
-
-    def spec(self, origin: Origin) -> GeneratorSpec:
-        return spec_of(architecture_at(origin))
-
-    def files(self, origin: Origin) -> list[Path]:
-        if origin.folder is not None:
-            return list(files_of(origin.folder))
-        return [weights_file(origin.weights)]
-
-    def load(
-        self,
-        weights: Path | None,
-        device: torch.device,
-        *,
-        decode_only: bool = False,
-        precision: Precision = "auto",
-        step: Step = "auto",
-    ) -> TamingGenerator:
-        from cortex.generators.taming.generator import load
-
-        return load(weights_file(weights), device, decode_only=decode_only, precision=precision, step=step)
-
-    def codebook(self, weights: Path | None) -> Tensor:
-        from cortex.generators.taming.codebook import read_codebook
-
-        return read_codebook(weights_file(weights))
-
-    def cost(self, origin: Origin, *, batch: int, half: bool) -> GeneratorCost:
-        found: GeneratorCost = _beside("cost").cost_of(architecture_at(origin), batch=batch, half=half)
-        if origin.folder is not None:
-            return found
-        return replace(found, weights_bytes=weights_file(origin.weights).stat().st_size)
-
-    def convert(self, output: Path, origin: Origin) -> None:
-        if origin.folder is None:
-            raise InputError("only a folder of taming-transformers can be converted: name one")
-        _beside("convert").convert_generator(output, origin.folder, class_names=origin.class_names)
+# Where the YAML and the checkpoint may lie in a folder; of several that match, the first pattern counts.
+CONFIGS = ("configs/*-project.yaml", "configs/model.yaml", "*-project.yaml", "model.yaml", "config.yaml")
+CHECKPOINTS = ("checkpoints/last.ckpt", "ckpts/last.ckpt", "last.ckpt", "model.ckpt")
+# The VQGAN's discriminator and perceptual loss, which are for training only; the causal masks, which are constants.
+DROPPED = (r"(first_stage_model\.)?loss\..*", r"transformer\.blocks\.\d+\.attn\.mask")
 
 
-def _beside(module: str) -> ModuleType:
-    """A module of this folder that no stage of a run computes with: its code is no part of their fingerprints."""
-    return importlib.import_module(f"{__name__}.{module}")
+class Taming(NetworkFamily):
+    """The family. A folder's YAML describes the networks; the checkpoint of PyTorch Lightning holds the weights."""
+
+    name = "taming"
+    telltale = (
+        frozenset({"first_stage_model.quantize.embedding.weight", "transformer.blocks.0.attn.key.weight"}),
+        frozenset({"quantize.embedding.weight", "encoder.down.0.block.0.norm1.weight", "quant_conv.weight"}),
+    )
+
+    def source(self, folder: Path, class_names: Path | None, grid: tuple[int, int] | None) -> Source:
+        if grid is not None:
+            raise InputError(f"grid {list(grid)}: should not be set: the networks state their own")
+        config, checkpoint = first_match(folder, CONFIGS), first_match(folder, CHECKPOINTS)
+        architecture = read_architecture(config, class_names)
+        bare = architecture["prior"] is None
+        part = Part(checkpoint, rename=lambda name: f"first_stage_model.{name}" if bare else name, dropped=DROPPED)
+        return Source(architecture, (part,), described=config)
+
+    def build_prior(self, prior: dict[str, Any]) -> ClassGPT:
+        from cortex.generators.taming.gpt import ClassGPT
+
+        return ClassGPT(**prior)
+
+    def known(self, prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
+        words = prior["vocab_size"]  # classes are tokens of the same vocabulary
+        if not 0 < words <= spec.codes:
+            raise ValueError("vocab_size counts nothing but codes")
+        if prior["block_size"] < spec.grid[0] * spec.grid[1]:
+            raise ValueError("block_size is less than the positions of the grid")
+        return words, words
+
+    def prior_size(self, prior: dict[str, Any]) -> PriorSize:
+        from cortex.generators.network.cost import PriorSize
+
+        width = prior["n_embd"]
+        return PriorSize(prior["n_layer"], width, products=12 * width**2, outputs=prior["vocab_size"])
+
+    def weights_file(self, weights: Path | None) -> Path:
+        if weights is None:
+            return bundled_weights()
+        return bundled_weights(str(weights)) if is_name(weights) else weights
+
+
+def bundled_weights(name: str = DEFAULT) -> Path:
+    """Path of the weights of a generator that ships with this package.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    files = Path(str(resources.files("cortex.generators.taming"))) / "bundled"
+    found = {path.stem: path for path in sorted(files.glob("*.safetensors"))}
+    if name not in found:
+        raise InputError(f"{name}: no such weights file, and no bundled generator: those are {', '.join(found)}")
+    return found[name]
 
 
 FAMILY: Family = Taming()

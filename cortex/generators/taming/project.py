@@ -6,7 +6,6 @@ networks look like, in the keyword arguments of taming-transformers' constructor
 below would sample or decode otherwise than we do, and is refused.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,11 +13,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from cortex.core.errors import InputError, shown
-from cortex.generators.class_names import read_class_names
-
-# Where the YAML and the checkpoint may lie in a folder; of several that match, the first pattern counts.
-CONFIGS = ("configs/*-project.yaml", "configs/model.yaml", "*-project.yaml", "model.yaml", "config.yaml")
-CHECKPOINTS = ("checkpoints/last.ckpt", "ckpts/last.ckpt", "last.ckpt", "model.ckpt")
+from cortex.generators.class_names import name_classes, read_class_names
+from cortex.generators.network.architecture import describe
 
 MAX_YAML = 1 << 16  # bytes; the authors' files have two thousand
 
@@ -94,7 +90,7 @@ class VqganParams(Section):
     remap: None = None
 
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of :class:`~cortex.generators.taming.vqgan.VQGAN`."""
+        """Keyword arguments of :class:`~cortex.generators.network.vqgan.VQGAN`."""
         return {"n_embed": self.n_embed, "embed_dim": self.embed_dim, "ddconfig": self.ddconfig.model_dump()}
 
 
@@ -183,21 +179,10 @@ class Transformer(Section):
     base_learning_rate: Any = None
 
 
-def files_of(folder: Path) -> tuple[Path, Path]:
-    """The YAML and the checkpoint of a folder.
-
-    Raises:
-        InputError: one of them is not there, or there are several.
-    """
-    return _first_match(folder, CONFIGS), _first_match(folder, CHECKPOINTS)
-
-
 def read_architecture(config: Path, class_names: Path | None = None) -> dict[str, Any]:
-    """The architecture that a project's YAML describes; see :mod:`cortex.generators.taming.architecture`.
+    """The architecture that a project's YAML describes; see :mod:`cortex.generators.network.architecture`.
 
-    Returns:
-        ``{"vqgan": ..., "transformer": ..., "classes": [names]}``; of a VQGAN alone, the transformer is None, and
-        the classes are those that are named, if any.
+    Of a VQGAN alone, the prior is None, and the classes are those that are named, if any.
 
     Raises:
         InputError: the YAML is missing or wrong, or asks for what we do not do; or the class names do not fit.
@@ -210,28 +195,12 @@ def read_architecture(config: Path, class_names: Path | None = None) -> dict[str
         model = kind.model_validate(section)
     except ValidationError as error:
         raise InputError(f"{config}: {_one_line(error)}") from None
-    if isinstance(model, Transformer):
-        vqgan, gpt = model.params.first_stage_config, model.params.transformer_config.params.model_dump()
-        classes = model.params.cond_stage_config.params.n_classes
-    else:
-        vqgan, gpt, classes = model, None, 0
-    names = [f"class {index}" for index in range(classes)]
-    if class_names is not None:
-        names = read_class_names(class_names)
-        if gpt is not None and len(names) != classes:
-            raise InputError(f"{class_names}: {len(names)} names, but the generator of {config} has {classes} classes")
-    return {"vqgan": vqgan.params.arguments(), "transformer": gpt, "classes": names}
-
-
-def _first_match(folder: Path, patterns: Iterable[str]) -> Path:
-    """The one file in ``folder`` that the first matching pattern names."""
-    for pattern in patterns:
-        found = sorted(folder.glob(pattern))
-        if len(found) > 1:
-            raise InputError(f"{folder}: several files {pattern}, where one is expected: {', '.join(map(str, found))}")
-        if found:
-            return found[0]
-    raise InputError(f"{folder}: none of {', '.join(patterns)} is there")
+    if not isinstance(model, Transformer):
+        names = [] if class_names is None else read_class_names(class_names)
+        return describe("taming", model.params.arguments(), None, names)
+    vqgan, gpt = model.params.first_stage_config.params, model.params.transformer_config.params
+    names = name_classes(class_names, model.params.cond_stage_config.params.n_classes, config)
+    return describe("taming", vqgan.arguments(), gpt.model_dump(), names)
 
 
 def _read_model(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cortex.data.tokens import Tokens
 from cortex.evaluate.codebook_level import edited_grids
 from cortex.generators.base import Generator, Prior
 from cortex.generators.prior import draw_region
-from cortex.generators.settings import Sampling
+from cortex.generators.sampling import Sampling
 
 
 @dataclass(frozen=True)

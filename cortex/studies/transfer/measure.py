@@ -26,7 +26,7 @@ from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator, Prior
 from cortex.generators.load import load_generator
 from cortex.generators.prior import log_likelihoods
-from cortex.generators.settings import Sampling
+from cortex.generators.sampling import Sampling
 from cortex.judges.judge import Judge, load_judge
 from cortex.studies.inputs import named_path
 from cortex.studies.transfer.candidates import Candidates, Searched, candidates, in_batches, read_images

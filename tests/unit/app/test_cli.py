@@ -16,7 +16,7 @@ from cortex.app.cli import all_commands, main
 from cortex.core.tables import write_table
 from cortex.data.draw import Stretch, generate_shard
 from cortex.data.settings import ImageFiles
-from cortex.generators.settings import Sampling
+from cortex.generators.sampling import Sampling
 
 TARGETS = {name: target for phase in all_commands().values() for name, (target, _) in phase.items()}
 

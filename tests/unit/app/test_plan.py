@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from cortex.app.cli import main
-from cortex.app.plan import Line, amount, counts_of, duration, stages_of, with_jobs
+from cortex.app.plan import Line, amount, counts_of, duration, memory_line, stages_of, with_jobs
 from cortex.app.rates import copy_rate, product_rate
 from cortex.app.snakemake_internals import Job, planned_jobs
 from cortex.config import parse_config
@@ -22,9 +22,11 @@ from cortex.data.cost import SPLITS
 from cortex.data.draw import Stretch, generate_shard
 from cortex.data.settings import ImageFiles
 from cortex.generators.load import generator_spec
-from cortex.generators.settings import Sampling
-from cortex.generators.taming.cost import cache_bytes, token_flops
+from cortex.generators.network.vqgan import VQGAN
+from cortex.generators.sampling import Sampling
+from cortex.generators.taming import FAMILY
 from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
+from tests.published import TAMING_F16, detoker, stand_in
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
 CONFIGS = ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml", "configs/dalle_mini.yaml"]
@@ -32,7 +34,7 @@ CONFIGS = ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml", "configs/d
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A checkout with a stand-in for the ImageNet generator's folder: its YAML, and a checkpoint that is empty."""
+    """A checkout with stand-ins for the files of the generators: descriptions and shapes, no weights."""
     folder = copy_checkout(tmp_path_factory.mktemp("plan"))
     shutil.copytree(CHECKOUT / "configs", folder / "configs")
     generator = folder / "2021-04-03T19-39-50_cin_transformer"
@@ -41,13 +43,14 @@ def checkout(tmp_path_factory):
     project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
     shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
     (generator / "checkpoints" / "last.ckpt").touch()
-    vqgan = folder / "vqgan_imagenet_f16_16384"
-    for name in ("vqgan_imagenet_f16_16384/configs", "vqgan_imagenet_f16_16384/checkpoints", "dalle_mini"):
-        (folder / name).mkdir(parents=True)
-    alone = yaml.safe_load(project.read_text())["model"]["params"]["first_stage_config"]
-    (vqgan / "configs" / "model.yaml").write_text(yaml.safe_dump({"model": alone}))
-    for path in (vqgan / "checkpoints/last.ckpt", *(folder / f"dalle_mini/{split}.parquet" for split in SPLITS)):
-        path.touch()
+    for name in ("min-dalle", "dalle_mini"):
+        (folder / name).mkdir()
+    with torch.device("meta"):
+        vqgan = VQGAN(TAMING_F16, n_embed=16384, embed_dim=256)
+    shapes = {name: tuple(weight.shape) for name, weight in vqgan.state_dict().items()}
+    torch.save(stand_in(detoker(shapes)), folder / "min-dalle" / "detoker.pt")
+    for split in SPLITS:
+        (folder / f"dalle_mini/{split}.parquet").touch()
     return folder
 
 
@@ -226,10 +229,24 @@ def test_the_search_with_a_cnn_computes_what_its_region_reaches(imagenet):
 
 def test_the_cache_that_a_token_reads_is_that_of_all_before_it(imagenet):
     transformer = {"n_layer": 48, "n_embd": 1536, "vocab_size": 16384}
-    assert imagenet.generator.sample_flops == token_flops(transformer, 256)
-    assert cache_bytes(transformer, 1, 2) == 48 * 2 * 1536 * 2
-    assert cache_bytes(transformer, 3, 2) == (1 + 2 + 3) * 48 * 2 * 1536 * 2
-    assert 2.6e12 / cache_bytes(transformer, 256, 2) == pytest.approx(270, rel=0.01), "images a second on an H100"
+    assert imagenet.generator.sample_flops == FAMILY.prior_size(transformer).token_flops(256)
+    size = FAMILY.prior_size(transformer)
+    assert size.cache_bytes(1, 2) == 48 * 2 * 1536 * 2
+    assert size.cache_bytes(3, 2) == (1 + 2 + 3) * 48 * 2 * 1536 * 2
+    assert 2.6e12 / size.cache_bytes(256, 2) == pytest.approx(270, rel=0.01), "images a second on an H100"
+
+
+def test_the_memory_of_drawing_is_that_of_weights_keys_and_values(counts, checkout):
+    """The ImageNet run: 500 sequences of 256 tokens, 48 layers of keys and values of width 1536 in 16 bits."""
+    cost = counts("configs/imagenet.yaml").generator
+    kept = 500 * 256 * 48 * 2 * 1536 * 2
+    weights = cost.weights_bytes - 2 * 48 * 12 * 1536**2  # the layers' matrices in 16 bits
+    assert cost.sampling_memory == kept + weights and kept == pytest.approx(37.7e9, rel=0.01)
+    with chdir(checkout):
+        config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs/imagenet.yaml").read_text()))
+    assert memory_line(config, spec, cost) == (
+        "Drawing 500 images at once holds 41 GB of the device's memory: weights, keys and values."
+    )
 
 
 def test_a_guided_grid_is_two_rows_of_a_batch(generator_weights, tmp_path):
@@ -249,13 +266,13 @@ def test_a_guided_grid_is_two_rows_of_a_batch(generator_weights, tmp_path):
             parse_config(config | {"generator": config["generator"] | {"guidance": guidance}}) for guidance in (1, 3)
         )
     )
-    sizes = {"vocab_size": 24, "n_layer": 2, "n_embd": 16}
+    size = FAMILY.prior_size({"vocab_size": 24, "n_layer": 2, "n_embd": 16})
     before, after = plain["generate_shard", "tokens"], guided["generate_shard", "tokens"]
     assert before.samples == after.samples == 7 * 12
-    assert before.flops == 7 * 12 * token_flops(sizes, 16) and after.flops == 2 * before.flops
-    assert after.traffic - before.traffic == pytest.approx(7 * 12 * cache_bytes(sizes, 16, 4))
+    assert before.flops == 7 * 12 * size.token_flops(16) and after.flops == 2 * before.flops
+    assert after.traffic - before.traffic == pytest.approx(7 * 12 * size.cache_bytes(16, 4))
     more = guided["transfer", ""].flops - plain["transfer", ""].flops
-    assert more == pytest.approx(4 * 2 * 6 * token_flops(sizes, 7)), "4 images, 2 records, 6 positions, 7 tokens passed"
+    assert more == pytest.approx(4 * 2 * 6 * size.token_flops(7)), "4 images, 2 records, 6 positions, 7 tokens passed"
     changed = {
         key for key in plain if (plain[key].flops, plain[key].traffic) != (guided[key].flops, guided[key].traffic)
     }

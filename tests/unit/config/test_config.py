@@ -367,7 +367,7 @@ def test_a_number_too_long_for_python_to_print_is_told(fitting):
 def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
     tensors, metadata = read_weights(Path(fitting["generator"]["weights"]))
     vqgan = {name: tensor for name, tensor in tensors.items() if name.startswith("first_stage_model.")}
-    architecture = json.loads(metadata["architecture"]) | {"transformer": None, "classes": []}
+    architecture = json.loads(metadata["architecture"]) | {"prior": None, "classes": []}
     write_weights(tmp_path / "vqgan.safetensors", vqgan, {"architecture": json.dumps(architecture)})
     load_generator(tmp_path / "vqgan.safetensors")
     fitting["generator"]["weights"] = str(tmp_path / "vqgan.safetensors")

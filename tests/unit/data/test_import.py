@@ -29,7 +29,7 @@ from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
 from cortex.data.sources import MAX_LINE, read_rows
 from cortex.generators.load import load_generator
-from cortex.generators.settings import Sampling
+from cortex.generators.sampling import Sampling
 
 INT64 = pa.int64()
 CODES = 24  # of the tests' generator of 7 classes; its grids are 4×4, its codes have 6 channels

@@ -26,7 +26,7 @@ from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import MEMBER_LIMITS, Sample, read_shard
 from cortex.data.shard_writer import write_shard
 from cortex.generators.load import load_generator
-from cortex.generators.settings import Sampling
+from cortex.generators.sampling import Sampling
 
 CODES = 300
 BLOCK = 512

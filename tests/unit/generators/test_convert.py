@@ -20,10 +20,11 @@ from cortex.app.cli import main
 from cortex.core.errors import InputError
 from cortex.core.randomness import uniforms
 from cortex.core.weights import read_weights
+from cortex.core.weights_metadata import read_metadata
 from cortex.extractors.codebook import export_codebook, load_codebook
+from cortex.generators import load
 from cortex.generators.load import generator_spec, load_generator
-from cortex.generators.settings import Sampling
-from cortex.generators.taming.convert import convert_generator
+from cortex.generators.sampling import Sampling
 from cortex.generators.taming.project import read_architecture
 from tests.checkpoints import FORMATS, lightning
 
@@ -73,6 +74,10 @@ VQGAN_PROJECT = {
         "params": {**yaml.safe_load(VQGAN_YAML), "monitor": "val/rec_loss"},
     }
 }
+
+
+def convert_generator(output, folder, class_names=None):
+    load.convert_generator(output, family="taming", folder=folder, class_names=class_names)
 
 
 class Loss(nn.Module):
@@ -174,7 +179,7 @@ def test_tokens_and_images_are_those_of_taming(tmp_path, official, cin_transform
 
     images = official.first_stage_model.decode_code(grids)
     assert images.shape == (4, 3, 64, 64) and images.std() > 0.01
-    torch.testing.assert_close(generator.vqgan.decode(grids), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(generator.tokenizer.decode(grids), images, atol=1e-5, rtol=0)
 
 
 def test_both_formats_give_the_same_file(tmp_path, cin_transformer):
@@ -199,8 +204,9 @@ def test_the_architecture_is_that_of_the_yaml(tmp_path, cin_transformer):
     facts = generator_spec(tmp_path / "weights.safetensors")
     assert facts.class_names == tuple(f"class {index}" for index in range(10))
     assert (facts.grid, facts.codes, facts.channels) == ((4, 4), 48, 16)
-    transformer = load_generator(tmp_path / "weights.safetensors").architecture["transformer"]
-    assert transformer.items() >= PROJECT["model"]["params"]["transformer_config"]["params"].items()
+    architecture = json.loads(read_metadata(tmp_path / "weights.safetensors")["architecture"])
+    assert (architecture["format"], architecture["family"]) == (2, "taming")
+    assert architecture["prior"].items() >= PROJECT["model"]["params"]["transformer_config"]["params"].items()
 
 
 @FORMATS
@@ -213,7 +219,7 @@ def test_a_vqgan_alone_decodes_and_has_a_codebook_but_cannot_sample(tmp_path, of
 
     generator = load_generator(weights)
     grids = torch.arange(48).view(3, 4, 4)
-    torch.testing.assert_close(generator.vqgan.decode(grids), vqgan.decode_code(grids), atol=1e-5, rtol=0)
+    torch.testing.assert_close(generator.tokenizer.decode(grids), vqgan.decode_code(grids), atol=1e-5, rtol=0)
     assert generator.decode(grids).shape == (3, 64, 64, 3)
     assert generator_spec(weights).class_names == ()
     export_codebook(tmp_path / "codebook.safetensors", generator=weights)
@@ -251,7 +257,10 @@ def test_the_command_line_converts(tmp_path, cin_transformer, capsys):
     weights = tmp_path / "weights.safetensors"
     assert main(["convert-generator", "--output", str(weights), "--folder", str(cin_transformer[True])]) == 0
     assert generator_spec(weights).codes == 48
-    assert main(["convert-generator", "--output", str(weights), "--folder", str(tmp_path / "nowhere")]) == 1
+    nowhere = ["convert-generator", "--output", str(weights), "--folder", str(tmp_path / "nowhere")]
+    assert main(nowhere) == 1
+    assert f"{tmp_path / 'nowhere'}: no files of a known family among 0: name the family" in capsys.readouterr().err
+    assert main([*nowhere, "--family", "taming"]) == 1
     assert f"{tmp_path / 'nowhere'}: none of configs/*-project.yaml" in capsys.readouterr().err
 
 
@@ -355,7 +364,7 @@ def test_what_does_not_change_the_generator_is_accepted(tmp_path):
     params["transformer_config"]["params"] |= {"embd_pdrop": 0.1, "attn_pdrop": 0, "n_unmasked": 0}
     (tmp_path / "project.yaml").write_text(yaml.safe_dump(project))
     architecture = read_architecture(tmp_path / "project.yaml")
-    assert architecture["transformer"]["embd_pdrop"] == 0.1
+    assert architecture["prior"]["embd_pdrop"] == 0.1
     assert len(architecture["classes"]) == 10
 
 
@@ -418,13 +427,15 @@ def test_memory_holds_a_small_part_of_the_checkpoint(tmp_path, zipped):
         import resource
         from pathlib import Path
         import torch
-        from cortex.generators.taming.convert import _expected_shapes, convert_generator
+        from cortex.generators.load import convert_generator
+        from cortex.generators.network.convert import _expected_shapes
+        from cortex.generators.taming import FAMILY
         from cortex.generators.taming.project import read_architecture
         folder = Path({str(tmp_path)!r})
         config = folder / "configs/2021-project.yaml"
-        _expected_shapes(read_architecture(config), config)  # what torch and taming need without any weights
+        _expected_shapes(FAMILY, read_architecture(config), config)  # what torch and taming need without any weights
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        convert_generator(folder / "weights.safetensors", folder)
+        convert_generator(folder / "weights.safetensors", folder=folder)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)

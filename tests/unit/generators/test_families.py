@@ -22,7 +22,8 @@ from cortex.generators.base import Family, Generator
 from cortex.generators.load import convert_generator, generator_spec, load_family, load_generator, read_codebook
 from cortex.generators.pixels import from_bytes, to_bytes
 from cortex.generators.prior import log_likelihoods
-from cortex.generators.settings import GeneratorSettings, Sampling
+from cortex.generators.sampling import Sampling
+from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import Origin
 from tests.toy_generator import SPEC
 
@@ -73,8 +74,10 @@ def test_a_family_and_its_generator_fulfil_the_protocols(family, whole):
 
 
 def test_the_registry_has_this_packages_families():
-    assert GENERATORS.names() == ["taming", "codebook"]
-    with pytest.raises(InputError, match="generator 'vqgan': allowed: taming, codebook, or module:Attribute"):
+    assert GENERATORS.names() == ["taming", "dalle_mini", "codebook"]
+    with pytest.raises(
+        InputError, match="generator 'vqgan': allowed: taming, dalle_mini, codebook, or module:Attribute"
+    ):
         load_generator(family="vqgan")
 
 
@@ -250,8 +253,8 @@ def test_what_is_no_codebook_is_told(codebook, tmp_path, names):
             generator_spec(tmp_path / f"{name}.safetensors", "codebook")
     with pytest.raises(InputError, match="a codebook alone has no weights of its own"):
         generator_spec(None, "codebook")
-    with pytest.raises(InputError, match="only a folder of taming-transformers can be converted"):
-        convert_generator(tmp_path / "a.safetensors", weights=codebook)
+    with pytest.raises(InputError, match="only a folder of published files of taming can be converted"):
+        convert_generator(tmp_path / "a.safetensors", family="taming", weights=codebook)
 
 
 # --- settings ----------------------------------------------------------------------------------------------------
@@ -262,7 +265,25 @@ def test_a_codebooks_grid_and_classes_stand_in_the_settings():
     origin = settings.origin()
     assert (str(origin.weights), str(origin.class_names), origin.grid) == ("a.safetensors", "names.txt", (4, 4))
     assert settings.converts() and not GeneratorSettings(family="codebook", weights="a.safetensors").converts()
-    with pytest.raises(ValueError, match=r"grid = .*should be set beside weights only"):
+    with pytest.raises(ValueError, match=r"grid = .*should be set beside weights, if a codebook"):
         GeneratorSettings(grid=[4, 4])
     with pytest.raises(InputError, match=r"grid \[4, 4\]: should not be set: the networks state their own"):
         load_family("taming").spec(Origin(grid=(4, 4)))
+
+
+RAR = Sampling(top_k=None, top_p=None, guidance=16.0, guidance_schedule="power_cosine", guidance_power=2.75)
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({}, RAR),
+        ({"temperature": 1.1, "top_k": 9}, RAR.model_copy(update={"temperature": 1.1, "top_k": 9})),
+        ({"guidance": 4.0}, Sampling(top_k=None, top_p=None, guidance=4.0)),  # a constant strength
+        ({"guidance_schedule": "constant"}, Sampling(top_k=None, top_p=None, guidance=16.0)),
+        ({"top_p": 0.9, "top_k": None, "guidance": 1.0}, Sampling(top_k=None, top_p=0.9)),
+    ],
+    ids=str,
+)
+def test_options_that_are_not_set_are_as_published(stated, expected):
+    assert GeneratorSettings(**stated).as_published(RAR).sampling() == expected

@@ -20,14 +20,16 @@ from safetensors.torch import load_file, save_file
 
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights, write_weights
+from cortex.core.weights_metadata import read_metadata
 from cortex.data.draw import Stretch, canonical_batches, generate_shard
 from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
 from cortex.generators.load import generator_spec, load_generator, read_codebook
 from cortex.generators.nearest import nearest_codes
-from cortex.generators.settings import Sampling
+from cortex.generators.network.generator import NetworkGenerator, resolve
+from cortex.generators.network.load import save_generator
+from cortex.generators.sampling import Sampling
 from cortex.generators.spec import GeneratorSpec
-from cortex.generators.taming.generator import TamingGenerator, resolve, save_generator
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +47,17 @@ def threads(count):
         torch.set_num_threads(before)
 
 
+def stated(weights):
+    """The architecture in a weights file's metadata."""
+    return json.loads(read_metadata(weights)["architecture"])
+
+
 # --- VQGAN -------------------------------------------------------------------------------------------------------
 
 
 def test_decoding_is_tamings_codebook_lookup_convolution_and_decoder(model):
     grids = torch.randint(24, (5, 4, 4), generator=torch.Generator().manual_seed(0))
-    vqgan = model.vqgan
+    vqgan = model.tokenizer
     embeddings = vqgan.quantize.get_codebook_entry(grids.flatten(), (5, 4, 4, 6))
     pixels = vqgan.decoder(vqgan.post_quant_conv(embeddings))
     assert torch.allclose(vqgan.decode(grids), pixels, atol=1e-5)
@@ -64,7 +71,7 @@ def test_decoding_is_tamings_codebook_lookup_convolution_and_decoder(model):
 
 def test_encoding_gives_the_codes_of_tamings_quantizer(model):
     images = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    vqgan = model.vqgan
+    vqgan = model.tokenizer
     _, _, (_, _, chosen) = vqgan.quantize(vqgan.quant_conv(vqgan.encoder(images)))
     assert vqgan.encode(images).flatten().tolist() == chosen.flatten().tolist()
 
@@ -81,24 +88,24 @@ def test_the_nearest_code_is_that_of_least_distance():
 
 def test_a_saved_generator_is_loaded_with_the_same_weights(model, generator_weights, tmp_path):
     saved = tmp_path / "again.safetensors"
-    save_generator(saved, model.vqgan, model.transformer, model.architecture)
+    save_generator(saved, model.tokenizer, model.transformer, stated(generator_weights))
     again = load_generator(saved)
-    for before, after in ((model.vqgan, again.vqgan), (model.transformer, again.transformer)):
+    for before, after in ((model.tokenizer, again.tokenizer), (model.transformer, again.transformer)):
         assert before.state_dict().keys() == after.state_dict().keys()
         assert all(torch.equal(tensor, after.state_dict()[name]) for name, tensor in before.state_dict().items())
     assert saved.read_bytes() == generator_weights.read_bytes()
-    assert not any(module.training for module in (again.vqgan, again.transformer))
+    assert not any(module.training for module in (again.tokenizer, again.transformer))
 
 
-def test_weights_of_half_the_size_are_loaded_as_float32(model, tmp_path):
+def test_weights_of_half_the_size_are_loaded_as_float32(model, generator_weights, tmp_path):
     """float16 keeps 11 significant bits: the nearest of its numbers is within 2^-11 of a weight, relatively."""
     half = tmp_path / "half.safetensors"
-    save_generator(half, model.vqgan, model.transformer, model.architecture, half=True)
+    save_generator(half, model.tokenizer, model.transformer, stated(generator_weights), half=True)
     assert {tensor.dtype for tensor in load_file(half).values()} == {torch.float16}
     again = load_generator(half)
     assert again.codebook.dtype == torch.float32
     assert torch.equal(read_codebook(half), again.codebook)
-    for before, after in ((model.vqgan, again.vqgan), (model.transformer, again.transformer)):
+    for before, after in ((model.tokenizer, again.tokenizer), (model.transformer, again.transformer)):
         for name, weight in before.state_dict().items():
             stored = after.state_dict()[name]
             assert stored.dtype == torch.float32
@@ -117,14 +124,14 @@ def test_bfloat16_weights_are_loaded_as_float32(generator_weights, tmp_path):
     for name, weight in again.transformer.state_dict().items():
         if not name.endswith("mask"):
             assert torch.equal(weight, stored[f"transformer.{name}"].float())
-    assert {weight.dtype for weight in again.vqgan.state_dict().values()} == {torch.float32}
+    assert {weight.dtype for weight in again.tokenizer.state_dict().values()} == {torch.float32}
 
 
-def test_a_weight_too_large_for_float16_is_told_and_nothing_written(model, tmp_path):
-    large = copy.deepcopy(model.vqgan)
+def test_a_weight_too_large_for_float16_is_told_and_nothing_written(model, generator_weights, tmp_path):
+    large = copy.deepcopy(model.tokenizer)
     large.quantize.embedding.weight[3, 2] = 65520  # rounds to 65536
     with pytest.raises(InputError, match=r"a.safetensors: weights that float16 .*: first_stage_model.quantize.embedd"):
-        save_generator(tmp_path / "a.safetensors", large, model.transformer, model.architecture, half=True)
+        save_generator(tmp_path / "a.safetensors", large, model.transformer, stated(generator_weights), half=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,7 +180,7 @@ def test_a_gpu_draws_in_bfloat16_and_captured_steps_unless_told_otherwise():
 
 
 def test_nothing_is_left_without_weights_by_loading(model):
-    for network in (model.vqgan, model.transformer):
+    for network in (model.tokenizer, model.transformer):
         assert not any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers()))
     assert torch.equal(model.transformer.blocks[1].attn.mask, torch.ones(16, 16).tril()[None, None])
 
@@ -231,14 +238,14 @@ def test_weights_that_do_not_fit_are_named(change, message, generator_weights, t
         lambda a: a.update(classes=[]),
         lambda a: a.update(classes=[1, 2]),
         lambda a: a.update(classes=[str(i) for i in range(25)]),  # more classes than words
-        lambda a: a["vqgan"].update(n_embed="24"),
-        lambda a: a["vqgan"].update(n_embed=23),  # fewer codes than words
-        lambda a: a["vqgan"].update(unknown=1),
-        lambda a: a["vqgan"]["ddconfig"].update(ch=33),  # not a multiple of GroupNorm's groups
-        lambda a: a["vqgan"]["ddconfig"].update(ch_mult=[]),
-        lambda a: a["vqgan"]["ddconfig"].update(resolution=16),  # a grid longer than the context
-        lambda a: a["transformer"].update(n_head=5),
-        lambda a: a["transformer"].pop("block_size") and None,
+        lambda a: a["tokenizer"].update(n_embed="24"),
+        lambda a: a["tokenizer"].update(n_embed=23),  # fewer codes than words
+        lambda a: a["tokenizer"].update(unknown=1),
+        lambda a: a["tokenizer"]["ddconfig"].update(ch=33),  # not a multiple of GroupNorm's groups
+        lambda a: a["tokenizer"]["ddconfig"].update(ch_mult=[]),
+        lambda a: a["tokenizer"]["ddconfig"].update(resolution=16),  # a grid longer than the context
+        lambda a: a["prior"].update(n_head=5),
+        lambda a: a["prior"].pop("block_size") and None,
         lambda a: a.update(null_class=6),  # a class
         lambda a: a.update(null_class=24),  # not a word
         lambda a: a.update(null_class=7.0),
@@ -295,13 +302,13 @@ def whole(make):
 
 
 def test_a_shard_is_the_same_byte_for_byte_however_many_threads_there_are(make, whole, monkeypatch):
-    used, original = [], TamingGenerator.sample
+    used, original = [], NetworkGenerator.sample
 
     def sample(*arguments, **settings):
         used.append(torch.get_num_threads())
         return original(*arguments, **settings)
 
-    monkeypatch.setattr(TamingGenerator, "sample", sample)
+    monkeypatch.setattr(NetworkGenerator, "sample", sample)
     for count in (1, 2, 3):
         with threads(count):
             assert make(f"threads-{count}", 0, 40).read_bytes() == whole.read_bytes()
@@ -310,14 +317,14 @@ def test_a_shard_is_the_same_byte_for_byte_however_many_threads_there_are(make, 
 
 
 def test_large_images_are_decoded_a_few_at_once(make, whole, monkeypatch):
-    decoded, original = [], TamingGenerator.decode
+    decoded, original = [], NetworkGenerator.decode
 
     def decode(self, grids):
         decoded.append(len(grids))
         return original(self, grids)
 
     monkeypatch.setattr("cortex.data.draw.PIXELS_DECODED", 5 * 8 * 8)
-    monkeypatch.setattr(TamingGenerator, "decode", decode)
+    monkeypatch.setattr(NetworkGenerator, "decode", decode)
     for few, many in zip(read_shard(make("few", 0, 40), images=True), read_shard(whole, images=True), strict=True):
         assert (few.grid == many.grid).all()
         assert np.abs(few.image.astype(int) - many.image).max() <= 1  # another batch shape: other last bits

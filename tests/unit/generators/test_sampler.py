@@ -14,10 +14,11 @@ from cortex.core.errors import InputError
 from cortex.core.randomness import sample_seeds, uniforms
 from cortex.data.draw import draw_samples
 from cortex.data.settings import ImageFiles
-from cortex.generators.choice import choose_tokens
+from cortex.generators.choice import choose_tokens, guide
 from cortex.generators.load import load_generator
-from cortex.generators.settings import Sampling
-from cortex.generators.taming.sampler import Sampler, sample_tokens, stretch
+from cortex.generators.network.raster import RasterSampler, stretch
+from cortex.generators.sampling import Sampling
+from cortex.generators.taming.gpt import GptSteps
 
 LAST = 1 - 2**-53  # the largest number that uniforms() gives
 
@@ -66,6 +67,20 @@ def uncached_tokens(gpt, label, numbers, *, guidance=1.0, null_class=None, **set
     return tokens
 
 
+def sampler_of(gpt, precision=torch.float32, how="plain", null_class=None):
+    return RasterSampler(GptSteps(copy.deepcopy(gpt), precision), how, null_class)
+
+
+def options(**settings):
+    """Sampling that cuts nothing off, but for these settings."""
+    return Sampling(**{"top_k": None, "top_p": None} | settings)
+
+
+def sample_tokens(gpt, classes, numbers, **settings):
+    """One batch in float32 and plain steps."""
+    return sampler_of(gpt).draw(classes, numbers, options(**settings))
+
+
 @pytest.fixture(scope="module")
 def gpt():
     torch.manual_seed(3)
@@ -95,13 +110,13 @@ def test_cached_sampling_draws_the_tokens_of_the_uncached_network(gpt, settings)
 )
 def test_steps_of_a_constant_shape_draw_the_tokens_of_plain_ones(gpt, step, steps):
     """What is captured or compiled on a GPU, done here as it is captured there: batch after batch in one cache."""
-    sampler = Sampler(copy.deepcopy(gpt), step=step)
+    sampler = sampler_of(gpt, how=step)
     numbers = np.random.default_rng(2).random((3, 8, steps))
     labels = torch.tensor([0, 1, 2, 3, 4, 5, 12, 0])
     for part in numbers:
-        drawn = sampler.draw(labels, torch.from_numpy(part), top_k=6, top_p=0.9)
+        drawn = sampler.draw(labels, torch.from_numpy(part), options(top_k=6, top_p=0.9))
         assert drawn.tolist() == sample_tokens(gpt, labels, torch.from_numpy(part), top_k=6, top_p=0.9).tolist()
-    fewer = sampler.draw(labels[:3], torch.from_numpy(part[:3]))  # other shapes and settings: other buffers
+    fewer = sampler.draw(labels[:3], torch.from_numpy(part[:3]), options())  # other shapes and settings: other buffers
     assert fewer.tolist() == sample_tokens(gpt, labels[:3], torch.from_numpy(part[:3])).tolist()
 
 
@@ -127,9 +142,9 @@ def test_guided_sampling_draws_the_tokens_of_two_forward_passes_and_the_formula(
         uncached_tokens(exact, label, row, guidance=guidance, null_class=NULL_CLASS, **settings)
         for label, row in zip(labels, numbers, strict=True)
     ]
-    sampler = Sampler(copy.deepcopy(exact), torch.float64, step, NULL_CLASS)
+    sampler = sampler_of(exact, torch.float64, step, NULL_CLASS)
     for _ in range(2):  # anew in the same cache
-        drawn = sampler.draw(torch.tensor(labels), torch.from_numpy(numbers), guidance=guidance, **settings)
+        drawn = sampler.draw(torch.tensor(labels), torch.from_numpy(numbers), options(guidance=guidance, **settings))
         assert drawn.tolist() == expected
     unguided = [uncached_tokens(exact, label, row, **settings) for label, row in zip(labels, numbers, strict=True)]
     assert sum(a != b for a, b in zip(expected, unguided, strict=True)) >= 4, "guidance matters, or this shows nothing"
@@ -137,8 +152,9 @@ def test_guided_sampling_draws_the_tokens_of_two_forward_passes_and_the_formula(
 
 def test_guidance_of_1_is_none_and_of_another_strength_is_drawn_in_other_buffers(gpt):
     labels, numbers = torch.arange(8), torch.from_numpy(np.random.default_rng(4).random((8, 12)))
-    sampler = Sampler(copy.deepcopy(gpt), null_class=NULL_CLASS)
-    drawn = [sampler.draw(labels, numbers, guidance=guidance).tolist() for guidance in (1.0, 4.0, 1.5, 4.0, 1.0)]
+    sampler = sampler_of(gpt, null_class=NULL_CLASS)
+    strengths = (1.0, 4.0, 1.5, 4.0, 1.0)
+    drawn = [sampler.draw(labels, numbers, options(guidance=strength)).tolist() for strength in strengths]
     assert drawn[0] == drawn[4] == sample_tokens(gpt, labels, numbers).tolist()
     assert drawn[1] == drawn[3]
     assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
@@ -147,18 +163,18 @@ def test_guidance_of_1_is_none_and_of_another_strength_is_drawn_in_other_buffers
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
 def test_a_guided_sequence_does_not_depend_on_the_rest_of_its_batch(gpt, precision):
     labels, numbers = torch.arange(8), torch.from_numpy(np.random.default_rng(5).random((8, 12)))
-    sampler = Sampler(copy.deepcopy(gpt), precision, null_class=NULL_CLASS)
-    drawn = sampler.draw(labels, numbers, guidance=3.0)
+    sampler = sampler_of(gpt, precision, null_class=NULL_CLASS)
+    drawn = sampler.draw(labels, numbers, options(guidance=3.0))
     others, more = (labels + 3) % 8, torch.from_numpy(np.random.default_rng(6).random((8, 12)))
     others[[2, 7]], more[[2, 7]] = labels[[2, 7]], numbers[[2, 7]]
-    again = sampler.draw(others, more, guidance=3.0)
+    again = sampler.draw(others, more, options(guidance=3.0))
     assert torch.equal(again[[2, 7]], drawn[[2, 7]])
     assert not any(torch.equal(again[row], drawn[row]) for row in (0, 1, 3, 4, 5, 6))
 
 
 def test_a_network_without_a_null_class_cannot_be_guided(gpt):
     with pytest.raises(InputError, match=r"^guidance 1.5: the generator has no null class, .*; allowed: 1$"):
-        Sampler(copy.deepcopy(gpt)).draw(torch.tensor([0]), torch.zeros(1, 12, dtype=torch.float64), guidance=1.5)
+        sampler_of(gpt).draw(torch.tensor([0]), torch.zeros(1, 12, dtype=torch.float64), options(guidance=1.5))
 
 
 @given(st.integers(1, 300))
@@ -175,9 +191,9 @@ def test_bfloat16_draws_from_nearly_the_same_distribution(gpt, step):
     numbers = torch.from_numpy(np.random.default_rng(3).random((64, 12)))
     labels = torch.arange(64) % 13
     exact = sample_tokens(gpt, labels, numbers)
-    sampler = Sampler(copy.deepcopy(gpt), torch.bfloat16, step)
-    drawn = sampler.draw(labels, numbers)
-    assert sampler.draw(labels, numbers).tolist() == drawn.tolist(), "a function of classes and numbers"
+    sampler = sampler_of(gpt, torch.bfloat16, step)
+    drawn = sampler.draw(labels, numbers, options())
+    assert sampler.draw(labels, numbers, options()).tolist() == drawn.tolist(), "a function of classes and numbers"
     assert (drawn[:, 0] == exact[:, 0]).float().mean() > 0.9
     assert not torch.equal(drawn, exact), "another precision, or the test shows nothing"
     assert (drawn[32:] != drawn[:32]).any() and drawn.max() < 13
@@ -189,9 +205,9 @@ def test_no_step_reads_a_value_from_the_device(step, guidance):
     """On torch's meta device there are no values: to read one is an error."""
     with torch.device("meta"):
         gpt = GPT(vocab_size=13, block_size=12, n_layer=3, n_head=2, n_embd=16).eval()
-        sampler = Sampler(gpt, step=step, null_class=NULL_CLASS)
+        sampler = RasterSampler(GptSteps(gpt), step, NULL_CLASS)
         labels, numbers = torch.zeros(8, dtype=torch.int64), torch.zeros(8, 12, dtype=torch.float64)
-    drawn = sampler.draw(labels, numbers, temperature=0.9, top_k=6, top_p=0.9, guidance=guidance)
+    drawn = sampler.draw(labels, numbers, Sampling(temperature=0.9, top_k=6, top_p=0.9, guidance=guidance))
     assert drawn.shape == (8, 12)
     with pytest.raises(RuntimeError, match="meta"):
         labels[0].item()
@@ -199,8 +215,8 @@ def test_no_step_reads_a_value_from_the_device(step, guidance):
 
 def test_a_sampler_holds_the_weights_once_and_leaves_the_network_as_it_was(gpt):
     network = copy.deepcopy(gpt)
-    sampler = Sampler(network)
-    for block, layer, original in zip(network.blocks, sampler.layers, gpt.blocks, strict=True):
+    steps = GptSteps(network)
+    for block, layer, original in zip(network.blocks, steps.layers, gpt.blocks, strict=True):
         assert block.attn.query.weight.data_ptr() == layer.projections.matrix.data_ptr()
         assert block.mlp[0].weight.data_ptr() == layer.up.matrix.data_ptr()
         assert all(torch.equal(a, b) for a, b in zip(block.parameters(), original.parameters(), strict=True))
@@ -293,7 +309,7 @@ def test_guidance_moves_the_logits_away_from_those_of_no_class():
     for temperature, first in ((1.0, 1 / 9), (3.0, 1 / 3)):
         for uniform, expected in ((first - 1e-6, 0), (first + 1e-6, 1)):
             numbers = torch.tensor([uniform], dtype=torch.float64)
-            assert choose_tokens(logits, numbers, temperature=temperature, guidance=3.0).tolist() == [expected]
+            assert choose_tokens(guide(logits, 3.0), numbers, temperature=temperature).tolist() == [expected]
 
 
 def test_impossible_tokens_are_never_chosen():
@@ -311,3 +327,55 @@ def test_frequencies_follow_the_distribution(settings):
     assert counts[~possible].sum() == 0
     # A false alarm once in ten thousand seeds, and the seed is fixed.
     assert stats.chisquare(counts[possible], 20_000 * probabilities[possible]).pvalue > 1e-4
+
+
+# --- the strength of guidance, step by step ----------------------------------------------------------------------
+
+
+def power_cosine(guidance, power, step, steps):
+    """RAR's schedule, as its authors write it: the scale g that adds ``g · (given − null)`` to the null logits."""
+    share = (1 - np.cos(((step / steps) ** power) * np.pi)) * 1 / 2
+    return (guidance - 1) * share + 1
+
+
+@pytest.mark.parametrize(("guidance", "power"), [(16.0, 2.75), (6.9, 1.5), (8.0, 1.2)])
+def test_the_power_cosine_grows_from_none_to_the_full_strength(guidance, power):
+    sampling = options(guidance=guidance, guidance_schedule="power_cosine", guidance_power=power)
+    strengths = sampling.strengths(256)
+    assert strengths == pytest.approx([power_cosine(guidance, power, step, 256) for step in range(256)], rel=1e-12)
+    assert strengths[0] == 1 and strengths == sorted(strengths) and 0.99 * guidance < strengths[-1] < guidance
+    assert options(guidance=guidance).strengths(3) == [guidance] * 3
+
+
+@pytest.mark.parametrize("step", ["plain", "captured"])
+def test_every_token_is_guided_by_the_strength_of_its_step(gpt, step):
+    exact, labels = copy.deepcopy(gpt).double(), [0, 1, 2, 3, 4, 5, 11, 0]
+    numbers = np.random.default_rng(1).random((8, 12))
+    sampling = options(guidance=6.0, guidance_schedule="power_cosine", guidance_power=1.5, temperature=1.2)
+    drawn = sampler_of(exact, torch.float64, step, NULL_CLASS).draw(
+        torch.tensor(labels), torch.from_numpy(numbers), sampling
+    )
+    for label, row, found in zip(labels, numbers, drawn.tolist(), strict=True):
+        tokens = []
+        for position, number in enumerate(row):
+            with torch.no_grad():
+                given, null = (exact(torch.tensor([[first, *tokens]]))[0][0, -1] for first in (label, NULL_CLASS))
+            guided = null + power_cosine(6.0, 1.5, position, 12) * (given - null)
+            tokens.append(slow_choice(slow_distribution(guided.numpy(), temperature=1.2), number))
+        assert found == tokens
+    constant = sampler_of(exact, torch.float64, step, NULL_CLASS).draw(
+        torch.tensor(labels), torch.from_numpy(numbers), options(guidance=6.0, temperature=1.2)
+    )
+    assert (constant != drawn).any(), "the schedule matters, or this shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"guidance_power": 2.0}, "guidance_power = 2.0: should not be set without guidance_schedule = 'power_cosine'"),
+        ({"guidance_schedule": "power_cosine"}, "guidance_power = None: should be a number beside guidance_schedule"),
+    ],
+)
+def test_a_power_stands_beside_its_schedule(settings, told):
+    with pytest.raises(ValueError, match=told):
+        Sampling(guidance=2.0, **settings)

@@ -114,7 +114,7 @@ def test_weights_that_do_not_fit_are_told(official, tmp_path):
         pretrained_judge(tmp_path / "judge", settings=settings("efficientnet_lite0", tmp_path / "shapes.safetensors"))
     assert "\n" not in str(told.value)
     torch.save({"a": [1, 2]}, tmp_path / "none.pth")
-    with pytest.raises(InputError, match=r"none\.pth: .* no 'state_dict'"):
+    with pytest.raises(InputError, match=r"none\.pth: .* no state dict with tensors"):
         pretrained_judge(tmp_path / "judge", settings=settings("efficientnet_lite0", tmp_path / "none.pth"))
     assert not (tmp_path / "judge").exists()
 

@@ -19,7 +19,7 @@ from cortex.explain.settings import CodebookSearch, Region
 from cortex.extractors.codebook import export_codebook
 from cortex.extractors.network import build_extractor, load_extractor, save_extractor
 from cortex.generators.load import load_generator
-from cortex.generators.settings import Sampling
+from cortex.generators.sampling import Sampling
 from cortex.judges.judge import load_judge
 from cortex.judges.networks import ResNet
 from cortex.studies.transfer.candidates import Searched, donor_grids, random_codes

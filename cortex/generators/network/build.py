@@ -1,32 +1,30 @@
 """The networks of a generator, as their architecture describes them: shapes and names, without weights."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import torch
-from taming.modules.transformer.mingpt import GPT
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cortex.generators.taming.vqgan import VQGAN
+if TYPE_CHECKING:
+    from cortex.generators.network.family import NetworkFamily
 
 FILLING = {"tril", "normal_", "uniform_", "kaiming_uniform_", "fill_", "zero_"}
-CONSTANT = "attn.mask"  # the causal mask, a buffer that taming's constructor builds
 
 
-def empty_networks(architecture: dict[str, Any]) -> nn.ModuleDict:
-    """The VQGAN, and the GPT if there is one, on torch's meta device: no memory is spent on weights, nor time.
-
-    Args:
-        architecture: ``{"vqgan": ..., "transformer": ...}``, keyword arguments of
-            :class:`~cortex.generators.taming.vqgan.VQGAN` and of taming-transformers' ``GPT`` (None: a VQGAN alone).
+def empty_networks(family: NetworkFamily, architecture: dict[str, Any]) -> nn.ModuleDict:
+    """The tokenizer, and the prior if there is one, on torch's meta device: no memory is spent on weights, nor time.
 
     Returns:
         ``first_stage_model`` and ``transformer``, named as in taming-transformers' checkpoints.
     """
     with torch.device("meta"), _WithoutValues():
-        networks = nn.ModuleDict({"first_stage_model": VQGAN(**architecture["vqgan"])})
-        if architecture["transformer"] is not None:
-            networks["transformer"] = GPT(**architecture["transformer"])
+        networks = nn.ModuleDict({"first_stage_model": family.build_tokenizer(architecture["tokenizer"])})
+        if architecture["prior"] is not None:
+            prior: Any = family.build_prior(architecture["prior"])
+            networks["transformer"] = prior
     return networks
 
 

@@ -14,7 +14,7 @@ def read_codebook(weights: Path) -> Tensor:
     """The codebook float32 ``[K, d]`` of a weights file.
 
     Raises:
-        InputError: the file is missing, truncated, or not a taming generator's.
+        InputError: the file is missing, truncated, or not a generator's.
     """
     tensors, _ = read_weights(weights, only=CODEBOOK_WEIGHT)
     if CODEBOOK_WEIGHT not in tensors:

@@ -1,4 +1,7 @@
-"""The image half of a generator: images to token grids and back (Esser et al., CVPR 2021)."""
+"""taming-transformers' tokenizer: images to token grids and back (Esser et al., CVPR 2021).
+
+The tokenizers of many later generators compute the same, with other sizes and other names of their weights.
+"""
 
 import contextlib
 import io
@@ -35,20 +38,29 @@ class VQGAN(nn.Module):
         ddconfig: taming's encoder and decoder settings (``ch``, ``ch_mult``, ``resolution``, ``z_channels`` ...).
         n_embed: codes in the codebook, K.
         embed_dim: channels of a code, d.
+        encodes: whether it has an encoder; some are published without.
         beta: commitment weight, used in training only.
         norm_groups: groups of channels that every normalization of encoder and decoder takes the mean and the
             variance of. With as many groups as channels, no layer after it would know how bright the image is.
     """
 
     def __init__(
-        self, ddconfig: dict[str, Any], n_embed: int, embed_dim: int, beta: float = 0.25, norm_groups: int = 32
+        self,
+        ddconfig: dict[str, Any],
+        n_embed: int,
+        embed_dim: int,
+        encodes: bool = True,
+        beta: float = 0.25,
+        norm_groups: int = 32,
     ):
         super().__init__()
         with contextlib.redirect_stdout(io.StringIO()), _groups(norm_groups):  # taming's constructors print
-            self.encoder = Encoder(**ddconfig)
+            if encodes:
+                self.encoder = Encoder(**ddconfig)
             self.decoder = Decoder(**ddconfig)
         self.quantize = VectorQuantizer(n_embed, embed_dim, beta)
-        self.quant_conv = nn.Conv2d(ddconfig["z_channels"], embed_dim, 1)
+        if encodes:
+            self.quant_conv = nn.Conv2d(ddconfig["z_channels"], embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(embed_dim, ddconfig["z_channels"], 1)
         side = ddconfig["resolution"] // 2 ** (len(ddconfig["ch_mult"]) - 1)
         self.grid_shape = (side, side)
@@ -59,7 +71,7 @@ class VQGAN(nn.Module):
         return self.quantize.embedding.weight
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Continuous embeddings ``[B, d, h, w]`` of images ``[B, 3, H, W]`` in -1..1, before quantization."""
+        """Continuous embeddings ``[B, d, h, w]`` of images ``[B, 3, H, W]``, before quantization."""
         return self.quant_conv(self.encoder(images))
 
     def encode(self, images: Tensor) -> Tensor:
@@ -67,7 +79,7 @@ class VQGAN(nn.Module):
         return nearest_codes(self.embed_images(images).permute(0, 2, 3, 1), self.codebook)
 
     def decode(self, grids: Tensor) -> Tensor:
-        """Images ``[B, 3, H, W]`` float, nominally in -1..1, of token grids ``[B, h, w]`` int64."""
+        """Images ``[B, 3, H, W]`` float, nominally in the tokenizer's range, of token grids ``[B, h, w]`` int64."""
         return self.decode_embeddings(self.codebook[grids].permute(0, 3, 1, 2))
 
     def decode_embeddings(self, embeddings: Tensor) -> Tensor:

@@ -1,0 +1,148 @@
+"""From published files, as their authors ship them, to the weights file of a generator."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cortex.core.checkpoint import Checkpoint, open_checkpoint
+from cortex.core.errors import InputError, shown
+from cortex.core.files import whole_file
+from cortex.core.pickled import StoredTensor
+from cortex.core.progress import progress
+from cortex.generators.network.build import empty_networks
+from cortex.generators.network.source import Part, Source
+
+if TYPE_CHECKING:
+    from cortex.generators.network.family import NetworkFamily
+
+SAFETENSORS_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A tensor of an open checkpoint, and what is to become of it."""
+
+    checkpoint: Checkpoint
+    stored: StoredTensor
+    change: Callable[[Tensor], Tensor] | None
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Its bytes, some megabytes at a time; all at once where they change."""
+        dtype = self.stored.storage.dtype
+        for chunk in self.checkpoint.chunks(self.stored) if self.change is None else [self._changed(self.change)]:
+            if not torch.frombuffer(bytearray(chunk), dtype=dtype).isfinite().all():
+                raise InputError(f"{self.checkpoint.path}: weight {name}: not all of its numbers are finite")
+            yield chunk
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> bytes:
+        dtype = self.stored.storage.dtype
+        content = bytearray().join(self.checkpoint.chunks(self.stored))
+        tensor = change(torch.frombuffer(content, dtype=dtype).view(self.stored.shape))
+        return tensor.to(dtype).contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def convert_source(output: Path, family: NetworkFamily, source: Source) -> None:
+    """Convert published files to the weights file that the other commands read.
+
+    Nothing in a checkpoint is executed. Memory holds some megabytes of it at a time. Every tensor is a weight of the
+    networks, or one that the family drops by name; others are refused by name.
+
+    Args:
+        output: weights to write (safetensors).
+        family: of the files.
+        source: the files.
+
+    Raises:
+        InputError: weights are missing, unexpected, of another shape or type, or not finite.
+    """
+    described = source.parts[0].path if source.described is None else source.described
+    expected = _expected_shapes(family, source.architecture, described)
+    with ExitStack() as stack:
+        found: dict[str, Found] = {}
+        unread: list[str] = []
+        for part in source.parts:
+            checkpoint = stack.enter_context(open_checkpoint(part.path))
+            found |= _tensors(part, checkpoint)
+            unread += [part.rename(name) for name in checkpoint.unread if not part.drops(name)]
+        files = " and ".join(str(part.path) for part in source.parts)
+        where = files if source.described is None else f"{files} does not fit {source.described}"
+        _check({name: each.stored for name, each in found.items()}, expected, unread, where)
+        _write(output, source.architecture, found)
+
+
+def _tensors(part: Part, checkpoint: Checkpoint) -> dict[str, Found]:
+    """The tensors of a part by our name, those that are dropped left out."""
+    kept = {name: part.rename(name) for name in checkpoint.tensors if not part.drops(name)}
+    if twice := [name for name, count in Counter(kept.values()).items() if count > 1]:
+        raise InputError(f"{part.path}: several tensors would be {_listed(twice)}")
+    return {ours: Found(checkpoint, checkpoint.tensors[name], part.changed.get(ours)) for name, ours in kept.items()}
+
+
+def _expected_shapes(
+    family: NetworkFamily, architecture: dict[str, Any], described: Path
+) -> dict[str, tuple[int, ...]]:
+    """Shape of every weight of the architecture, by name; no memory is spent on weights."""
+    try:
+        networks = empty_networks(family, architecture)
+    except Exception as error:  # taming's constructors check nothing; anything can go wrong in them
+        raise InputError(f"{described}: no generator can be built from it: {error!r}") from None
+    return {name: tuple(weight.shape) for name, weight in networks.state_dict().items()}
+
+
+def _check(
+    tensors: dict[str, StoredTensor], expected: dict[str, tuple[int, ...]], unread: list[str], where: str
+) -> None:
+    """Names, shapes and types are as expected, or all that is wrong is told in one line that begins ``where``."""
+    shared = sorted(expected.keys() & tensors.keys())
+    shapes = [
+        f"{name} {tensors[name].shape} for {expected[name]}" for name in shared if tensors[name].shape != expected[name]
+    ]
+    types = [name for name in shared if tensors[name].storage.dtype not in SAFETENSORS_DTYPES]
+    problems = {
+        "missing weights": sorted(expected.keys() - tensors.keys()),
+        "unexpected weights": sorted(tensors.keys() - expected.keys()),
+        "weights of an unknown kind": unread,
+        "weights of another shape": shapes,
+        "weights that are not floating-point numbers": types,
+    }
+    told = [f"{len(names)} {what}: {_listed(names)}" for what, names in problems.items() if names]
+    if told:
+        raise InputError(f"{where}: {'; '.join(told)}")
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(shown(name)[1:-1] for name in names[:most]) + more
+
+
+def _write(output: Path, architecture: dict[str, Any], tensors: dict[str, Found]) -> None:
+    """Write a safetensors file (8 bytes: length of the JSON header; the header; the tensors) piece by piece.
+
+    safetensors' own writer takes all tensors at once, which would be 5.6 GB of memory for the ImageNet generator.
+    """
+    # Wide types first, so that every tensor is aligned to its own type.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].stored.storage.dtype.itemsize, item[0]))
+    header: dict[str, Any] = {"__metadata__": {"architecture": json.dumps(architecture)}}
+    end = 0
+    for name, found in ordered:
+        stored = found.stored
+        start, end = end, end + stored.elements * stored.storage.dtype.itemsize
+        dtype = SAFETENSORS_DTYPES[stored.storage.dtype]
+        header[name] = {"dtype": dtype, "shape": stored.shape, "data_offsets": (start, end)}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with whole_file(output) as temporary, open(temporary, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name, found in progress(ordered, len(ordered), "converting", "weight"):
+            for chunk in found.chunks(name):
+                file.write(chunk)

@@ -1,0 +1,82 @@
+"""What a generator made of networks costs, counted without weights.
+
+A FLOP is an addition or a multiplication; what is not a matrix product or a convolution is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from cortex.core.cost import GeneratorCost, weight_bytes
+from cortex.core.flops import count_flops
+from cortex.generators.network.build import empty_networks
+
+if TYPE_CHECKING:
+    from cortex.generators.network.family import NetworkFamily
+
+
+@dataclass(frozen=True)
+class PriorSize:
+    """What decides the cost of a transformer that draws a token a step with a key/value cache.
+
+    Args:
+        layers: how many.
+        width: channels of an activation, and of a key or value of all heads.
+        products: numbers in the matrices of a layer.
+        outputs: logits of a token.
+    """
+
+    layers: int
+    width: int
+    products: int
+    outputs: int
+
+    def token_flops(self, steps: int) -> float:
+        """FLOP for a sequence of so many tokens."""
+        weights = self.layers * self.products + self.width * self.outputs
+        attention = self.layers * 2 * self.width * steps * (steps + 1) / 2  # query · key, weight · value, all so far
+        return 2 * (steps * weights + attention)
+
+    def cache_bytes(self, steps: int, size: int) -> float:
+        """Bytes of keys and values, of ``size`` bytes a number, that drawing a sequence reads."""
+        return self.kept_bytes(steps, size) * (steps + 1) / 2
+
+    def kept_bytes(self, steps: int, size: int) -> float:
+        """Bytes of a sequence's keys and values."""
+        return self.layers * 2 * self.width * size * steps
+
+    def sampling_bytes(self, steps: int, batch: int, size: int) -> float:
+        """Bytes that drawing a sequence reads: its cache, and its share of the weights, read once a batch and step."""
+        weights = 4 * self.width * self.outputs + size * self.layers * self.products  # the head stays float32
+        return self.cache_bytes(steps, size) + steps * weights / batch
+
+
+def cost_of(family: NetworkFamily, architecture: dict[str, Any], *, batch: int, half: bool) -> GeneratorCost:
+    """Cost of an architecture.
+
+    Args:
+        family: of the architecture.
+        architecture: see :mod:`cortex.generators.network.architecture`.
+        batch: rows that are sampled at once.
+        half: whether the prior's large products and its cache are of 16 bits.
+    """
+    spec, prior, networks = family.spec_of(architecture), architecture["prior"], empty_networks(family, architecture)
+    tokenizer: Any = networks["first_stage_model"]
+    grid = torch.zeros(1, *spec.grid, dtype=torch.int64, device="meta")
+    steps, weights = spec.grid[0] * spec.grid[1], weight_bytes(networks)
+    decode_flops = count_flops(lambda: tokenizer.decode(grid))
+    if prior is None:
+        return GeneratorCost(0.0, 0.0, decode_flops, (), weights)
+    sizes, size = family.prior_size(prior), 2 if half else 4
+    prior_flops = tuple(sizes.token_flops(passed) for passed in range(steps + 1))
+    return GeneratorCost(
+        sample_flops=prior_flops[-1],
+        sample_bytes=sizes.sampling_bytes(steps, batch, size),
+        decode_flops=decode_flops,
+        prior_flops=prior_flops,
+        weights_bytes=weights,
+        sampling_memory=(weights - (4 - size) * sizes.layers * sizes.products + batch * sizes.kept_bytes(steps, size)),
+    )
