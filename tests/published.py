@@ -4,7 +4,9 @@ import re
 
 import torch
 
+from cortex.generators.llamagen import sizes
 from cortex.generators.network.build import empty_networks
+from cortex.generators.network.vqgan import VQGAN
 from tests.checkpoints import Hostile
 
 TAMING_F16 = {  # the tokenizer of most generators of 256 × 256 pixels
@@ -67,3 +69,53 @@ def llamagen_tokenizer(tokenizer):
             parts[3] = "res" if parts[3] == "block" else parts[3]
         found[".".join(parts)] = weight
     return found | {"quantize.codebook_used": torch.zeros(65536)}
+
+
+def llamagen_tokenizer_file(multipliers):
+    """A stand-in for LlamaGen's file of a tokenizer of these levels."""
+    lowest = 256 >> (len(multipliers) - 1)
+    with torch.device("meta"):
+        vqgan = VQGAN(TAMING_F16 | {"ch_mult": multipliers, "attn_resolutions": [lowest]}, n_embed=16384, embed_dim=8)
+    return stand_in({name: tuple(weight.shape) for name, weight in llamagen_tokenizer(vqgan.state_dict()).items()})
+
+
+def llamagen_prior(layers, width, hidden, codes=16384, classes=1000):
+    """Names and shapes of LlamaGen's file of a prior."""
+    shapes = {
+        "cls_embedding.embedding_table.weight": (classes + 1, width),
+        "tok_embeddings.weight": (codes, width),
+        "norm.weight": (width,),
+        "output.weight": (codes, width),
+    }
+    for layer in range(layers):
+        shapes |= {
+            f"layers.{layer}.attention.wqkv.weight": (3 * width, width),
+            f"layers.{layer}.attention.wo.weight": (width, width),
+            f"layers.{layer}.feed_forward.w1.weight": (hidden, width),
+            f"layers.{layer}.feed_forward.w3.weight": (hidden, width),
+            f"layers.{layer}.feed_forward.w2.weight": (width, hidden),
+            f"layers.{layer}.attention_norm.weight": (width,),
+            f"layers.{layer}.ffn_norm.weight": (width,),
+        }
+    return shapes
+
+
+# A LlamaGen of a size that is not published: no weight tells its heads.
+CODES, CLASSES, WIDTH, HEADS, LAYERS, HIDDEN = 48, 10, 32, 2, 3, 256
+TINY_SIZE = (WIDTH, LAYERS), sizes.Size("T", HEADS, 2.5)
+
+
+def tiny_llamagen(side):
+    """Tensors of both files by the authors' names; the prior's predictions are far from uniform."""
+    random = torch.Generator().manual_seed(3)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        ddconfig = TINY_DDCONFIG | {"resolution": 4 * side, "attn_resolutions": [side]}
+        vqgan = VQGAN(ddconfig, n_embed=CODES, embed_dim=8)
+        vqgan.codebook.data.normal_(generator=random)
+    prior = {}
+    for name, shape in llamagen_prior(LAYERS, WIDTH, HIDDEN, CODES, CLASSES).items():
+        weight = torch.randn(shape, generator=random)
+        prior[name] = 1 + 0.2 * weight if name.endswith("norm.weight") else weight * 1.5 * shape[-1] ** -0.5
+    prior["cls_embedding.embedding_table.weight"] *= 3
+    return llamagen_tokenizer(vqgan.state_dict()), prior

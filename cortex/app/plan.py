@@ -119,9 +119,9 @@ def _drawn_at_once(config: Config, spec: GeneratorSpec) -> int:
 
 def memory_line(config: Config, spec: GeneratorSpec, cost: GeneratorCost) -> str:
     """What drawing a canonical batch holds of the device's memory, in words."""
-    guided = " of two rows each, for guidance," if config.generator.rows == 2 else ""
+    guided = ", two rows each for guidance," if config.generator.rows == 2 else ""
     return (
-        f"Drawing {_drawn_at_once(config, spec)} images{guided} at once holds {amount(cost.sampling_memory, 'B')} of "
+        f"Drawing {_drawn_at_once(config, spec)} images at once{guided} holds {amount(cost.sampling_memory, 'B')} of "
         "the device's memory: weights, keys and values."
     )
 

@@ -11,6 +11,7 @@ GENERATORS = Registry(
     "generator",
     {
         "taming": "cortex.generators.taming:FAMILY",
+        "llamagen": "cortex.generators.llamagen:FAMILY",
         "dalle_mini": "cortex.generators.dalle_mini:FAMILY",
         "codebook": "cortex.generators.codebook_only:FAMILY",
     },

@@ -26,10 +26,16 @@ from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling
 from cortex.generators.taming import FAMILY
 from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
-from tests.published import TAMING_F16, detoker, stand_in
+from tests.published import TAMING_F16, detoker, llamagen_prior, llamagen_tokenizer_file, stand_in
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
-CONFIGS = ["tests/tiny.yaml", "config.yaml", "configs/imagenet.yaml", "configs/dalle_mini.yaml"]
+CONFIGS = [
+    "tests/tiny.yaml",
+    "config.yaml",
+    "configs/imagenet.yaml",
+    "configs/llamagen_b.yaml",
+    "configs/dalle_mini.yaml",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +49,14 @@ def checkout(tmp_path_factory):
     project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
     shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
     (generator / "checkpoints" / "last.ckpt").touch()
-    for name in ("min-dalle", "dalle_mini"):
+    for name in ("llamagen", "min-dalle", "dalle_mini"):
         (folder / name).mkdir()
     with torch.device("meta"):
         vqgan = VQGAN(TAMING_F16, n_embed=16384, embed_dim=256)
     shapes = {name: tuple(weight.shape) for name, weight in vqgan.state_dict().items()}
     torch.save(stand_in(detoker(shapes)), folder / "min-dalle" / "detoker.pt")
+    torch.save({"model": llamagen_tokenizer_file([1, 1, 2, 2, 4])}, folder / "llamagen" / "vq_ds16_c2i.pt")
+    torch.save({"model": stand_in(llamagen_prior(12, 768, 2048))}, folder / "llamagen" / "c2i_B_256.pt")
     for split in SPLITS:
         (folder / f"dalle_mini/{split}.parquet").touch()
     return folder
@@ -246,6 +254,22 @@ def test_the_memory_of_drawing_is_that_of_weights_keys_and_values(counts, checko
         config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs/imagenet.yaml").read_text()))
     assert memory_line(config, spec, cost) == (
         "Drawing 500 images at once holds 41 GB of the device's memory: weights, keys and values."
+    )
+
+
+def test_llamagen_is_guided_as_published_and_counted_so(counts, checkout):
+    cost = counts("configs/llamagen_b.yaml").generator
+    with chdir(checkout):
+        config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs/llamagen_b.yaml").read_text()))
+    assert config.generator.sampling() == spec.published == Sampling(top_k=None, top_p=None, guidance=2.0)
+    products = 12 * (4 * 768**2 + 3 * 768 * 2048)
+    attention = 12 * 2 * 768 * 256 * 257 / 2
+    assert cost.sample_flops == 2 * 2 * (256 * (products + 768 * 16384) + attention), "two rows a grid"
+    kept, weights = 2 * 500 * 256 * 12 * 2 * 768 * 2, 4 * (110_888_448 + 71_883_403) - 2 * products
+    assert cost.sampling_memory == kept + weights and kept == pytest.approx(9.4e9, rel=0.01)
+    assert memory_line(config, spec, cost) == (
+        "Drawing 500 images at once, two rows each for guidance, holds 10 GB of the device's memory: weights, keys and "
+        "values."
     )
 
 

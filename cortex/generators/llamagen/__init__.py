@@ -1,0 +1,61 @@
+"""LlamaGen, class-conditional: a VQGAN, and a transformer as of language over its tokens (Sun et al., 2024).
+
+A folder holds a tokenizer (``vq_ds16_c2i.pt``, ``vq_ds8_c2i.pt``, or safetensors) and, if it is to sample, one of
+``c2i_*.pt``. Shapes tell sizes; no file tells the grid, which its name or ``generator.grid`` states.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cortex.generators.base import Family
+from cortex.generators.llamagen.sizes import hidden_units, published
+from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.source import Source
+from cortex.generators.sampling import Sampling
+from cortex.generators.spec import GeneratorSpec
+
+if TYPE_CHECKING:
+    from cortex.generators.llamagen.networks import LlamaTransformer
+    from cortex.generators.network.cost import PriorSize
+
+
+class LlamaGen(NetworkFamily):
+    """The family. Its codebook is normalised at conversion: the authors normalise it at every look-up."""
+
+    name = "llamagen"
+    telltale = (
+        frozenset({"cls_embedding.embedding_table.weight", "layers.0.attention.wqkv.weight"}),
+        frozenset({"quantize.embedding.weight", "decoder.conv_blocks.0.res.0.norm1.weight"}),
+    )
+
+    def source(self, folder: Path, class_names: Path | None, grid: tuple[int, int] | None) -> Source:
+        from cortex.generators.llamagen.files import source_of
+
+        return source_of(self.name, folder, class_names, grid)
+
+    def build_prior(self, prior: dict[str, Any]) -> LlamaTransformer:
+        from cortex.generators.llamagen.networks import LlamaTransformer
+
+        return LlamaTransformer(**prior)
+
+    def known(self, prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
+        if (prior["side"], prior["side"]) != spec.grid or prior["codes"] != spec.codes:
+            raise ValueError("the prior's grid and codes are the tokenizer's")
+        if prior["width"] % (4 * prior["heads"]):
+            raise ValueError("a head has a multiple of four channels, which rotate by row and column")
+        return prior["codes"], prior["classes"] + 1  # and the null class
+
+    def prior_size(self, prior: dict[str, Any]) -> PriorSize:
+        from cortex.generators.network.cost import PriorSize
+
+        width = prior["width"]
+        products = 4 * width**2 + 3 * width * hidden_units(width)
+        return PriorSize(prior["layers"], width, products, outputs=prior["codes"])
+
+    def published(self, prior: dict[str, Any]) -> Sampling:
+        return published(prior["width"], prior["layers"])
+
+
+FAMILY: Family = LlamaGen()
