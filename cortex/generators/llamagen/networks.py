@@ -5,7 +5,8 @@ rotate by row and column of the grid's position; those of the class are zero (Su
 there): later tokens give it the weight of a logit of 0.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -169,7 +170,8 @@ class LlamaSteps:
 
     def __init__(self, network: LlamaTransformer, precision: torch.dtype = torch.float32):
         self.network, self.precision = network, precision
-        self.layers = [_prepared(block, precision) for block in network.layers]
+        blocks: Iterable[Any] = network.layers
+        self.layers = [_prepared(block, precision) for block in blocks]
         self.heads, self.channels = network.heads, network.width // network.heads
         self.pass_layer = pass_layer
         self.embed_classes, self.embed_tokens = network.cls_embedding, network.tok_embeddings
@@ -200,7 +202,7 @@ def pass_layer(
     return x + layer.down(F.silu(gate) * value)
 
 
-def _prepared(block: nn.Module, precision: torch.dtype) -> Layer:
+def _prepared(block: Block, precision: torch.dtype) -> Layer:
     """The weights of a :class:`Block`, its products converted in place; gate and value become parts of one matrix."""
     attention, mlp = block.attention.to(precision), block.feed_forward.to(precision)
     up = torch.cat([mlp.w1.weight.detach(), mlp.w3.weight.detach()])
