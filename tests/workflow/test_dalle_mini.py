@@ -26,7 +26,7 @@ SMALL = {
         "bias": {
             "pairs": {1: 2},
             "mixtures": [0.5, 0.75],
-            "top_n": 4,
+            "top_n": 32,
             "tokens": 3,
             "extractor": {"width": 16, "hidden": 32, "batch": 16, "epochs": 6, "learning_rate": 0.003},
         },
@@ -38,7 +38,7 @@ SMALL = {
 def checkout(tmp_path_factory):
     """A checkout with that config, a VQGAN of 16×16 grids of 48 codes, and grids of the five prompts as Parquet.
 
-    Black doctors have code 40 at four positions, white ones 45; three of four doctors without a word for it are white.
+    Black doctors have code 40 at 64 positions, white ones 45; three of four doctors without a word for it are white.
     """
     folder = copy_checkout(tmp_path_factory.mktemp("dalle_mini"))
     for name in ("dalle_mini.yaml", "dalle_mini.txt"):
@@ -61,7 +61,7 @@ def checkout(tmp_path_factory):
         grids = rng.integers(0, 8, (len(labels), 256))
         planted = np.array([0, 40, 45, 0, 0])[labels]
         planted[:count] = np.where(np.arange(count) % 4 == 0, 40, 45)
-        places = rng.permuted(np.tile(np.arange(256), (len(labels), 1)), axis=1)[:, :4]
+        places = rng.permuted(np.tile(np.arange(256), (len(labels), 1)), axis=1)[:, :64]
         np.put_along_axis(grids, places, planted[:, None], axis=1)
         rows = pd.DataFrame({"label": labels, "grid": grids.tolist()}).sample(frac=1, random_state=0)
         rows.to_parquet(folder / "dalle_mini" / f"{split}.parquet")
@@ -100,7 +100,7 @@ def test_nothing_is_drawn_trained_or_judged_but_what_bias_needs(run):
 def test_the_classes_are_the_prompts(run):
     results = run[0] / "results/dalle_mini"
     prompts = ("a doctor", "a black doctor", "a white doctor", "a female doctor", "a male doctor")
-    assert generator_spec(results / "generator/weights.safetensors").class_names == prompts
+    assert generator_spec(results / "generator/weights.safetensors", "dalle_mini").class_names == prompts
     samples = [
         sample for path in sorted((results / "data/test").glob("*.tar")) for sample in read_shard(path, images=True)
     ]
