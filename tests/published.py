@@ -4,6 +4,7 @@ import re
 
 import torch
 
+from cortex.generators.ibq import sizes as ibq_sizes
 from cortex.generators.llamagen import sizes
 from cortex.generators.network.build import empty_networks
 from cortex.generators.network.vqgan import VQGAN
@@ -119,3 +120,43 @@ def tiny_llamagen(side):
         prior[name] = 1 + 0.2 * weight if name.endswith("norm.weight") else weight * 1.5 * shape[-1] ** -0.5
     prior["cls_embedding.embedding_table.weight"] *= 3
     return llamagen_tokenizer(vqgan.state_dict()), prior
+
+
+# --- IBQ ---------------------------------------------------------------------------------------------------------
+
+
+def ibq_prior(layers, width, hidden, codes=16384, classes=1000):
+    """Names and shapes of the prior in IBQ's file, without their prefix."""
+    shapes = {
+        "tok_emb.weight": (codes, width),
+        "class_emb.embedding_table.weight": (classes + 1, width),
+        "head_nm.rmsnorm.weight": (width,),
+        "head_nm.ada_lin.1.weight": (2 * width, width),
+        "head_nm.ada_lin.1.bias": (2 * width,),
+        "head.weight": (codes, width),
+    }
+    of_layers = llamagen_prior(layers, width, hidden, codes, classes)
+    shapes |= {name.replace("layers.", "blocks."): shape for name, shape in of_layers.items() if "layers." in name}
+    for layer in range(layers):
+        shapes[f"blocks.{layer}.ada_lin.1.weight"] = (6 * width, width)
+        shapes[f"blocks.{layer}.ada_lin.1.bias"] = (6 * width,)
+    return shapes
+
+
+TINY_IBQ_SIZE = (WIDTH, LAYERS), ibq_sizes.Size("T", HEADS, 1.1, 2.5)
+
+
+def tiny_ibq_prior():
+    """Tensors of a prior of a size that is not published; its predictions are far from uniform."""
+    random, weights = torch.Generator().manual_seed(4), {}
+    for name, shape in ibq_prior(LAYERS, WIDTH, HIDDEN, CODES, CLASSES).items():
+        weight = torch.randn(shape, generator=random)
+        weights[name] = 1 + 0.2 * weight if name.endswith("norm.weight") else weight * 1.3 * shape[-1] ** -0.5
+    weights["class_emb.embedding_table.weight"] *= 3
+    return weights
+
+
+def ibq_state(tokenizer, prior):
+    """The state dict of IBQ's file of both."""
+    first = {f"first_stage_model.{name}": weight for name, weight in tokenizer.items()}
+    return first | {f"transformer.{name}": weight for name, weight in prior.items()}

@@ -41,11 +41,7 @@ class LlamaGen(NetworkFamily):
         return LlamaTransformer(**prior)
 
     def known(self, prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
-        if (prior["side"], prior["side"]) != spec.grid or prior["codes"] != spec.codes:
-            raise ValueError("the prior's grid and codes are the tokenizer's")
-        if prior["width"] % (4 * prior["heads"]):
-            raise ValueError("a head has a multiple of four channels, which rotate by row and column")
-        return prior["codes"], prior["classes"] + 1  # and the null class
+        return known_of(prior, spec)
 
     def prior_size(self, prior: dict[str, Any]) -> PriorSize:
         from cortex.generators.network.cost import PriorSize
@@ -56,6 +52,18 @@ class LlamaGen(NetworkFamily):
 
     def published(self, prior: dict[str, Any]) -> Sampling:
         return published(prior["width"], prior["layers"])
+
+
+def known_of(prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
+    """Codes and indices of classes that a prior knows; a ValueError if it does not fit the tokenizer."""
+    if (prior["side"], prior["side"]) != spec.grid or prior["codes"] != spec.codes:
+        raise ValueError(
+            f"the prior has {prior['codes']} codes in a grid of {prior['side']} × {prior['side']}, "
+            f"the tokenizer {spec.codes} in {spec.grid[0]} × {spec.grid[1]}"
+        )
+    if prior["width"] % (4 * prior["heads"]):
+        raise ValueError("a head has a multiple of four channels, which rotate by row and column")
+    return prior["codes"], prior["classes"] + 1  # and the null class
 
 
 FAMILY: Family = LlamaGen()

@@ -99,7 +99,6 @@ def _side(folder: Path, prior: Path | None, grid: tuple[int, int] | None, levels
         allowed = "set a square generator.grid (--grid), such as [16, 16] or [24, 24]"
         raise InputError(f"{folder}: grid {grid and list(grid)}, and no file's name tells it: {allowed}")
     if stated and told != stated:
-        raise InputError(
-            f"{prior}: grid {list(grid or ())} is not that of the file's name, {min(stated)} × {min(stated)}"
-        )
+        side = stated.pop()
+        raise InputError(f"{prior}: its name states a grid of {side} × {side}; grid {list(grid or ())} is another")
     return told.pop()

@@ -171,16 +171,16 @@ class LlamaSteps:
     def __init__(self, network: LlamaTransformer, precision: torch.dtype = torch.float32):
         self.network, self.precision = network, precision
         blocks: Iterable[Any] = network.layers
-        self.layers = [_prepared(block, precision) for block in blocks]
+        self.layers = [prepared(block, precision) for block in blocks]
         self.heads, self.channels = network.heads, network.width // network.heads
         self.pass_layer = pass_layer
         self.embed_classes, self.embed_tokens = network.cls_embedding, network.tok_embeddings
         self.table = network.rotations()
 
-    def begin(self, embedded: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    def begin(self, embedded: Tensor, classes: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         return embedded, self.table.index_select(0, position)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, beside: Tensor) -> Tensor:
         return self.network.output(self.network.norm(x))
 
 
@@ -188,21 +188,33 @@ def pass_layer(
     x: Tensor, layer: Layer, cache: Tensor, position: Tensor, seen: int, bias: Tensor | None, rotation: Tensor
 ) -> Tensor:
     """A token's way through a layer; see :class:`cortex.generators.network.raster.TokenSteps`."""
-    batch, width = x.shape
-    _, _, heads, _, channels = cache.shape
     normal = normalise(x, layer.attention_norm).to(cache.dtype)
+    x = x + attend(normal, layer, cache, position, seen, bias, rotation)
+    return x + feed(normalise(x, layer.mlp_norm).to(cache.dtype), layer)
+
+
+def attend(
+    normal: Tensor, layer: Layer, cache: Tensor, position: Tensor, seen: int, bias: Tensor | None, rotation: Tensor
+) -> Tensor:
+    """What attention adds to a token, in the cache's precision."""
+    batch, width = normal.shape
+    _, _, heads, _, channels = cache.shape
     query, key, value = layer.projections(normal).view(batch, 3, heads, 1, channels).unbind(1)
     cache[0].index_copy_(2, position, rotate(key, rotation))
     cache[1].index_copy_(2, position, value)
     mixed = F.scaled_dot_product_attention(
         rotate(query, rotation), cache[0, :, :, :seen], cache[1, :, :, :seen], attn_mask=bias
     )
-    x = x + layer.output(mixed.reshape(batch, width))
-    gate, value = layer.up(normalise(x, layer.mlp_norm).to(cache.dtype)).chunk(2, dim=1)
-    return x + layer.down(F.silu(gate) * value)
+    return layer.output(mixed.reshape(batch, width))
 
 
-def _prepared(block: Block, precision: torch.dtype) -> Layer:
+def feed(normal: Tensor, layer: Layer) -> Tensor:
+    """What the MLP adds to a token."""
+    gate, value = layer.up(normal).chunk(2, dim=1)
+    return layer.down(F.silu(gate) * value)
+
+
+def prepared(block: Block, precision: torch.dtype) -> Layer:
     """The weights of a :class:`Block`, its products converted in place; gate and value become parts of one matrix."""
     attention, mlp = block.attention.to(precision), block.feed_forward.to(precision)
     up = torch.cat([mlp.w1.weight.detach(), mlp.w3.weight.detach()])

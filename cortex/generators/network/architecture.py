@@ -16,6 +16,7 @@ from typing import Any
 from cortex.core.errors import InputError
 
 FORMAT = 2
+MAX_CODES = 1 << 16
 PIXELS = (-1.0, 1.0)  # of taming's tokenizers
 
 
@@ -78,6 +79,8 @@ def vqgan_shapes(tokenizer: dict[str, Any]) -> dict[str, Any]:
     side, (black, white) = resolution // 2 ** (levels - 1), map(float, tokenizer["pixels"])
     if not all(type(count) is int and count > 0 for count in (side, tokenizer["n_embed"], tokenizer["embed_dim"])):
         raise ValueError("resolution, n_embed and embed_dim are whole numbers from 1 on")
+    if tokenizer["n_embed"] > MAX_CODES:
+        raise ValueError(f"{tokenizer['n_embed']:,} codes: allowed: {MAX_CODES:,}, as grids are stored in 16 bits")
     if not black < white:
         raise ValueError("pixels are black and white, of which white is the larger")
     return {

@@ -97,11 +97,19 @@ class NetworkFamily(ABC):
             InputError: a file is missing, damaged, or of another family; or a grid is given to weights.
         """
         if origin.folder is not None:
-            return self.source(origin.folder, origin.class_names, origin.grid).architecture
+            return self._checked_source(origin.folder, origin).architecture
         if origin.grid is not None:
             raise InputError(f"grid {list(origin.grid)}: should not be set: the networks state their own")
         path = self.weights_file(origin.weights)
         return self.checked_architecture(read_metadata(path), path)
+
+    def _checked_source(self, folder: Path, origin: Origin) -> Source:
+        source = self.source(folder, origin.class_names, origin.grid)
+        try:
+            self.spec_of(source.architecture)
+        except WRONG as error:
+            raise InputError(f"{folder}: its files make no generator: {error}") from None
+        return source
 
     def checked_architecture(self, metadata: dict[str, str], path: Path) -> dict[str, Any]:
         """The architecture that the metadata of a weights file states.
@@ -181,8 +189,7 @@ class NetworkFamily(ABC):
     def convert(self, output: Path, origin: Origin) -> None:
         if origin.folder is None:
             raise InputError(f"only a folder of published files of {self.name} can be converted: name one")
-        source = self.source(origin.folder, origin.class_names, origin.grid)
-        _beside("convert").convert_source(output, self, source)
+        _beside("convert").convert_source(output, self, self._checked_source(origin.folder, origin))
 
 
 def _beside(module: str) -> ModuleType:

@@ -59,11 +59,14 @@ class TokenSteps(Protocol):
         """What the next step reads, ``[B, C]``, of the chosen tokens ``[B]``."""
         ...
 
-    def begin(self, embedded: Tensor, position: Tensor) -> tuple[Tensor, Any]:
-        """The first layer's input ``[rows, C]`` at a position, and what all layers read of the position."""
+    def begin(self, embedded: Tensor, classes: Tensor, position: Tensor) -> tuple[Tensor, Any]:
+        """The first layer's input ``[rows, C]`` at a position, and what all layers read beside it.
+
+        ``embedded`` is what this step reads, ``classes`` what the first step read.
+        """
         ...
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, beside: Any) -> Tensor:
         """Of the next token, ``[rows, K]``, after the last layer."""
         ...
 
@@ -85,7 +88,7 @@ class Buffers:
         self.cache = torch.zeros(cached, dtype=steps.precision, device=device)
         self.uniforms = torch.zeros(shape, dtype=torch.float64, device=device)
         self.tokens = torch.zeros(shape, dtype=torch.int64, device=device)
-        self.embedded = torch.zeros_like(first)
+        self.classes, self.embedded = torch.zeros_like(first), torch.zeros_like(first)
         self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self.strengths = torch.tensor(sampling.strengths(shape[1]), dtype=torch.float64, device=device)
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}  # by the positions that the step reads
@@ -128,6 +131,7 @@ class RasterSampler:
                 self._buffers, self._made_for = None, made_for  # the old ones go before the new ones come
                 self._buffers = self._prepare(first, uniforms.shape, sampling)
             now = self._buffers
+            now.classes.copy_(first)
             now.embedded.copy_(first)
             now.uniforms.copy_(uniforms)
             now.position.zero_()
@@ -154,10 +158,10 @@ class RasterSampler:
             places = torch.arange(seen, device=now.position.device)
             bias = torch.zeros(1, 1, 1, seen, dtype=self.steps.precision, device=now.position.device)
             bias = bias.masked_fill(places > now.position, float("-inf"))
-        x, beside = self.steps.begin(now.embedded, now.position)
+        x, beside = self.steps.begin(now.embedded, now.classes, now.position)
         for layer, cache in zip(self.steps.layers, now.cache, strict=True):
             x = self._pass(x, layer, cache, now.position, seen, bias, beside)
-        logits = self.steps.logits(x)
+        logits = self.steps.logits(x, beside)
         if sampling.rows == 2:
             logits = guide(logits, now.strengths.index_select(0, now.position))
         chosen = choose_tokens(logits, now.uniforms.index_select(1, now.position)[:, 0], **sampling.choice)

@@ -6,7 +6,7 @@ The tokenizers of many later generators compute the same, with other sizes and o
 import contextlib
 import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from taming.modules.diffusionmodules import model as networks
 from taming.modules.diffusionmodules.model import Decoder, Encoder
@@ -39,6 +39,7 @@ class VQGAN(nn.Module):
         n_embed: codes in the codebook, K.
         embed_dim: channels of a code, d.
         encodes: whether it has an encoder; some are published without.
+        assign: the code of a vector: the nearest, or the one of the largest inner product.
         beta: commitment weight, used in training only.
         norm_groups: groups of channels that every normalization of encoder and decoder takes the mean and the
             variance of. With as many groups as channels, no layer after it would know how bright the image is.
@@ -50,10 +51,14 @@ class VQGAN(nn.Module):
         n_embed: int,
         embed_dim: int,
         encodes: bool = True,
+        assign: Literal["nearest", "product"] = "nearest",
         beta: float = 0.25,
         norm_groups: int = 32,
     ):
         super().__init__()
+        if assign not in ("nearest", "product"):
+            raise ValueError(f"assign = {assign!r}: allowed: nearest, product")
+        self.assign = assign
         with contextlib.redirect_stdout(io.StringIO()), _groups(norm_groups):  # taming's constructors print
             if encodes:
                 self.encoder = Encoder(**ddconfig)
@@ -75,8 +80,11 @@ class VQGAN(nn.Module):
         return self.quant_conv(self.encoder(images))
 
     def encode(self, images: Tensor) -> Tensor:
-        """Token grids ``[B, h, w]`` int64: the nearest code of every position of images ``[B, 3, H, W]``."""
-        return nearest_codes(self.embed_images(images).permute(0, 2, 3, 1), self.codebook)
+        """Token grids ``[B, h, w]`` int64 of images ``[B, 3, H, W]``: a code for the vector of every position."""
+        vectors = self.embed_images(images).permute(0, 2, 3, 1)
+        if self.assign == "product":
+            return (vectors @ self.codebook.T).argmax(-1)
+        return nearest_codes(vectors, self.codebook)
 
     def decode(self, grids: Tensor) -> Tensor:
         """Images ``[B, 3, H, W]`` float, nominally in the tokenizer's range, of token grids ``[B, h, w]`` int64."""

@@ -56,10 +56,10 @@ class GptSteps:
         self.pass_layer = pass_layer
         self.embed_classes = self.embed_tokens = gpt.tok_emb
 
-    def begin(self, embedded: Tensor, position: Tensor) -> tuple[Tensor, None]:
+    def begin(self, embedded: Tensor, classes: Tensor, position: Tensor) -> tuple[Tensor, None]:
         return embedded + self.gpt.pos_emb[0].index_select(0, position), None
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, beside: None) -> Tensor:
         return self.gpt.head(self.gpt.ln_f(x))
 
 

@@ -26,7 +26,7 @@ from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling
 from cortex.generators.taming import FAMILY
 from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
-from tests.published import TAMING_F16, detoker, llamagen_prior, llamagen_tokenizer_file, stand_in
+from tests.published import TAMING_F16, detoker, ibq_prior, ibq_state, llamagen_prior, llamagen_tokenizer_file, stand_in
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
 CONFIGS = [
@@ -34,6 +34,7 @@ CONFIGS = [
     "config.yaml",
     "configs/imagenet.yaml",
     "configs/llamagen_b.yaml",
+    "configs/ibq_b.yaml",
     "configs/dalle_mini.yaml",
 ]
 
@@ -49,7 +50,7 @@ def checkout(tmp_path_factory):
     project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
     shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
     (generator / "checkpoints" / "last.ckpt").touch()
-    for name in ("llamagen", "min-dalle", "dalle_mini"):
+    for name in ("llamagen", "ibq", "min-dalle", "dalle_mini"):
         (folder / name).mkdir()
     with torch.device("meta"):
         vqgan = VQGAN(TAMING_F16, n_embed=16384, embed_dim=256)
@@ -57,6 +58,7 @@ def checkout(tmp_path_factory):
     torch.save(stand_in(detoker(shapes)), folder / "min-dalle" / "detoker.pt")
     torch.save({"model": llamagen_tokenizer_file([1, 1, 2, 2, 4])}, folder / "llamagen" / "vq_ds16_c2i.pt")
     torch.save({"model": stand_in(llamagen_prior(12, 768, 2048))}, folder / "llamagen" / "c2i_B_256.pt")
+    torch.save({"state_dict": stand_in(ibq_state(shapes, ibq_prior(16, 1024, 2816)))}, folder / "ibq" / "AR_256_B.ckpt")
     for split in SPLITS:
         (folder / f"dalle_mini/{split}.parquet").touch()
     return folder

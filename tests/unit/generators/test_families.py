@@ -74,9 +74,9 @@ def test_a_family_and_its_generator_fulfil_the_protocols(family, whole):
 
 
 def test_the_registry_has_this_packages_families():
-    assert GENERATORS.names() == ["taming", "llamagen", "dalle_mini", "codebook"]
+    assert GENERATORS.names() == ["taming", "llamagen", "ibq", "dalle_mini", "codebook"]
     with pytest.raises(
-        InputError, match="generator 'vqgan': allowed: taming, llamagen, dalle_mini, codebook, or module:Attribute"
+        InputError, match="generator 'vqgan': allowed: taming, llamagen, ibq, dalle_mini, codebook, or module:Attribute"
     ):
         load_generator(family="vqgan")
 

@@ -70,20 +70,20 @@ def generator(converted):
 # --- the prior ---------------------------------------------------------------------------------------------------
 
 
-def angle(position, pair):
+def angle(position, pair, side=SIDE):
     """Of a pair of a head's channels at a position of the grid: rows turn the first half of the pairs."""
     half = WIDTH // HEADS // 2  # channels that turn by the row
-    row, column = divmod(position, SIDE)
+    row, column = divmod(position, side)
     place, index = (row, pair) if pair < half // 2 else (column, pair - half // 2)
     return place * 10000.0 ** (-2 * index / half)
 
 
-def turned(x, position, class_turns=0.0):
+def turned(x, position, class_turns=0.0, side=SIDE):
     """A head's channels as complex pairs, turned; ``position`` −1 is the class's, whose factor is 0."""
     pairs = x[0::2] + 1j * x[1::2]
     if position < 0:
         return pairs * class_turns
-    return pairs * np.exp([1j * angle(position, pair) for pair in range(len(pairs))])
+    return pairs * np.exp([1j * angle(position, pair, side) for pair in range(len(pairs))])
 
 
 def slow_logits(prior, label, tokens, class_turns=0.0):
