@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cortex.generators.taming.architecture import architecture_at
 
 from cortex.generators.spec import Origin
-from cortex.generators.taming.architecture import architecture_at
 from cortex.recipes.gpt import gpt_arguments
 from cortex.recipes.settings import GeneratorRecipe
 from cortex.recipes.vqgan import vqgan_arguments
