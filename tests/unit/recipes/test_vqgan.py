@@ -70,8 +70,9 @@ def test_outputs_are_quantized_from_a_share_of_the_steps(stripes, tmp_path):
 def test_the_brightness_of_a_picture_reaches_the_decoder_past_its_norms():
     """With one group of channels; with a group a channel, any norm takes away what is the same at all positions."""
     torch.manual_seed(0)
-    from cortex.generators.taming.vqgan import VQGAN
     from taming.modules.diffusionmodules.model import ResnetBlock
+
+    from cortex.generators.network.vqgan import VQGAN
 
     arguments = vqgan_arguments(TINY)
     features = torch.randn(1, TINY.vqgan_width, 8, 8)
