@@ -62,7 +62,7 @@ def test_every_token_has_a_say_in_every_pixel(digits, rng):
     """Why decoding alone does not do: the gradient of a corner pixel is zero at no position of the grid."""
     embeddings = digits.codebook[torch.from_numpy(rng.integers(0, 256, (1, 8, 8)))].permute(0, 3, 1, 2)
     embeddings.requires_grad_()
-    (gradient,) = torch.autograd.grad(digits.vqgan.decode_embeddings(embeddings)[0, 0, 0, 0], embeddings)
+    (gradient,) = torch.autograd.grad(digits.tokenizer.decode_embeddings(embeddings)[0, 0, 0, 0], embeddings)
     assert (gradient[0].abs().amax(0) > 0).all()
 
 
@@ -209,7 +209,8 @@ def test_a_picture_goes_in_by_the_encoder(digits, three, tmp_path):
     assert (picture.key, picture.label) == ("three", None)
     assert np.array_equal(picture.image, array), "the generator's size: taken as it is"
     with torch.no_grad():
-        vectors = digits.vqgan.embed_images(torch.from_numpy(array / np.float32(127.5) - 1).permute(2, 0, 1)[None])[0]
+        pixels = torch.from_numpy(array / np.float32(127.5) - 1).permute(2, 0, 1)
+        vectors = digits.tokenizer.embed_images(pixels[None])[0]
     for row in range(8):
         for column in range(8):
             distances = (digits.codebook - vectors[:, row, column]).norm(dim=1)
