@@ -160,3 +160,92 @@ def ibq_state(tokenizer, prior):
     """The state dict of IBQ's file of both."""
     first = {f"first_stage_model.{name}": weight for name, weight in tokenizer.items()}
     return first | {f"transformer.{name}": weight for name, weight in prior.items()}
+
+
+# --- RAR ---------------------------------------------------------------------------------------------------------
+
+
+def rar_prior(layers, width, hidden, heads=16, codes=1024, classes=1000, side=16):
+    """Names and shapes of RAR's file of a prior."""
+    shapes = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, side * side + 1024, width),
+        "target_aware_pos_embed": (1, side * side + 1024, width),
+        "timesteps_embeddings": (1, side * side + 100, width),
+        "embeddings.weight": (codes + 1 + classes + 1, width),
+        "lm_head.weight": (codes, width),
+        "lm_head.bias": (codes,),
+        "adaln_before_head.adaLN_modulation.1.weight": (2 * width, width),
+        "adaln_before_head.adaLN_modulation.1.bias": (2 * width,),
+    }
+    matrices = {
+        "attn.qkv": (3 * width, width),
+        "attn.proj": (width, width),
+        "mlp.fc1": (hidden, width),
+        "mlp.fc2": (width, hidden),
+        "adaLN_modulation.1": (6 * width, width),
+    }
+    norms = {"norm1": width, "norm2": width, "attn.q_norm": width // heads, "attn.k_norm": width // heads}
+    for layer in range(layers):
+        for name, shape in matrices.items():
+            shapes |= {f"blocks.{layer}.{name}.weight": shape, f"blocks.{layer}.{name}.bias": shape[:1]}
+        for name, size in norms.items():
+            shapes |= {f"blocks.{layer}.{name}.weight": (size,), f"blocks.{layer}.{name}.bias": (size,)}
+    return shapes
+
+
+def maskgit_tokenizer(ch=128, multipliers=(1, 1, 2, 2, 4), blocks=2, channels=256, codes=1024):
+    """Names and shapes of RAR's file of MaskGIT's tokenizer."""
+    shapes = {"quantize.embedding.weight": (codes, channels), "encoder.conv_in.weight": (ch, 3, 3, 3)}
+    widths = [ch * multiple for multiple in multipliers]
+    low = widths[-1]
+
+    def block(name, inputs, outputs):
+        for place, size in ((1, inputs), (2, outputs)):
+            shapes.update({f"{name}.norm{place}.weight": (size,), f"{name}.norm{place}.bias": (size,)})
+            shapes[f"{name}.conv{place}.weight"] = (outputs, size, 3, 3)
+        if inputs != outputs:
+            shapes[f"{name}.nin_shortcut.weight"] = (outputs, outputs, 1, 1)
+
+    for level, width in enumerate(widths):
+        from_above, from_below = [ch, *widths][level], [*widths, low][level + 1]
+        for place in range(blocks):
+            block(f"encoder.down.{level}.block.{place}", from_above if place == 0 else width, width)
+            block(f"decoder.up.{level}.block.{place}", from_below if place == 0 else width, width)
+        if level:
+            up = f"decoder.up.{level}.upsample_conv"
+            shapes |= {f"{up}.weight": (width, width, 3, 3), f"{up}.bias": (width,)}
+    for part in ("encoder", "decoder"):
+        for place in range(blocks):
+            block(f"{part}.mid.{place}", low, low)
+    for part, width, last in (("encoder", low, (channels, low, 1, 1)), ("decoder", widths[0], (3, widths[0], 3, 3))):
+        shapes |= {f"{part}.norm_out.weight": (width,), f"{part}.norm_out.bias": (width,)}
+        shapes |= {f"{part}.conv_out.weight": last, f"{part}.conv_out.bias": last[:1]}
+    return shapes | {"decoder.conv_in.weight": (low, channels, 3, 3), "decoder.conv_in.bias": (low,)}
+
+
+def drawn(shapes, random, scale):
+    """Random weights of these shapes: norms are near 1, products keep the size of what they read times ``scale``."""
+    found = {}
+    for name, shape in shapes.items():
+        weight = torch.randn(shape, generator=random)
+        if len(shape) == 1:
+            found[name] = (1 + 0.2 * weight) if "norm" in name and name.endswith("weight") else 0.3 * weight
+        else:
+            found[name] = scale * weight * torch.tensor(shape[1:]).prod() ** -0.5
+    return found
+
+
+RAR_SIDE, RAR_HIDDEN = 4, 48
+
+
+def tiny_rar(side=RAR_SIDE, multipliers=(1, 2, 2)):
+    """Tensors of both files by the authors' names; the prior's predictions are far from uniform."""
+    random = torch.Generator().manual_seed(5)
+    tokenizer = drawn(maskgit_tokenizer(32, multipliers, 2, 16, CODES), random, 1.3)
+    tokenizer["quantize.embedding.weight"] *= 4
+    prior = drawn(rar_prior(LAYERS, WIDTH, RAR_HIDDEN, HEADS, CODES, CLASSES, side), random, 1.0)
+    for name in ("cls_token", "pos_embed", "target_aware_pos_embed", "timesteps_embeddings", "embeddings.weight"):
+        prior[name] = torch.randn(prior[name].shape, generator=random)
+    prior["lm_head.weight"] *= 2
+    return tokenizer, prior

@@ -12,6 +12,7 @@ GENERATORS = Registry(
     {
         "taming": "cortex.generators.taming:FAMILY",
         "llamagen": "cortex.generators.llamagen:FAMILY",
+        "rar": "cortex.generators.rar:FAMILY",
         "ibq": "cortex.generators.ibq:FAMILY",
         "dalle_mini": "cortex.generators.dalle_mini:FAMILY",
         "codebook": "cortex.generators.codebook_only:FAMILY",

@@ -14,7 +14,7 @@ from cortex.core.errors import InputError
 from cortex.generators.base import Family
 from cortex.generators.class_names import name_classes, read_class_names
 from cortex.generators.ibq.sizes import SIZES
-from cortex.generators.llamagen import known_of
+from cortex.generators.llamagen import rotating
 from cortex.generators.llamagen.sizes import hidden_units
 from cortex.generators.network.architecture import describe
 from cortex.generators.network.family import NetworkFamily
@@ -68,7 +68,7 @@ class Ibq(NetworkFamily):
         return IbqTransformer(**prior)
 
     def known(self, prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
-        return known_of(prior, spec)
+        return rotating(prior, spec)
 
     def prior_size(self, prior: dict[str, Any]) -> PriorSize:
         from cortex.generators.network.cost import PriorSize

@@ -10,11 +10,7 @@ from torch.nn import functional as F
 from cortex.fast.packed_linear import PackedLinear
 from cortex.generators.llamagen import networks as llama
 from cortex.generators.llamagen.networks import ClassEmbedding, Norm, normalise, rotations
-
-
-def adaptive(width: int, parts: int) -> nn.Sequential:
-    """From a class's embedding to so many vectors; the first module has no weights."""
-    return nn.Sequential(nn.SiLU(), nn.Linear(width, parts * width))
+from cortex.generators.network.adaptive import adaptive, modulate
 
 
 class Block(llama.Block):
@@ -27,8 +23,8 @@ class Block(llama.Block):
     def modulated(self, x: Tensor, classes: Tensor, rotation: Tensor) -> Tensor:
         """``[B, T, C]`` of ``[B, T, C]``; ``classes`` are embeddings ``[B, 1, C]``."""
         gate1, gate2, scale1, scale2, shift1, shift2 = self.ada_lin(classes).chunk(6, dim=-1)
-        x = x + gate1 * self.attention(self.attention_norm(x) * (scale1 + 1) + shift1, rotation)
-        return x + gate2 * self.feed_forward(self.ffn_norm(x) * (scale2 + 1) + shift2)
+        x = x + gate1 * self.attention(modulate(self.attention_norm(x), shift1, scale1), rotation)
+        return x + gate2 * self.feed_forward(modulate(self.ffn_norm(x), shift2, scale2))
 
 
 class Head(nn.Module):
@@ -41,7 +37,7 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor, classes: Tensor) -> Tensor:
         scale, shift = self.ada_lin(classes).chunk(2, dim=-1)
-        return self.rmsnorm(x) * (scale + 1) + shift
+        return modulate(self.rmsnorm(x), shift, scale)
 
 
 class IbqTransformer(nn.Module):
@@ -92,6 +88,8 @@ class IbqSteps:
         precision: float32 or bfloat16, of the large products and the cache.
     """
 
+    lead = 0
+
     def __init__(self, network: IbqTransformer, precision: torch.dtype = torch.float32):
         self.network, self.precision = network, precision
         blocks: Iterable[Any] = network.blocks
@@ -121,9 +119,9 @@ def pass_layer(
     (rotation, classes), plain = beside, layer.plain
     modulation = layer.modulation(F.silu(classes).to(cache.dtype)).to(x.dtype)
     gate1, gate2, scale1, scale2, shift1, shift2 = modulation.chunk(6, dim=1)
-    normal = normalise(x, plain.attention_norm) * (scale1 + 1) + shift1
+    normal = modulate(normalise(x, plain.attention_norm), shift1, scale1)
     x = x + gate1 * llama.attend(normal.to(cache.dtype), plain, cache, position, seen, bias, rotation)
-    normal = normalise(x, plain.mlp_norm) * (scale2 + 1) + shift2
+    normal = modulate(normalise(x, plain.mlp_norm), shift2, scale2)
     return x + gate2 * llama.feed(normal.to(cache.dtype), plain)
 
 

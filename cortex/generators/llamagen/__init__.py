@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cortex.generators.base import Family
 from cortex.generators.llamagen.sizes import hidden_units, published
+from cortex.generators.network.architecture import known_of
 from cortex.generators.network.family import NetworkFamily
 from cortex.generators.network.source import Source
 from cortex.generators.sampling import Sampling
@@ -41,7 +42,7 @@ class LlamaGen(NetworkFamily):
         return LlamaTransformer(**prior)
 
     def known(self, prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
-        return known_of(prior, spec)
+        return rotating(prior, spec)
 
     def prior_size(self, prior: dict[str, Any]) -> PriorSize:
         from cortex.generators.network.cost import PriorSize
@@ -54,16 +55,11 @@ class LlamaGen(NetworkFamily):
         return published(prior["width"], prior["layers"])
 
 
-def known_of(prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
-    """Codes and indices of classes that a prior knows; a ValueError if it does not fit the tokenizer."""
-    if (prior["side"], prior["side"]) != spec.grid or prior["codes"] != spec.codes:
-        raise ValueError(
-            f"the prior has {prior['codes']} codes in a grid of {prior['side']} × {prior['side']}, "
-            f"the tokenizer {spec.codes} in {spec.grid[0]} × {spec.grid[1]}"
-        )
+def rotating(prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
+    """Codes and indices of classes that a prior with rotating heads knows; a ValueError if it does not fit."""
     if prior["width"] % (4 * prior["heads"]):
         raise ValueError("a head has a multiple of four channels, which rotate by row and column")
-    return prior["codes"], prior["classes"] + 1  # and the null class
+    return known_of(prior, spec)
 
 
 FAMILY: Family = LlamaGen()

@@ -168,6 +168,8 @@ class LlamaSteps:
         precision: float32 or bfloat16, of the large products and the cache.
     """
 
+    lead = 0
+
     def __init__(self, network: LlamaTransformer, precision: torch.dtype = torch.float32):
         self.network, self.precision = network, precision
         blocks: Iterable[Any] = network.layers

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cortex.core.errors import InputError
+from cortex.generators.spec import GeneratorSpec
 
 FORMAT = 2
 MAX_CODES = 1 << 16
@@ -71,6 +72,19 @@ def stated_architecture(metadata: dict[str, str] | None, path: Path, family: str
     if of_family != family:
         raise InputError(f"{path}: weights of the family {of_family!r}, not of {family!r}: name that family")
     return stated
+
+
+def known_of(prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
+    """Codes and indices of classes, the null class among them, that a prior knows; a ValueError if it does not fit.
+
+    ``prior`` states ``side``, ``codes`` and ``classes``; ``spec`` is that of the tokenizer.
+    """
+    if (prior["side"], prior["side"]) != spec.grid or prior["codes"] != spec.codes:
+        raise ValueError(
+            f"the prior has {prior['codes']} codes in a grid of {prior['side']} × {prior['side']}, "
+            f"the tokenizer {spec.codes} in {spec.grid[0]} × {spec.grid[1]}"
+        )
+    return prior["codes"], prior["classes"] + 1
 
 
 def vqgan_shapes(tokenizer: dict[str, Any]) -> dict[str, Any]:

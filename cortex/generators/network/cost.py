@@ -27,31 +27,37 @@ class PriorSize:
         width: channels of an activation, and of a key or value of all heads.
         products: numbers in the matrices of a layer.
         outputs: logits of a token.
+        lead: places of a sequence before the class's, at which no token is drawn.
     """
 
     layers: int
     width: int
     products: int
     outputs: int
+    lead: int = 0
 
     def token_flops(self, steps: int) -> float:
         """FLOP for a sequence of so many tokens."""
-        weights = self.layers * self.products + self.width * self.outputs
-        attention = self.layers * 2 * self.width * steps * (steps + 1) / 2  # query · key, weight · value, all so far
-        return 2 * (steps * weights + attention)
+        places, outputs = self.lead + steps, self.width * self.outputs
+        attention = self.layers * 2 * self.width * places * (places + 1) / 2  # query · key, weight · value, all so far
+        return 2 * (places * self.layers * self.products + steps * outputs + attention)
 
     def cache_bytes(self, steps: int, size: int) -> float:
         """Bytes of keys and values, of ``size`` bytes a number, that drawing a sequence reads."""
-        return self.kept_bytes(steps, size) * (steps + 1) / 2
+        places = self.lead + steps
+        return self._place_bytes(size) * places * (places + 1) / 2
 
     def kept_bytes(self, steps: int, size: int) -> float:
         """Bytes of a sequence's keys and values."""
-        return self.layers * 2 * self.width * size * steps
+        return self._place_bytes(size) * (self.lead + steps)
 
     def sampling_bytes(self, steps: int, batch: int, size: int) -> float:
         """Bytes that drawing a sequence reads: its cache, and its share of the weights, read once a batch and step."""
         weights = 4 * self.width * self.outputs + size * self.layers * self.products  # the head stays float32
-        return self.cache_bytes(steps, size) + steps * weights / batch
+        return self.cache_bytes(steps, size) + (self.lead + steps) * weights / batch
+
+    def _place_bytes(self, size: int) -> float:
+        return self.layers * 2 * self.width * size
 
 
 def cost_of(family: NetworkFamily, architecture: dict[str, Any], *, batch: int, half: bool) -> GeneratorCost:

@@ -37,6 +37,11 @@ class TokenSteps(Protocol):
     """
 
     @property
+    def lead(self) -> int:
+        """Places of the sequence before the class's. Nothing is drawn at them."""
+        ...
+
+    @property
     def layers(self) -> Sequence[Any]: ...
 
     @property
@@ -52,7 +57,7 @@ class TokenSteps(Protocol):
     def pass_layer(self) -> Callable[..., Tensor]: ...
 
     def embed_classes(self, classes: Tensor) -> Tensor:
-        """What the first step reads, ``[rows, C]``, of classes ``[rows]``."""
+        """What the first step reads, ``[rows, C]``, of classes ``[rows]``; those of the lead are given it, too."""
         ...
 
     def embed_tokens(self, tokens: Tensor) -> Tensor:
@@ -62,7 +67,7 @@ class TokenSteps(Protocol):
     def begin(self, embedded: Tensor, classes: Tensor, position: Tensor) -> tuple[Tensor, Any]:
         """The first layer's input ``[rows, C]`` at a position, and what all layers read beside it.
 
-        ``embedded`` is what this step reads, ``classes`` what the first step read.
+        ``embedded`` is what this step reads, ``classes`` the embedded classes.
         """
         ...
 
@@ -76,7 +81,7 @@ class Buffers:
 
     Args:
         steps: the network.
-        first: what the first step reads, ``[rows, C]``: B rows, or 2B with guidance.
+        first: embedded classes, ``[rows, C]``: B rows, or 2B with guidance.
         shape: ``[B, T]``, sequences and tokens of each.
         sampling: its options.
     """
@@ -84,7 +89,7 @@ class Buffers:
     def __init__(self, steps: TokenSteps, first: Tensor, shape: torch.Size, sampling: Sampling):
         device = first.device
         # Zeros, since masked positions are read, too: their weight is 0, and 0 × NaN would be NaN.
-        cached = (len(steps.layers), 2, len(first), steps.heads, shape[1], steps.channels)
+        cached = (len(steps.layers), 2, len(first), steps.heads, steps.lead + shape[1], steps.channels)
         self.cache = torch.zeros(cached, dtype=steps.precision, device=device)
         self.uniforms = torch.zeros(shape, dtype=torch.float64, device=device)
         self.tokens = torch.zeros(shape, dtype=torch.int64, device=device)
@@ -135,23 +140,24 @@ class RasterSampler:
             now.embedded.copy_(first)
             now.uniforms.copy_(uniforms)
             now.position.zero_()
-            for step in range(uniforms.shape[1]):
-                if self.how == "plain":
-                    self._advance(now, step + 1, sampling)
-                elif (graph := now.graphs.get(stretch(step, uniforms.shape[1]))) is not None:
+            lead, places = self.steps.lead, self.steps.lead + uniforms.shape[1]
+            for place in range(places):
+                seen = place + 1 if self.how == "plain" else stretch(place, places)
+                if place >= lead and (graph := now.graphs.get(seen)) is not None:
                     graph.replay()
                 else:
-                    self._advance(now, stretch(step, uniforms.shape[1]), sampling, masked=True)
+                    self._advance(now, seen, sampling, masked=self.how != "plain", draws=place >= lead)
             return now.tokens.clone()
 
-    def _advance(self, now: Buffers, seen: int, sampling: Sampling, masked: bool = False) -> None:
-        """One token further: ``now`` is that of the next step.
+    def _advance(self, now: Buffers, seen: int, sampling: Sampling, masked: bool = False, draws: bool = True) -> None:
+        """One place further: ``now`` is that of the next step.
 
         Args:
             now: the batch; its ``position`` says which step this is.
             seen: positions of the cache to read, at least all so far and this one.
             sampling: options.
             masked: whether ``seen`` may be more than those.
+            draws: whether a token is drawn at the place.
         """
         bias = None
         if masked:
@@ -161,27 +167,32 @@ class RasterSampler:
         x, beside = self.steps.begin(now.embedded, now.classes, now.position)
         for layer, cache in zip(self.steps.layers, now.cache, strict=True):
             x = self._pass(x, layer, cache, now.position, seen, bias, beside)
-        logits = self.steps.logits(x, beside)
-        if sampling.rows == 2:
-            logits = guide(logits, now.strengths.index_select(0, now.position))
-        chosen = choose_tokens(logits, now.uniforms.index_select(1, now.position)[:, 0], **sampling.choice)
-        now.tokens.index_copy_(1, now.position, chosen[:, None])
-        now.embedded.unflatten(0, (-1, len(chosen))).copy_(self.steps.embed_tokens(chosen))  # both rows go on with it
+        if draws:
+            self._draw_token(now, self.steps.logits(x, beside), sampling)
         now.position += 1
+
+    def _draw_token(self, now: Buffers, logits: Tensor, sampling: Sampling) -> None:
+        """Choose the token of the present place; the next step reads it."""
+        token = now.position - self.steps.lead
+        if sampling.rows == 2:
+            logits = guide(logits, now.strengths.index_select(0, token))
+        chosen = choose_tokens(logits, now.uniforms.index_select(1, token)[:, 0], **sampling.choice)
+        now.tokens.index_copy_(1, token, chosen[:, None])
+        now.embedded.unflatten(0, (-1, len(chosen))).copy_(self.steps.embed_tokens(chosen))  # both rows go on with it
 
     def _prepare(self, first: Tensor, shape: torch.Size, sampling: Sampling) -> Buffers:
         """Buffers for batches of a size, with the graphs of all shapes of the step where it is captured on a GPU."""
         if self.how == "compiled":
             torch.compiler.reset()  # what was compiled for other sizes; torch keeps eight versions of a function
-        made, steps = Buffers(self.steps, first, shape, sampling), shape[1]
+        made, places = Buffers(self.steps, first, shape, sampling), self.steps.lead + shape[1]
         if self.how == "plain" or made.cache.device.type != "cuda":
             return made
         aside, pool = torch.cuda.Stream(), None
-        for seen in sorted({stretch(step, steps) for step in range(steps)}):
+        for seen in sorted({stretch(place, places) for place in range(self.steps.lead, places)}):
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 for _ in range(2):  # compiles, chooses kernels, allocates workspaces: none of it can be captured
-                    made.position.zero_()
+                    made.position.fill_(self.steps.lead)
                     self._advance(made, seen, sampling, masked=True)
             torch.cuda.current_stream().wait_stream(aside)
             made.graphs[seen] = torch.cuda.CUDAGraph()
@@ -192,6 +203,6 @@ class RasterSampler:
 
 
 def stretch(step: int, steps: int) -> int:
-    """Positions of the cache that a captured step reads, of ``steps``: the least number of eighths that is enough."""
+    """Places of the cache that a captured step reads, of ``steps``: the least number of eighths that is enough."""
     part = -(-steps // STRETCHES)
     return min(steps, (step // part + 1) * part)

@@ -49,6 +49,8 @@ class GptSteps:
         precision: float32 or bfloat16, of the large products and the cache.
     """
 
+    lead = 0
+
     def __init__(self, gpt: GPT, precision: torch.dtype = torch.float32):
         self.gpt, self.precision = gpt, precision
         self.layers = [_prepared(block, precision) for block in gpt.blocks]
