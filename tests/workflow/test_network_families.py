@@ -10,7 +10,16 @@ from cortex.generators.llamagen import sizes as llamagen_sizes
 from cortex.generators.load import convert_generator, load_generator
 from cortex.generators.network.vqgan import VQGAN
 from tests.pipeline import change_config, copy_checkout, jobs_in, made
-from tests.published import CODES, TINY_DDCONFIG, TINY_IBQ_SIZE, TINY_SIZE, ibq_state, tiny_ibq_prior, tiny_llamagen
+from tests.published import (
+    CODES,
+    TINY_DDCONFIG,
+    TINY_IBQ_SIZE,
+    TINY_SIZE,
+    ibq_state,
+    tiny_ibq_prior,
+    tiny_llamagen,
+    tiny_rar,
+)
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -26,7 +35,17 @@ def write_ibq(folder):
     torch.save({"state_dict": ibq_state(vqgan.state_dict(), tiny_ibq_prior())}, folder / "AR_256_T.ckpt")
 
 
-FAMILIES = {"llamagen": (write_llamagen, 8, (8, 8)), "ibq": (write_ibq, 16, None)}  # files, side, grid that is told
+def write_rar(folder):
+    tokenizer, prior = tiny_rar(16, [1, 1])
+    torch.save(tokenizer, folder / "maskgit-vqgan-imagenet-f16-256.bin")
+    torch.save(prior, folder / "rar_t.bin")
+
+
+FAMILIES = {  # files, side, grid that is told
+    "llamagen": (write_llamagen, 8, (8, 8)),
+    "rar": (write_rar, 16, None),
+    "ibq": (write_ibq, 16, None),
+}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -26,7 +26,17 @@ from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling
 from cortex.generators.taming import FAMILY
 from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
-from tests.published import TAMING_F16, detoker, ibq_prior, ibq_state, llamagen_prior, llamagen_tokenizer_file, stand_in
+from tests.published import (
+    TAMING_F16,
+    detoker,
+    ibq_prior,
+    ibq_state,
+    llamagen_prior,
+    llamagen_tokenizer_file,
+    maskgit_tokenizer,
+    rar_prior,
+    stand_in,
+)
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
 CONFIGS = [
@@ -34,6 +44,7 @@ CONFIGS = [
     "config.yaml",
     "configs/imagenet.yaml",
     "configs/llamagen_b.yaml",
+    "configs/rar_b.yaml",
     "configs/ibq_b.yaml",
     "configs/dalle_mini.yaml",
 ]
@@ -50,7 +61,7 @@ def checkout(tmp_path_factory):
     project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
     shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
     (generator / "checkpoints" / "last.ckpt").touch()
-    for name in ("llamagen", "ibq", "min-dalle", "dalle_mini"):
+    for name in ("llamagen", "rar", "ibq", "min-dalle", "dalle_mini"):
         (folder / name).mkdir()
     with torch.device("meta"):
         vqgan = VQGAN(TAMING_F16, n_embed=16384, embed_dim=256)
@@ -58,6 +69,8 @@ def checkout(tmp_path_factory):
     torch.save(stand_in(detoker(shapes)), folder / "min-dalle" / "detoker.pt")
     torch.save({"model": llamagen_tokenizer_file([1, 1, 2, 2, 4])}, folder / "llamagen" / "vq_ds16_c2i.pt")
     torch.save({"model": stand_in(llamagen_prior(12, 768, 2048))}, folder / "llamagen" / "c2i_B_256.pt")
+    torch.save(stand_in(maskgit_tokenizer()), folder / "rar" / "maskgit-vqgan-imagenet-f16-256.bin")
+    torch.save(stand_in(rar_prior(24, 768, 3072)), folder / "rar" / "rar_b.bin")
     torch.save({"state_dict": stand_in(ibq_state(shapes, ibq_prior(16, 1024, 2816)))}, folder / "ibq" / "AR_256_B.ckpt")
     for split in SPLITS:
         (folder / f"dalle_mini/{split}.parquet").touch()
@@ -273,6 +286,18 @@ def test_llamagen_is_guided_as_published_and_counted_so(counts, checkout):
         "Drawing 500 images at once, two rows each for guidance, holds 10 GB of the device's memory: weights, keys and "
         "values."
     )
+
+
+def test_rar_is_guided_as_published_and_keeps_a_place_more(counts, checkout):
+    cost = counts("configs/rar_b.yaml").generator
+    with chdir(checkout):
+        config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs/rar_b.yaml").read_text()))
+    assert config.generator.sampling() == spec.published and spec.published.guidance == 16.0
+    products = 24 * (10 * 768**2 + 2 * 768 * 3072)
+    attention = 24 * 2 * 768 * 257 * 258 / 2
+    assert cost.sample_flops == 2 * 2 * (257 * products + 256 * 768 * (1024 + 2 * 768) + attention), "two rows a grid"
+    kept, weights = 2 * 500 * 257 * 24 * 2 * 768 * 2, 4 * (260_923_648 + 54_515_587) - 2 * products
+    assert cost.sampling_memory == kept + weights and kept == pytest.approx(18.9e9, rel=0.01)
 
 
 def test_a_guided_grid_is_two_rows_of_a_batch(generator_weights, tmp_path):
