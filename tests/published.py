@@ -249,3 +249,47 @@ def tiny_rar(side=RAR_SIDE, multipliers=(1, 2, 2)):
         prior[name] = torch.randn(prior[name].shape, generator=random)
     prior["lm_head.weight"] *= 2
     return tokenizer, prior
+
+
+# --- MaskGIT-pytorch ---------------------------------------------------------------------------------------------
+
+
+def maskgit_prior(layers=24, width=768, hidden=3072, codes=1024, classes=1000, side=16):
+    """Names and shapes of MaskGIT-pytorch's file of a prior."""
+    words, places = codes + 1 + classes + 1, side * side + 1
+    shapes = {"tok_emb.weight": (words, width), "pos_emb": (1, places, width), "bias": (places, words)}
+    vectors = ["first_layer.0", "first_layer.4", "last_layer.0", "last_layer.4"]
+    matrices = dict.fromkeys(("first_layer.2", "first_layer.6", "last_layer.2"), (width, width))
+    for layer in range(layers):
+        name = f"transformer.layers.{layer}"
+        vectors += [f"{name}.0.norm", f"{name}.1.norm"]
+        shapes |= {f"{name}.0.fn.mha.in_proj_weight": (3 * width, width), f"{name}.0.fn.mha.in_proj_bias": (3 * width,)}
+        matrices |= {f"{name}.0.fn.mha.out_proj": (width, width)}
+        matrices |= {f"{name}.1.fn.net.0": (hidden, width), f"{name}.1.fn.net.3": (width, hidden)}
+    for name in vectors:
+        shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+    for name, shape in matrices.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes
+
+
+TINY_HEADS = (WIDTH, LAYERS), HEADS
+
+
+def tiny_maskgit(side=4, multipliers=(1, 2, 2)):
+    """Tensors of both files by the authors' names; the prior's predictions are far from uniform."""
+    random = torch.Generator().manual_seed(6)
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        resolution = side << (len(multipliers) - 1)
+        sizes = {"ch_mult": list(multipliers), "resolution": resolution, "attn_resolutions": [side]}
+        vqgan = VQGAN(TINY_DDCONFIG | sizes, n_embed=CODES, embed_dim=16)
+        vqgan.codebook.data.normal_(generator=random)
+    prior = drawn(maskgit_prior(LAYERS, WIDTH, 48, CODES, CLASSES, side), random, 1.0)
+    for name in prior:
+        if name.endswith(("layer.0.weight", "layer.4.weight")):
+            prior[name] = 1 + 0.2 * torch.randn(prior[name].shape, generator=random)
+    prior["tok_emb.weight"] = torch.randn(prior["tok_emb.weight"].shape, generator=random) * 0.5
+    prior["pos_emb"] = torch.randn(prior["pos_emb"].shape, generator=random) * 0.5
+    prior["bias"] = torch.randn(prior["bias"].shape, generator=random)
+    return vqgan.state_dict(), prior

@@ -108,7 +108,8 @@ def _generator_cost(config: Config, spec: GeneratorSpec) -> GeneratorCost:
     rows = generator.rows
     batch = rows * _drawn_at_once(config, spec)
     cost = load_family(generator.family).cost(generator.origin(), batch=batch, half=half)
-    return replace(cost, sample_flops=rows * cost.sample_flops, sample_bytes=rows * cost.sample_bytes)
+    passes = rows * (generator.steps or 1)
+    return replace(cost, sample_flops=passes * cost.sample_flops, sample_bytes=passes * cost.sample_bytes)
 
 
 def _drawn_at_once(config: Config, spec: GeneratorSpec) -> int:
@@ -122,7 +123,7 @@ def memory_line(config: Config, spec: GeneratorSpec, cost: GeneratorCost) -> str
     guided = ", two rows each for guidance," if config.generator.rows == 2 else ""
     return (
         f"Drawing {_drawn_at_once(config, spec)} images at once{guided} holds {amount(cost.sampling_memory, 'B')} of "
-        "the device's memory: weights, keys and values."
+        f"the device's memory: weights, {'keys and values' if config.generator.steps is None else 'logits'}."
     )
 
 

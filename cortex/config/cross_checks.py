@@ -56,6 +56,10 @@ def _generator_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
     guidance = config.generator.guidance
     if guidance != 1 and not spec.guidance:
         yield f"generator.guidance = {guidance}: should be 1, as the generator has no null class, which guidance needs"
+    steps, published = config.generator.steps, spec.published.steps
+    if spec.samples and (steps is None) != (published is None):
+        should = f"a number, as {published}" if published else "null, as the generator draws token by token"
+        yield f"generator.steps = {shown_value(steps)}: should be {should}"
     for split, kept in config.data.images:
         if kept != "none" and not spec.decodes:
             yield f"data.images.{split} = {kept!r}: should be 'none', as the generator decodes no images"

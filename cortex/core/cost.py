@@ -81,12 +81,12 @@ class GeneratorCost:
     """Arithmetic and memory traffic of a generator.
 
     Args:
-        sample_flops: of drawing one grid.
-        sample_bytes: bytes that one grid's sampling must read from the device's memory, in a batch of the plan's size.
+        sample_flops: of drawing one grid; of a generator that draws in steps, of one step.
+        sample_bytes: bytes that it must read from the device's memory, in a batch of the plan's size.
         decode_flops: of decoding one grid.
         prior_flops: of the log-probabilities at the first n positions of a grid, by n from 0 to P; empty: no prior.
         weights_bytes: of the weights file.
-        sampling_memory: bytes of weights, keys and values that the device holds while it draws such a batch.
+        sampling_memory: bytes of weights, and keys and values or logits, that the device holds for such a batch.
     """
 
     sample_flops: float

@@ -14,6 +14,7 @@ GENERATORS = Registry(
         "llamagen": "cortex.generators.llamagen:FAMILY",
         "rar": "cortex.generators.rar:FAMILY",
         "ibq": "cortex.generators.ibq:FAMILY",
+        "maskgit_pytorch": "cortex.generators.maskgit:FAMILY",
         "dalle_mini": "cortex.generators.dalle_mini:FAMILY",
         "codebook": "cortex.generators.codebook_only:FAMILY",
     },

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from cortex.core.settings import Count, Section, WrongValueError
 
-Schedule = Literal["constant", "power_cosine"]
+Schedule = Literal["constant", "linear", "power_cosine"]
 
 
 class Sampling(Section):
@@ -23,10 +23,18 @@ class Sampling(Section):
     )
     guidance_schedule: Schedule = Field(
         "constant",
-        description="strength at step t of T; power_cosine: 1 + (guidance − 1) (1 − cos(π (t/T)^guidance_power)) / 2",
+        description="strength at step t of T; linear: 1 + (guidance − 1) t / (T − 1); "
+        "power_cosine: 1 + (guidance − 1) (1 − cos(π (t/T)^guidance_power)) / 2",
     )
     guidance_power: Annotated[float, Field(gt=0)] | None = Field(
         None, description="power of the schedule power_cosine; null for others"
+    )
+    steps: Count | None = Field(
+        None, description="steps of generators that draw tokens of many positions at once; null for others"
+    )
+    choice_temperature: Annotated[float, Field(ge=0)] = Field(
+        0.0,
+        description="Gumbel noise in the choice of positions that such a step keeps; it falls to 0 at the last step",
     )
 
     @model_validator(mode="after")
@@ -51,6 +59,8 @@ class Sampling(Section):
     def strengths(self, steps: int) -> list[float]:
         """Strength of guidance at every step of so many."""
         power = self.guidance_power
+        if self.guidance_schedule == "linear":
+            return [1 + (self.guidance - 1) * step / max(steps - 1, 1) for step in range(steps)]
         if power is None:
             return [self.guidance] * steps
         shares = [(1 - math.cos(math.pi * (step / steps) ** power)) / 2 for step in range(steps)]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cortex.data.shard_reader import read_shard
+from cortex.generators import maskgit
 from cortex.generators.ibq import sizes as ibq_sizes
 from cortex.generators.llamagen import sizes as llamagen_sizes
 from cortex.generators.load import convert_generator, load_generator
@@ -13,11 +14,13 @@ from tests.pipeline import change_config, copy_checkout, jobs_in, made
 from tests.published import (
     CODES,
     TINY_DDCONFIG,
+    TINY_HEADS,
     TINY_IBQ_SIZE,
     TINY_SIZE,
     ibq_state,
     tiny_ibq_prior,
     tiny_llamagen,
+    tiny_maskgit,
     tiny_rar,
 )
 
@@ -41,10 +44,17 @@ def write_rar(folder):
     torch.save(prior, folder / "rar_t.bin")
 
 
+def write_maskgit(folder):
+    tokenizer, prior = tiny_maskgit(8, [1, 2, 2])
+    torch.save({"state_dict": tokenizer}, folder / "last.ckpt")
+    torch.save({"model_state_dict": prior}, folder / "MaskGIT_ImageNet_t.pth")
+
+
 FAMILIES = {  # files, side, grid that is told
     "llamagen": (write_llamagen, 8, (8, 8)),
     "rar": (write_rar, 16, None),
     "ibq": (write_ibq, 16, None),
+    "maskgit_pytorch": (write_maskgit, 8, None),
 }
 
 
@@ -59,8 +69,11 @@ def run(request, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(llamagen_sizes.SIZES, *TINY_SIZE)
         patch.setitem(ibq_sizes.SIZES, *TINY_IBQ_SIZE)
+        patch.setitem(maskgit.HEADS, *TINY_HEADS)
         names = checkout / "digits.txt"
-        convert_generator(checkout / "made.safetensors", folder=checkout / "files", class_names=names, grid=grid)
+        convert_generator(
+            checkout / "made.safetensors", family=family, folder=checkout / "files", class_names=names, grid=grid
+        )
     generator = {"family": family, "weights": "made.safetensors", "guidance": 2.5}
     change_config(checkout / "tests/tiny.yaml", {"run": "families", "generator": generator})
     return checkout, made(checkout, "--configfile", "tests/tiny.yaml"), family, side

@@ -11,6 +11,7 @@ from cortex.fast.packed_linear import PackedLinear
 from cortex.generators.llamagen import networks as llama
 from cortex.generators.llamagen.networks import ClassEmbedding, Norm, normalise, rotations
 from cortex.generators.network.adaptive import adaptive, modulate
+from cortex.generators.network.raster import RasterSampler, Step
 
 
 class Block(llama.Block):
@@ -65,9 +66,9 @@ class IbqTransformer(nn.Module):
             x = block.modulated(x, embedded, rotation)
         return self.head(self.head_nm(x, embedded))
 
-    def steps(self, precision: torch.dtype) -> "IbqSteps":
-        """The network as the sampler drives it, converted in place."""
-        return IbqSteps(self, precision)
+    def sampler(self, precision: torch.dtype, how: Step, null_class: int | None) -> RasterSampler:
+        """The network's sampler; its large products are converted in place."""
+        return RasterSampler(IbqSteps(self, precision), how, null_class)
 
     def _blocks(self) -> Iterable[Any]:
         return self.blocks

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from cortex.fast.packed_linear import PackedLinear
 from cortex.generators.llamagen.sizes import hidden_units
+from cortex.generators.network.raster import RasterSampler, Step
 
 EPSILON = 1e-5
 BASE = 10_000.0
@@ -144,9 +145,9 @@ class LlamaTransformer(nn.Module):
             x = layer(x, rotation)
         return self.output(self.norm(x))
 
-    def steps(self, precision: torch.dtype) -> "LlamaSteps":
-        """The network as the sampler drives it, converted in place."""
-        return LlamaSteps(self, precision)
+    def sampler(self, precision: torch.dtype, how: Step, null_class: int | None) -> RasterSampler:
+        """The network's sampler; its large products are converted in place."""
+        return RasterSampler(LlamaSteps(self, precision), how, null_class)
 
 
 class Layer(NamedTuple):

@@ -1,4 +1,4 @@
-"""MaskGIT in PyTorch, class-conditional: taming's VQGAN, and a transformer that fills in masks (Besnier and Chen, 2023).
+"""MaskGIT in PyTorch, class-conditional: taming's VQGAN, and a transformer that fills in masks (Besnier, Chen, 2023).
 
 A folder holds the tokenizer (``VQGAN/last.ckpt``) and, if it is to sample, one of ``MaskGIT/MaskGIT_ImageNet_*.pth``.
 Shapes tell sizes and the grid; the heads are those of the one published size.
@@ -23,18 +23,16 @@ from cortex.generators.spec import GeneratorSpec
 
 if TYPE_CHECKING:
     from cortex.generators.maskgit.networks import MaskTransformer
-    from cortex.generators.network.cost import PriorSize
+    from cortex.generators.network.cost import MaskedSize
 
 TOKENIZERS = ("VQGAN/ckpts/last.ckpt", "VQGAN/last.ckpt", "last.ckpt")
 PRIORS = ("MaskGIT/MaskGIT_ImageNet_*.pth", "MaskGIT_ImageNet_*.pth")
 DROPPED = (r"loss\..*",)  # of the tokenizer's training: discriminator and perceptual loss
 HEADS = {(768, 24): 16}  # by (width, layers)
 SIDE = 16  # of the grids of a tokenizer alone
-# README.md of the branch v1.0, by the side of a grid; w = 3 and 2.8 are strengths of 4 and 3.8 at the last step.
-PUBLISHED = {
-    16: {"steps": 8, "choice_temperature": 4.5, "guidance": 4.0},
-    32: {"steps": 15, "choice_temperature": 7.0, "guidance": 3.8},
-}
+# Steps, temperature of the choice, guidance, by the side of a grid: README.md of the branch v1.0. Its w = 3 and 2.8 are
+# strengths of 4 and 3.8 at the last step.
+PUBLISHED = {16: (8, 4.5, 4.0), 32: (15, 7.0, 3.8)}
 
 
 class MaskGit(NetworkFamily):
@@ -68,22 +66,29 @@ class MaskGit(NetworkFamily):
     def known(self, prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
         return known_of(prior, spec)
 
-    def prior_size(self, prior: dict[str, Any]) -> PriorSize:
-        from cortex.generators.network.cost import PriorSize
+    def prior_size(self, prior: dict[str, Any]) -> MaskedSize:
+        from cortex.generators.network.cost import MaskedSize
 
-        width, hidden = prior["width"], prior["hidden"]
-        return PriorSize(
+        width, logits = prior["width"], prior["codes"] + 1
+        return MaskedSize(
             prior["layers"],
             width,
-            products=4 * width**2 + 2 * width * hidden,
-            outputs=prior["codes"] + 1 + width,
-            lead=1,
-            beside=2 * width**2,
+            products=4 * width**2 + 2 * width * prior["hidden"],
+            entry=2 * width**2,
+            outputs=width**2 + width * logits,
+            logits=logits,
         )
 
     def published(self, prior: dict[str, Any]) -> Sampling:
-        found = PUBLISHED.get(prior["side"], PUBLISHED[SIDE])
-        return Sampling(top_k=None, top_p=None, guidance_schedule="linear", **found)
+        steps, noise, guidance = PUBLISHED.get(prior["side"], PUBLISHED[SIDE])
+        return Sampling(
+            top_k=None,
+            top_p=None,
+            guidance=guidance,
+            guidance_schedule="linear",
+            steps=steps,
+            choice_temperature=noise,
+        )
 
 
 def _vqgan(shapes: Shapes, side: int, path: Path) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class MaskTransformer(nn.Module):
 
     def __init__(self, layers: int, heads: int, width: int, hidden: int, side: int, codes: int, classes: int):
         super().__init__()
-        self.codes = codes
+        self.positions, self.codes = side * side, codes
         words = codes + 1 + classes + 1
         self.tok_emb = nn.Embedding(words, width)
         self.pos_emb = nn.Parameter(torch.zeros(1, side * side + 1, width))

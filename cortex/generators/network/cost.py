@@ -56,8 +56,52 @@ class PriorSize:
         weights = 4 * self.width * self.outputs + size * self.layers * self.products  # the head stays float32
         return self.cache_bytes(steps, size) + (self.lead + steps) * weights / batch
 
+    def more_bytes(self, size: int) -> float:
+        """Bytes that the weights take more than in the file: large products are converted in place."""
+        return -(4 - size) * self.layers * self.products
+
     def _place_bytes(self, size: int) -> float:
         return self.layers * 2 * self.width * size
+
+
+@dataclass(frozen=True)
+class MaskedSize:
+    """What decides the cost of a transformer that reads the whole grid, and one place more, at every step.
+
+    Args:
+        layers: how many.
+        width: channels of an activation.
+        products: numbers in the matrices of a layer.
+        entry: numbers in the matrices before the layers.
+        outputs: numbers in the matrices after them, which the tokens alone pass; ``width`` of them a logit.
+        logits: of a token.
+    """
+
+    layers: int
+    width: int
+    products: int
+    entry: int
+    outputs: int
+    logits: int
+
+    def token_flops(self, positions: int) -> float:
+        """FLOP for a step, by so many positions of a grid."""
+        places = positions + 1
+        weights = places * (self.entry + self.layers * self.products) + positions * self.outputs
+        return 2 * (weights + self.layers * 2 * self.width * places**2)
+
+    def kept_bytes(self, positions: int, size: int) -> float:
+        """Bytes of a row's logits, in float64."""
+        return 8 * self.logits * positions
+
+    def sampling_bytes(self, positions: int, batch: int, size: int) -> float:
+        """Bytes that a step reads: a row's logits, and its share of the weights, read once a batch."""
+        weights = 4 * (self.entry + self.outputs) + size * self.layers * self.products
+        return self.kept_bytes(positions, size) + weights / batch
+
+    def more_bytes(self, size: int) -> float:
+        """Bytes that the weights take more than in the file: in 16 bits, large products are copies."""
+        return size * self.layers * self.products if size < 4 else 0
 
 
 def cost_of(family: NetworkFamily, architecture: dict[str, Any], *, batch: int, half: bool) -> GeneratorCost:
@@ -77,12 +121,11 @@ def cost_of(family: NetworkFamily, architecture: dict[str, Any], *, batch: int, 
     if prior is None:
         return GeneratorCost(0.0, 0.0, decode_flops, (), weights)
     sizes, size = family.prior_size(prior), 2 if half else 4
-    prior_flops = tuple(sizes.token_flops(passed) for passed in range(steps + 1))
     return GeneratorCost(
-        sample_flops=prior_flops[-1],
+        sample_flops=sizes.token_flops(steps),
         sample_bytes=sizes.sampling_bytes(steps, batch, size),
         decode_flops=decode_flops,
-        prior_flops=prior_flops,
+        prior_flops=() if family.masked else tuple(sizes.token_flops(passed) for passed in range(steps + 1)),
         weights_bytes=weights,
-        sampling_memory=(weights - (4 - size) * sizes.layers * sizes.products + batch * sizes.kept_bytes(steps, size)),
+        sampling_memory=weights + sizes.more_bytes(size) + batch * sizes.kept_bytes(steps, size),
     )

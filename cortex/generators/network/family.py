@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from cortex.generators.network.cost import PriorSize
+    from cortex.generators.network.cost import MaskedSize, PriorSize
     from cortex.generators.network.generator import NetworkGenerator
-    from cortex.generators.network.prior import RasterNetwork
+    from cortex.generators.network.prior import PriorNetwork
 
 WRONG = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 
@@ -37,11 +37,13 @@ class NetworkFamily(ABC):
     """What a family states of its published files and networks; it is a :class:`cortex.generators.base.Family`.
 
     ``name`` is the registered name, which weights files state. ``telltale`` are names of tensors of the published files
-    that no other family's have together: any of the sets tells the family.
+    that no other family's have together: any of the sets tells the family. ``masked`` states whether priors draw tokens
+    of many positions at once: such a prior has no likelihood of grids.
     """
 
     name: ClassVar[str]
     telltale: ClassVar[tuple[frozenset[str], ...]]
+    masked: ClassVar[bool] = False
 
     # What a family adds
 
@@ -53,7 +55,7 @@ class NetworkFamily(ABC):
             InputError: a file is missing, or describes what the family does not do.
         """
 
-    def build_prior(self, prior: dict[str, Any]) -> RasterNetwork:
+    def build_prior(self, prior: dict[str, Any]) -> PriorNetwork:
         """The prior's network, an ``nn.Module``, of its arguments."""
         raise InputError(f"the family {self.name} has no prior")
 
@@ -70,7 +72,7 @@ class NetworkFamily(ABC):
         """
         raise ValueError(f"the family {self.name} has no prior")
 
-    def prior_size(self, prior: dict[str, Any]) -> PriorSize:
+    def prior_size(self, prior: dict[str, Any]) -> PriorSize | MaskedSize:
         """What decides the cost of a prior."""
         raise InputError(f"the family {self.name} has no prior")
 
@@ -145,7 +147,7 @@ class NetworkFamily(ABC):
         return replace(
             spec,
             samples=True,
-            prior=codes == spec.codes,
+            prior=codes == spec.codes and not self.masked,
             guidance=null_class is not None,
             published=self.published(prior),
         )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from cortex.core.errors import InputError
 from cortex.core.randomness import uniforms
 from cortex.generators import settings
-from cortex.generators.network.prior import RasterNetwork, RasterPrior
-from cortex.generators.network.raster import RasterSampler, Step
+from cortex.generators.network.prior import PriorNetwork, RasterPrior, Sampler
+from cortex.generators.network.raster import Step
 from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.pixels import from_bytes, to_bytes
 from cortex.generators.sampling import Sampling
@@ -46,11 +46,11 @@ class NetworkGenerator:
         networks.eval().requires_grad_(False)
         named: dict[str, Any] = dict(networks.items())
         self.tokenizer: VQGAN = named["first_stage_model"]
-        self.transformer: RasterNetwork | None = named.get("transformer")
-        self._sampler: RasterSampler | None = None
+        self.transformer: PriorNetwork | None = named.get("transformer")
+        self._sampler: Sampler | None = None
         if self.transformer is not None:
             dtype, how = resolve(precision, step, device)
-            self._sampler = RasterSampler(self.transformer.steps(dtype), how, null_class)
+            self._sampler = self.transformer.sampler(dtype, how, null_class)
 
     @property
     def codebook(self) -> Tensor:
@@ -77,7 +77,7 @@ class NetworkGenerator:
         height, width = self.spec.grid
         tokens = self._sampler.draw(
             torch.as_tensor(classes, dtype=torch.int64, device=self.device),
-            torch.as_tensor(uniforms(seeds, height * width), device=self.device),
+            torch.as_tensor(uniforms(seeds, self._sampler.numbers(height * width, sampling)), device=self.device),
             sampling,
         )
         return tokens.view(-1, height, width)
@@ -99,19 +99,22 @@ class NetworkGenerator:
         return to_bytes(self.tokenizer.decode(grids.to(self.device, torch.int64)), self.spec.pixels)
 
     def prior(self) -> RasterPrior | None:
-        """The likelihoods of grids, None of a tokenizer alone. Load the generator in float32 for it.
+        """The likelihoods of grids; None of a tokenizer alone, and of a prior that draws in steps.
+
+        Load the generator in float32 for it.
 
         Raises:
             InputError: the prior does not know all codes of the codebook.
         """
-        if self.transformer is None:
+        if self.transformer is None or self.spec.published.steps is not None:
             return None
         if not self.spec.prior:
             raise InputError(
                 f"the generator's transformer does not know all of the codebook's {self.spec.codes} codes: "
                 "a grid may hold codes that it has no likelihood of"
             )
-        return RasterPrior(self.transformer, self._null_class)
+        network: Any = self.transformer
+        return RasterPrior(network, self._null_class)
 
 
 def resolve(precision: Precision, step: settings.Step, device: torch.device) -> tuple[torch.dtype, Step]:

@@ -1,8 +1,8 @@
 """Draw token grids in a few steps, each of which draws tokens of many positions at once (Chang et al., 2022).
 
-A grid begins as masks. A step draws a code for every position, by inverse CDF, and keeps the codes of some. Numbers of a
-sample are those of the codes, position by position and step by step, and then those of the choice of positions. A guided
-sample has two rows in the batch, one given its class and one given the null class.
+A grid begins as masks. A step draws a code for every position, by inverse CDF, and keeps the codes of some. Numbers of
+a sample are those of the codes, position by position and step by step, and then those of the choice of positions. A
+guided sample has two rows in the batch, one given its class and one given the null class.
 """
 
 import math
@@ -21,9 +21,10 @@ LEAST = 2.0**-54  # stands for the number 0, whose Gumbel noise would be infinit
 class MaskedNetwork(Protocol):
     """The network of a prior that draws in steps: an ``nn.Module`` with these members.
 
-    ``codes`` is K, and the mask's index in a grid.
+    ``positions`` are those of a grid, P. ``codes`` is K, and the mask's index in a grid.
     """
 
+    positions: int
     codes: int
 
     def logits(self, classes: Tensor, tokens: Tensor, precision: torch.dtype) -> Tensor:
@@ -107,19 +108,19 @@ class MaskedSampler:
         return sampling.steps * positions + self.choice.numbers(sampling.steps, positions)
 
     @torch.inference_mode()
-    def draw(self, classes: Tensor, uniforms: Tensor, positions: int, sampling: Sampling) -> Tensor:
+    def draw(self, classes: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
         """Token sequences int64 ``[B, P]``, one for every class of ``[B]``.
 
         Args:
             classes: int64 ``[B]``, what each grid is given.
             uniforms: float64 ``[B, n]`` in [0, 1), the only randomness; :meth:`numbers` states n.
-            positions: P.
             sampling: options.
 
         Raises:
             InputError: with guidance, there is no null class; or the options state no steps.
         """
-        given, steps = classes_of_rows(classes, self.null_class, sampling), sampling.steps or 0
+        given = classes_of_rows(classes, self.null_class, sampling)
+        positions, steps = self.network.positions, sampling.steps or 0
         of_codes, of_choice = uniforms.split([steps * positions, self.choice.numbers(steps, positions)], dim=1)
         grids = torch.full((len(classes), positions), self.network.codes, device=classes.device)
         masks, strengths = torch.ones_like(grids, dtype=torch.bool), sampling.strengths(steps)

@@ -1,4 +1,4 @@
-"""A prior that draws tokens row by row, as a likelihood of grids."""
+"""Networks of priors, and the likelihoods of grids that those state that draw tokens row by row."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,18 +6,39 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cortex.generators.network.raster import TokenSteps
+from cortex.generators.network.raster import Step
+from cortex.generators.sampling import Sampling
 
 
-class RasterNetwork(Protocol):
-    """The network of a prior that draws tokens row by row: an ``nn.Module`` with these methods."""
+class Sampler(Protocol):
+    """What draws grids."""
+
+    def numbers(self, positions: int, sampling: Sampling) -> int:
+        """Uniform numbers that a sample takes.
+
+        Raises:
+            InputError: the generator has none of the options.
+        """
+        ...
+
+    def draw(self, classes: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
+        """Token sequences int64 ``[B, P]``, one for every class of ``[B]``, of uniform numbers ``[B, n]``."""
+        ...
+
+
+class PriorNetwork(Protocol):
+    """The network of a prior: an ``nn.Module`` with this method."""
+
+    def sampler(self, precision: torch.dtype, how: Step, null_class: int | None) -> Sampler:
+        """The network's sampler; what the network holds may be converted in place."""
+        ...
+
+
+class RasterNetwork(PriorNetwork, Protocol):
+    """The network of a prior that draws tokens row by row."""
 
     def all_logits(self, classes: Tensor, tokens: Tensor) -> Tensor:
         """Logits ``[B, n + 1, K]`` of the tokens at positions 0 to n, given the classes and n tokens ``[B, n]``."""
-        ...
-
-    def steps(self, precision: torch.dtype) -> TokenSteps:
-        """The network as the sampler drives it; what it holds may be converted in place."""
         ...
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from cortex.core.errors import InputError
 from cortex.generators.choice import choose_tokens, classes_of_rows, guide
 from cortex.generators.sampling import Sampling
 
@@ -116,6 +117,16 @@ class RasterSampler:
             self._pass = torch.compile(steps.pass_layer, dynamic=False, fullgraph=True)
         self._buffers: Buffers | None = None
         self._made_for: tuple[object, ...] = ()
+
+    def numbers(self, positions: int, sampling: Sampling) -> int:
+        """Uniform numbers that a sample takes: one a token.
+
+        Raises:
+            InputError: the options are those of a generator that draws in steps.
+        """
+        if sampling.steps is not None:
+            raise InputError(f"steps {sampling.steps}: the generator draws token by token: allowed: null")
+        return positions
 
     @torch.inference_mode()
     def draw(self, classes: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from cortex.fast.packed_linear import PackedLinear
 from cortex.generators.network.adaptive import adaptive, modulate
+from cortex.generators.network.raster import RasterSampler, Step
 
 EPSILON = 1e-6
 PLACES, TIMES = 1024, 100  # more entries of both tables of positions, and of the table of steps, than tokens
@@ -125,9 +126,9 @@ class RarTransformer(nn.Module):
             x = block(x, condition)
         return self.lm_head(self.adaln_before_head(x[:, 1:], condition[:, 1:]))
 
-    def steps(self, precision: torch.dtype) -> "RarSteps":
-        """The network as the sampler drives it, converted in place."""
-        return RarSteps(self, precision)
+    def sampler(self, precision: torch.dtype, how: Step, null_class: int | None) -> RasterSampler:
+        """The network's sampler; its large products are converted in place."""
+        return RasterSampler(RarSteps(self, precision), how, null_class)
 
 
 class Layer(NamedTuple):

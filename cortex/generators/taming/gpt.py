@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cortex.fast.packed_linear import PackedLinear
+from cortex.generators.network.raster import RasterSampler, Step
 
 
 class ClassGPT(GPT):  # type: ignore[misc]
@@ -25,9 +26,9 @@ class ClassGPT(GPT):  # type: ignore[misc]
         """Logits ``[B, n + 1, K]`` of the tokens at positions 0 to n, given the classes and n tokens ``[B, n]``."""
         return self(torch.cat([classes[:, None], tokens], dim=1))[0]
 
-    def steps(self, precision: torch.dtype) -> "GptSteps":
-        """The network as the sampler drives it, converted in place."""
-        return GptSteps(self, precision)
+    def sampler(self, precision: torch.dtype, how: Step, null_class: int | None) -> RasterSampler:
+        """The network's sampler; its large products are converted in place."""
+        return RasterSampler(GptSteps(self, precision), how, null_class)
 
 
 class Layer(NamedTuple):

@@ -33,6 +33,7 @@ from tests.published import (
     ibq_state,
     llamagen_prior,
     llamagen_tokenizer_file,
+    maskgit_prior,
     maskgit_tokenizer,
     rar_prior,
     stand_in,
@@ -46,6 +47,7 @@ CONFIGS = [
     "configs/llamagen_b.yaml",
     "configs/rar_b.yaml",
     "configs/ibq_b.yaml",
+    "configs/maskgit.yaml",
     "configs/dalle_mini.yaml",
 ]
 
@@ -61,7 +63,7 @@ def checkout(tmp_path_factory):
     project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
     shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
     (generator / "checkpoints" / "last.ckpt").touch()
-    for name in ("llamagen", "rar", "ibq", "min-dalle", "dalle_mini"):
+    for name in ("llamagen", "rar", "ibq", "pretrained_maskgit", "min-dalle", "dalle_mini"):
         (folder / name).mkdir()
     with torch.device("meta"):
         vqgan = VQGAN(TAMING_F16, n_embed=16384, embed_dim=256)
@@ -72,6 +74,12 @@ def checkout(tmp_path_factory):
     torch.save(stand_in(maskgit_tokenizer()), folder / "rar" / "maskgit-vqgan-imagenet-f16-256.bin")
     torch.save(stand_in(rar_prior(24, 768, 3072)), folder / "rar" / "rar_b.bin")
     torch.save({"state_dict": stand_in(ibq_state(shapes, ibq_prior(16, 1024, 2816)))}, folder / "ibq" / "AR_256_B.ckpt")
+    with torch.device("meta"):
+        vqgan = VQGAN(TAMING_F16, n_embed=1024, embed_dim=256)
+    shapes = {name: tuple(weight.shape) for name, weight in vqgan.state_dict().items()}
+    torch.save({"state_dict": stand_in(shapes)}, folder / "pretrained_maskgit" / "last.ckpt")
+    prior = {"model_state_dict": stand_in(maskgit_prior())}
+    torch.save(prior, folder / "pretrained_maskgit" / "MaskGIT_ImageNet_256.pth")
     for split in SPLITS:
         (folder / f"dalle_mini/{split}.parquet").touch()
     return folder
@@ -298,6 +306,19 @@ def test_rar_is_guided_as_published_and_keeps_a_place_more(counts, checkout):
     assert cost.sample_flops == 2 * 2 * (257 * products + 256 * 768 * (1024 + 2 * 768) + attention), "two rows a grid"
     kept, weights = 2 * 500 * 257 * 24 * 2 * 768 * 2, 4 * (260_923_648 + 54_515_587) - 2 * products
     assert cost.sampling_memory == kept + weights and kept == pytest.approx(18.9e9, rel=0.01)
+
+
+def test_maskgits_steps_are_counted(counts, checkout):
+    cost = counts("configs/maskgit.yaml").generator
+    with chdir(checkout):
+        config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs/maskgit.yaml").read_text()))
+    assert config.generator.sampling() == spec.published and spec.published.steps == 8
+    layers = 24 * (4 * 768**2 + 2 * 768 * 3072)
+    products = 257 * (2 * 768**2 + layers) + 256 * (768**2 + 768 * 1025)
+    assert cost.sample_flops == 8 * 2 * 2 * (products + 24 * 2 * 768 * 257**2), "two rows a grid"
+    logits = 2 * 500 * 256 * 1025 * 8
+    assert cost.sampling_memory == logits + 4 * (174_160_874 + 72_141_699) + 2 * layers and not cost.prior_flops
+    assert "the device's memory: weights, logits." in memory_line(config, spec, cost)
 
 
 def test_a_guided_grid_is_two_rows_of_a_batch(generator_weights, tmp_path):
