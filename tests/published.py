@@ -293,3 +293,48 @@ def tiny_maskgit(side=4, multipliers=(1, 2, 2)):
     prior["pos_emb"] = torch.randn(prior["pos_emb"].shape, generator=random) * 0.5
     prior["bias"] = torch.randn(prior["bias"].shape, generator=random)
     return vqgan.state_dict(), prior
+
+
+# --- Halton-MaskGIT ----------------------------------------------------------------------------------------------
+
+
+def halton_prior(layers, width, inner, hidden, codes=16384, classes=1000, side=16):
+    """Names and shapes of Halton-MaskGIT's file of a prior; the head's weight is the table of the codes once more."""
+    shapes = {
+        "cls_emb.weight": (classes + 1, width),
+        "tok_emb.weight": (codes + 1, width),
+        "pos_emb.weight": (side * side, width),
+        "reg_tokens.weight": (1, width),
+        "last_norm.norm_final.weight": (width,),
+        "last_norm.norm_final.bias": (width,),
+        "last_norm.mlp.1.weight": (2 * width, width),
+        "last_norm.mlp.1.bias": (2 * width,),
+        "head.weight": (codes + 1, width),
+        "head.bias": (codes + 1,),
+    }
+    for layer in range(layers):
+        name = f"transformer.layers.{layer}"
+        shapes |= {f"{name}.mlp.1.weight": (6 * width, width), f"{name}.mlp.1.bias": (6 * width,)}
+        shapes |= {f"{name}.ln1.weight": (width,), f"{name}.ln2.weight": (width,)}
+        shapes |= {f"{name}.attn.{part}.weight": (inner, width) for part in ("wq", "wk", "wv")}
+        shapes |= {f"{name}.attn.wo.weight": (width, inner)}
+        shapes |= {f"{name}.ff.{part}.weight": (hidden, width) for part in ("w1", "w3")}
+        shapes |= {f"{name}.ff.w2.weight": (width, hidden)}
+    return shapes
+
+
+INNER = 30  # of two heads: as in the published small one, not the width
+TINY_HALTON_SIZE = (WIDTH, LAYERS), (HEADS, 1.5)
+
+
+def tiny_halton(side=4):
+    """Tensors of both files by the authors' names; the prior's predictions are far from uniform."""
+    random = torch.Generator().manual_seed(7)
+    prior = drawn(halton_prior(LAYERS, WIDTH, INNER, HIDDEN, CODES, CLASSES, side), random, 1.0)
+    for name in ("cls_emb.weight", "tok_emb.weight", "pos_emb.weight", "reg_tokens.weight"):
+        prior[name] = torch.randn(prior[name].shape, generator=random)
+    for name in prior:
+        if name.endswith(("ln1.weight", "ln2.weight")):
+            prior[name] = 1 + 0.2 * torch.randn(prior[name].shape, generator=random)
+    prior["head.weight"] = prior["tok_emb.weight"]
+    return tiny_llamagen(side)[0], prior

@@ -15,6 +15,7 @@ GENERATORS = Registry(
         "rar": "cortex.generators.rar:FAMILY",
         "ibq": "cortex.generators.ibq:FAMILY",
         "maskgit_pytorch": "cortex.generators.maskgit:FAMILY",
+        "halton": "cortex.generators.halton:FAMILY",
         "dalle_mini": "cortex.generators.dalle_mini:FAMILY",
         "codebook": "cortex.generators.codebook_only:FAMILY",
     },

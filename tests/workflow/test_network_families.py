@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cortex.data.shard_reader import read_shard
-from cortex.generators import maskgit
+from cortex.generators import halton, maskgit
 from cortex.generators.ibq import sizes as ibq_sizes
 from cortex.generators.llamagen import sizes as llamagen_sizes
 from cortex.generators.load import convert_generator, load_generator
@@ -14,10 +14,12 @@ from tests.pipeline import change_config, copy_checkout, jobs_in, made
 from tests.published import (
     CODES,
     TINY_DDCONFIG,
+    TINY_HALTON_SIZE,
     TINY_HEADS,
     TINY_IBQ_SIZE,
     TINY_SIZE,
     ibq_state,
+    tiny_halton,
     tiny_ibq_prior,
     tiny_llamagen,
     tiny_maskgit,
@@ -50,11 +52,18 @@ def write_maskgit(folder):
     torch.save({"model_state_dict": prior}, folder / "MaskGIT_ImageNet_t.pth")
 
 
+def write_halton(folder):
+    tokenizer, prior = tiny_halton(8)
+    torch.save({"model": tokenizer}, folder / "vq_ds16_c2i.pt")
+    torch.save({"model_state_dict": prior}, folder / "ImageNet_32_tiny.pth")
+
+
 FAMILIES = {  # files, side, grid that is told
     "llamagen": (write_llamagen, 8, (8, 8)),
     "rar": (write_rar, 16, None),
     "ibq": (write_ibq, 16, None),
     "maskgit_pytorch": (write_maskgit, 8, None),
+    "halton": (write_halton, 8, None),
 }
 
 
@@ -70,6 +79,7 @@ def run(request, tmp_path_factory):
         patch.setitem(llamagen_sizes.SIZES, *TINY_SIZE)
         patch.setitem(ibq_sizes.SIZES, *TINY_IBQ_SIZE)
         patch.setitem(maskgit.HEADS, *TINY_HEADS)
+        patch.setitem(halton.SIZES, *TINY_HALTON_SIZE)
         names = checkout / "digits.txt"
         convert_generator(
             checkout / "made.safetensors", family=family, folder=checkout / "files", class_names=names, grid=grid

@@ -33,17 +33,9 @@ def source_of(family: str, folder: Path, class_names: Path | None, grid: tuple[i
     """
     path = first_match(folder, TOKENIZERS)
     found = shapes_of(path)
-    levels = sum(bool(re.fullmatch(r"decoder\.conv_blocks\.\d+\.res\.0\.conv1\.weight", name)) for name in found)
     prior_path = first_match(folder, PRIORS) if any(any(folder.glob(pattern)) for pattern in PRIORS) else None
-    side = _side(folder, prior_path, grid, max(levels, 1))
-    try:
-        vqgan = vqgan_of_shapes({taming_name(name, levels): shape for name, shape in found.items()}, side)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    codebook = f"first_stage_model.{CODEBOOK}"
-    tokenizer = Part(
-        path, lambda name: f"first_stage_model.{taming_name(name, levels)}", DROPPED, {codebook: unit_vectors}
-    )
+    side = _side(folder, prior_path, grid, max(_levels(found), 1))
+    vqgan, tokenizer = tokenizer_of(path, found, side)
     if prior_path is None:
         names = [] if class_names is None else read_class_names(class_names)
         return Source(describe(family, vqgan, None, names), (tokenizer,))
@@ -51,6 +43,26 @@ def source_of(family: str, folder: Path, class_names: Path | None, grid: tuple[i
     names = name_classes(class_names, prior["classes"], folder)
     part = Part(prior_path, lambda name: f"transformer.{name}", DROPPED)
     return Source(describe(family, vqgan, prior, names, null_class=prior["classes"]), (part, tokenizer))
+
+
+def tokenizer_of(path: Path, shapes: Shapes, side: int) -> tuple[dict[str, Any], Part]:
+    """A tokenizer's arguments and its file, of the shapes of its tensors, for grids of so many rows and columns.
+
+    Raises:
+        InputError: a weight that tells the arguments is missing.
+    """
+    levels = _levels(shapes)
+    try:
+        vqgan = vqgan_of_shapes({taming_name(name, levels): shape for name, shape in shapes.items()}, side)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    codebook = f"first_stage_model.{CODEBOOK}"
+    part = Part(path, lambda name: f"first_stage_model.{taming_name(name, levels)}", DROPPED, {codebook: unit_vectors})
+    return vqgan, part
+
+
+def _levels(shapes: Shapes) -> int:
+    return sum(bool(re.fullmatch(r"decoder\.conv_blocks\.\d+\.res\.0\.conv1\.weight", name)) for name in shapes)
 
 
 def taming_name(name: str, levels: int) -> str:

@@ -74,9 +74,10 @@ class MaskGit(NetworkFamily):
             prior["layers"],
             width,
             products=4 * width**2 + 2 * width * prior["hidden"],
-            entry=2 * width**2,
             outputs=width**2 + width * logits,
             logits=logits,
+            more=1,  # the class
+            entry=2 * width**2,
         )
 
     def published(self, prior: dict[str, Any]) -> Sampling:

@@ -66,28 +66,32 @@ class PriorSize:
 
 @dataclass(frozen=True)
 class MaskedSize:
-    """What decides the cost of a transformer that reads the whole grid, and one place more, at every step.
+    """What decides the cost of a transformer that reads the whole grid at every step.
 
     Args:
         layers: how many.
-        width: channels of an activation.
+        width: channels of the queries, keys and values of all heads.
         products: numbers in the matrices of a layer.
-        entry: numbers in the matrices before the layers.
-        outputs: numbers in the matrices after them, which the tokens alone pass; ``width`` of them a logit.
+        outputs: numbers in the matrices after the layers, which the tokens alone pass.
         logits: of a token.
+        more: words that it reads beside the tokens.
+        entry: numbers in the matrices before the layers.
+        once: numbers in matrices that the class alone passes.
     """
 
     layers: int
     width: int
     products: int
-    entry: int
     outputs: int
     logits: int
+    more: int
+    entry: int = 0
+    once: int = 0
 
     def token_flops(self, positions: int) -> float:
         """FLOP for a step, by so many positions of a grid."""
-        places = positions + 1
-        weights = places * (self.entry + self.layers * self.products) + positions * self.outputs
+        places = positions + self.more
+        weights = places * (self.entry + self.layers * self.products) + positions * self.outputs + self.once
         return 2 * (weights + self.layers * 2 * self.width * places**2)
 
     def kept_bytes(self, positions: int, size: int) -> float:
@@ -96,7 +100,7 @@ class MaskedSize:
 
     def sampling_bytes(self, positions: int, batch: int, size: int) -> float:
         """Bytes that a step reads: a row's logits, and its share of the weights, read once a batch."""
-        weights = 4 * (self.entry + self.outputs) + size * self.layers * self.products
+        weights = 4 * (self.entry + self.outputs + self.once) + size * self.layers * self.products
         return self.kept_bytes(positions, size) + weights / batch
 
     def more_bytes(self, size: int) -> float:
