@@ -7,6 +7,7 @@ from cortex.config.schema import Config
 from cortex.core.errors import InputError
 from cortex.core.messages import shown_value
 from cortex.data.digits import DIGITS
+from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
 from cortex.judges.settings import JudgeSettings, PretrainedJudge, TrainedJudge
 from cortex.judges.stated import StatedJudge
@@ -53,16 +54,23 @@ def _generator_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
         yield f"{where}: a generator without a transformer draws no images: data.imports lacks {lacking}"
     if not spec.class_names:
         yield f"{where}: a generator without a transformer has no classes: set generator.class_names, a file of names"
-    guidance = config.generator.guidance
-    if guidance != 1 and not spec.guidance:
-        yield f"generator.guidance = {guidance}: should be 1, as the generator has no null class, which guidance needs"
-    steps, published = config.generator.steps, spec.published.steps
-    if spec.samples and (steps is None) != (published is None):
-        should = f"a number, as {published}" if published else "null, as the generator draws token by token"
-        yield f"generator.steps = {shown_value(steps)}: should be {should}"
+    yield from _sampling_checks(config.generator, spec)
     for split, kept in config.data.images:
         if kept != "none" and not spec.decodes:
             yield f"data.images.{split} = {kept!r}: should be 'none', as the generator decodes no images"
+
+
+def _sampling_checks(generator: GeneratorSettings, spec: GeneratorSpec) -> Iterator[str]:
+    """Options that are of other generators."""
+    guidance, steps, noise = generator.guidance, generator.steps, generator.choice_temperature
+    if guidance != 1 and not spec.guidance:
+        yield f"generator.guidance = {guidance}: should be 1, as the generator has no null class, which guidance needs"
+    if (steps is None) != (spec.published.steps is None):
+        in_steps = f"a number, as {spec.published.steps}"
+        should = "null, as the generator draws token by token" if spec.published.steps is None else in_steps
+        yield f"generator.steps = {shown_value(steps)}: should be {should}"
+    if noise and not spec.published.choice_temperature:
+        yield f"generator.choice_temperature = {noise}: should be 0, as the generator draws positions in a fixed order"
 
 
 def _study_checks(name: str, study: Study, config: Config, spec: GeneratorSpec) -> Iterator[str]:

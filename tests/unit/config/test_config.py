@@ -344,6 +344,18 @@ def test_what_is_wrong_is_told_by_key_value_and_what_is_allowed(key, value, mess
     assert message in refusal(changed(fitting, key, value))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "should"),
+    [
+        ("steps", 8, "null, as the generator draws token by token"),
+        ("choice_temperature", 4.5, "0, as the generator draws positions in a fixed order"),
+    ],
+)
+def test_a_generator_of_one_order_takes_no_steps(fitting, name, value, should):
+    told = refusal(changed(fitting, f"generator.{name}", value))
+    assert told == f"config: generator.{name} = {value}: should be {should}"
+
+
 def test_guidance_needs_a_generator_with_a_null_class(fitting):
     config, spec = parse_config(changed(fitting, "generator.guidance", 3))
     assert spec.guidance and config.generator.sampling().guidance == 3.0

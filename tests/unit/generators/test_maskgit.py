@@ -7,8 +7,11 @@ from math import acos, erf, pi, sqrt
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cortex.config import parse_config
+from cortex.config.cross_checks import cross_checks
 from cortex.core.errors import InputError
 from cortex.core.flops import count_flops
 from cortex.core.randomness import uniforms
@@ -21,6 +24,7 @@ from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import Origin
 from tests.checkpoints import lightning
+from tests.pipeline import CHECKOUT
 from tests.published import (
     CLASSES,
     CODES,
@@ -210,6 +214,15 @@ def test_steps_belong_to_generators_that_draw_in_steps(generator):
     with pytest.raises(InputError, match="steps 4: the generator draws token by token: allowed: null"):
         load_generator().sample([0], np.zeros(1, np.uint64), ALONE)
     assert generator.prior() is None and not generator.spec.prior, "no order, no likelihood"
+
+
+def test_a_config_of_no_steps_is_refused(generator):
+    config, _ = parse_config(yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text()))
+    without = config.model_copy(update={"generator": config.generator.model_copy(update={"steps": None})})
+    assert "generator.steps = None: should be a number, as 8" in list(cross_checks(without, generator.spec))
+    published = config.generator.model_copy(update=generator.spec.published.model_dump())
+    found = cross_checks(config.model_copy(update={"generator": published}), generator.spec)
+    assert not any(line.startswith("generator.") for line in found)
 
 
 def test_bfloat16_draws_from_nearly_the_same_distribution(generator):
