@@ -74,10 +74,10 @@ def test_a_family_and_its_generator_fulfil_the_protocols(family, whole):
 
 
 def test_the_registry_has_this_packages_families():
-    assert GENERATORS.names() == ["taming", "llamagen", "ibq", "dalle_mini", "codebook"]
-    with pytest.raises(
-        InputError, match="generator 'vqgan': allowed: taming, llamagen, ibq, dalle_mini, codebook, or module:Attribute"
-    ):
+    families = ["taming", "llamagen", "rar", "ibq", "maskgit_pytorch", "halton", "dalle_mini", "codebook"]
+    assert GENERATORS.names() == families
+    allowed = f"generator 'vqgan': allowed: {', '.join(families)}, or module:Attribute"
+    with pytest.raises(InputError, match=allowed):
         load_generator(family="vqgan")
 
 
