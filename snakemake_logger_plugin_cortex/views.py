@@ -29,7 +29,7 @@ class View(Protocol):
 
 
 class Lines:
-    """A line when a stage ends, and in between one for those that are running, at most every ten seconds."""
+    """A line when a stage ends, and at most every ten seconds one for the stages that have begun."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic):
         self._stream, self._clock = stream, clock
@@ -49,7 +49,7 @@ class Lines:
         if ended is not None:
             self.say(f"{ended.name}: {ended.done} of {ended.all} in {minutes(ended.elapsed(now) or 0)}")
         elif now - self._said >= EVERY:
-            rows = [row for row in self._progress.rows(now) if row[0].running]
+            rows = [row for row in self._progress.rows(now) if row[0].began is not None and row[0].ended is None]
             self.say("; ".join(f"{stage.name}: {stage.done} of {stage.all}{_left(left)}" for stage, _, left in rows))
 
     def say(self, text: str) -> None:

@@ -70,6 +70,18 @@ def test_a_line_comes_at_the_end_of_a_stage_and_every_ten_seconds(clock):
     ]
 
 
+def test_a_line_names_the_stages_whose_jobs_wait_for_a_core(clock):
+    """One job runs at a time, and a line is written between two jobs."""
+    stream, progress = io.StringIO(), Progress(STAGES, {"draw": 2, "train": 2})
+    view = Lines(stream, clock)
+    view.start(progress)
+    progress.begin(0, "draw", 100)
+    clock.now = 115
+    progress.end(0, clock.now, done=True)
+    view.changed(None)
+    assert stream.getvalue().splitlines()[1:] == ["0:15  generate: 1 of 2"]
+
+
 def test_a_terminal_shows_all_stages_in_place_and_what_is_said_above():
     progress = Progress(STAGES, {"draw": 2, "train": 1})
     ours, theirs = os.openpty()
