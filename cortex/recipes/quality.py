@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
+from cortex.core.files import whole_file
 from cortex.core.randomness import sample_seeds
 from cortex.core.tables import write_table
 from cortex.data.draw import canonical_batches
@@ -54,6 +56,7 @@ def measure_quality(
     seed: int = 0,
     generator: Path | None = None,
     family: str = DEFAULT_FAMILY,
+    sheet: Path | None = None,
     device: str = "auto",
 ) -> None:
     """Measure how judges read a generator's pictures, and how far these are from real ones.
@@ -76,6 +79,8 @@ def measure_quality(
         seed: seed of the drawn pictures.
         generator: weights file of the generator; the family's own if not given.
         family: generator family: a registered name, or module:Attribute.
+        sheet: PNG to write: a row a class of real pictures, the same ones reconstructed, and drawn ones, these for
+            every value of the guidance.
         device: auto, cpu, cuda or cuda:N.
 
     Raises:
@@ -93,6 +98,9 @@ def measure_quality(
             log.info("drawing %d pictures a class with guidance %g", per_class, strength)
             drawn, asked = draw_pictures(model, per_class, seed, sampling.model_copy(update={"guidance": strength}))
             sets.append(("drawn", strength, drawn, asked))
+        if sheet is not None:
+            with whole_file(sheet) as part:
+                Image.fromarray(contact_sheet([(pictures, of) for _, _, pictures, of in sets])).save(part, "png")
         error = float(np.abs(rebuilt.astype(np.float32) - real.images).mean() / 127.5)
         rows = []
         for path in judges:
@@ -135,6 +143,27 @@ def reconstruct(model: Generator, images: NDArray[np.uint8]) -> NDArray[np.uint8
         model.decode(model.encode(torch.from_numpy(np.ascontiguousarray(images)))).cpu().numpy()
     )
     return decoded
+
+
+def contact_sheet(sets: list[tuple[NDArray[np.uint8], NDArray[np.int64]]], columns: int = 4) -> NDArray[np.uint8]:
+    """One picture of the first pictures of every class: a row a class, the sets side by side, on white.
+
+    Args:
+        sets: pictures uint8 ``[N, H, W, 3]`` and their classes int64 ``[N]``.
+        columns: pictures of a class and set.
+    """
+    classes = np.unique(np.concatenate([labels for _, labels in sets]))
+    height, width = sets[0][0].shape[1:3]
+    gap = width // 4
+    across = columns * width + gap
+    sheet = np.full((len(classes) * height, len(sets) * across - gap, 3), 255, np.uint8)
+    for place, (pictures, labels) in enumerate(sets):
+        for row, label in enumerate(classes):
+            shown = pictures[labels == label][:columns]
+            left = place * across
+            line = shown.transpose(1, 0, 2, 3).reshape(height, -1, 3)
+            sheet[row * height : (row + 1) * height, left : left + line.shape[1]] = line
+    return sheet
 
 
 def frechet_distance(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
