@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from itertools import product
 from pathlib import Path
 
@@ -67,6 +68,10 @@ def digits(tmp_path_factory):
     average = run / "importance" / "tis" / "cnn" / "average" / "test" / "000000.parquet"
     average.parent.mkdir(parents=True)
     average_importance(average, [path])
+    tokens = run / "tokens" / "tis" / "cnn" / "0.parquet"
+    tokens.parent.mkdir(parents=True)
+    write_table(tokens, cortex.concept_tokens(scored))
+    write_table(run / "metrics" / "image_level.parquet", pa.table({"extractor": ["cnn"]}))
     columns = ["extractor", "training", "split", "k", "accuracy", "accuracy_low", "accuracy_high", "samples"]
     write_table(run / "metrics" / "extractor_accuracy.parquet", pa.table({name: [0] for name in columns}))
     return folder
@@ -77,6 +82,12 @@ def test_the_examples_of_the_page_run(digits, monkeypatch):
     done = doctest.testfile(str(PAGE), module_relative=False)
     assert done.failed == 0 and done.attempted > 25
     assert Path("importance.png").stat().st_size > 1000 and Path("tokens.png").stat().st_size > 1000
+
+
+def test_the_example_of_the_readme_runs(digits, monkeypatch):
+    example = (CHECKOUT / "README.md").read_text().partition("## Use a run in Python\n\n")[2].partition("\n\n[")[0]
+    monkeypatch.chdir(digits)
+    exec(compile(textwrap.dedent(example), "README.md", "exec"), {})
 
 
 def test_the_average_of_trainings_is_read_like_a_training(digits):
