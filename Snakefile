@@ -53,7 +53,7 @@ rule all:
         expand(CONCEPT_TOKENS, attribution=METHODS, extractor=EXPLAINERS),
         expand(rules.codebook_search.output, extractor=EXTRACTORS),
         [rows for rows, _, _ in TABLES.values()],
-        GENERATOR_WEIGHTS,
+        GENERATOR_FILES,
         CODEBOOK,
 
 

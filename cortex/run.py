@@ -18,7 +18,7 @@ from cortex.extractors.codebook import load_codebook
 from cortex.extractors.names import join_name, split_name
 from cortex.extractors.network import load_extractor
 from cortex.generators.base import Generator
-from cortex.generators.load import load_generator
+from cortex.generators.load import generator_of_run, load_generator
 from cortex.judges.judge import Judge, load_judge
 
 SETTINGS = "settings.json"  # the run's config with all defaults, written when Snakemake starts
@@ -74,9 +74,8 @@ class Run:
     def generator(self, device: str = "cpu", *, decode_only: bool = False) -> Generator:
         """The run's generator, on a device."""
         stated = self.settings["generator"]
-        converted = self.folder / "generator" / "weights.safetensors"
-        weights = converted if converted.is_file() else stated["weights"]
-        return load_generator(weights, device, family=stated["family"], decode_only=decode_only)
+        family, weights = generator_of_run(self.folder, stated["family"], stated["weights"])
+        return load_generator(weights, device, family=family, decode_only=decode_only)
 
     def codebook(self, device: str = "cpu") -> Tensor:
         """Code vectors float32 ``[K, d]``."""

@@ -45,6 +45,7 @@ METHODS = CONFIG.importance.method  # attributions that the run explains by, eac
 JUDGES = sorted(CONFIG.judges)
 TRAINED_JUDGES = [judge for judge in JUDGES if of_package.is_trained(CONFIG.judges[judge])]
 IMPORTS = CONFIG.data.imports.chosen()
+TOKENIZED_SPLITS = CONFIG.data.imports.pictures()
 
 # Files that several rules read.
 TAR = f"{RUN}/data/{{split}}/{{shard}}.tar"
@@ -63,6 +64,12 @@ ENVIRONMENT = f"{workflow.basedir}/envs/cortex.yaml"
 WEIGHTS = of_package.weights_of(CONFIG.generator, RUN)
 BUNDLED = of_package.is_bundled(CONFIG.generator)
 GENERATOR_WEIGHTS = [] if BUNDLED else [WEIGHTS]
+# A run on pictures alone is about their classes: the generator's tokenizer with these is the generator of all stages.
+OWN_CLASSES = CONFIG.data.imports.pictures_alone()
+TOKENIZER = f"{RUN}/generator/tokenizer.safetensors"
+TOKENIZED = {"family": CONFIG.generator.family, "generator": WEIGHTS}
+GENERATOR = {"family": "tokenizer", "generator": TOKENIZER} if OWN_CLASSES else TOKENIZED
+GENERATOR_FILES = [TOKENIZER] if OWN_CLASSES else GENERATOR_WEIGHTS
 BUNDLED_WEIGHTS = of_package.bundled_fingerprint(CONFIG.generator) if BUNDLED else ""
 
 refusing(of_package.state_origin, CONFIG, workflow.basedir, main=workflow.is_main_process)
@@ -157,7 +164,6 @@ SEED = {"seed": CONFIG.seed}
 DEVICE = {"device": CONFIG.device}
 CODES = {"codes": SPEC.codes}
 BATCH = {"batch": CONFIG.evaluation.batch}
-GENERATOR = {"family": CONFIG.generator.family, "generator": WEIGHTS}
 # Judges match their classes to the generator's by name; those of the run must be among them.
 JUDGED = {"classes": SPEC.class_names or None, "needed": CONFIG.data.classes}
 
@@ -179,7 +185,7 @@ def gpus_of(wildcards):
 
 # The code of a rule's command, and of what its jobs use by name, as a parameter.
 CODE = refusing(RunCode, Path(RUN))
-FAMILY = of_package.family_of(CONFIG.generator)
+FAMILIES = of_package.families_of(CONFIG)
 
 
 def code_of(command, *references):

@@ -120,7 +120,7 @@ rule concept_level:
 
 rule codebook_level:
     input:
-        GENERATOR_WEIGHTS,
+        GENERATOR_FILES,
         search=rules.codebook_search.output.tokens,
         tokens=of_shards(TOKENS, "test"),
         judge=JUDGE,
@@ -139,7 +139,7 @@ rule codebook_level:
     params:
         options=options(GENERATOR, BATCH, DEVICE),
         bundled=BUNDLED_WEIGHTS,
-        code=code_of("codebook-level", judge_of, FAMILY),
+        code=code_of("codebook-level", judge_of, *FAMILIES),
     message:
         "Judge the codebook search of {wildcards.extractor}: judge {wildcards.judge}"
     shell:

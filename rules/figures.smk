@@ -62,5 +62,5 @@ def figures():
             }
             yield f"codebook_search.{judge}", Figure(
                 "search", category, f"Images before and after, judge {judge}", files,
-                options({"extractors": SHOWN}, GENERATOR, DEVICE), "png", "codebook_search", GENERATOR_WEIGHTS,
+                options({"extractors": SHOWN}, GENERATOR, DEVICE), "png", "codebook_search", GENERATOR_FILES,
             )  # fmt: skip

@@ -44,16 +44,37 @@ if CONFIG.generator.converts():
                     for name in ("family", "folder", "weights", "class_names", "grid")
                 }
             ),
-            code=code_of("convert-generator", FAMILY),
+            code=code_of("convert-generator", *FAMILIES),
         message:
             "Convert the generator's checkpoint"
         shell:
             "python -m cortex convert-generator --output {output.weights} {params.options} &> {log}"
 
 
+if OWN_CLASSES:
+
+    rule name_tokenizer:
+        input:
+            GENERATOR_WEIGHTS,
+        output:
+            weights=TOKENIZER,
+        log:
+            log_of("name_tokenizer"),
+        conda:
+            ENVIRONMENT
+        params:
+            options=options({"classes": SPEC.class_names}, TOKENIZED),
+            bundled=BUNDLED_WEIGHTS,
+            code=code_of("tokenizer", *FAMILIES),
+        message:
+            "Give the generator's tokenizer the classes of the pictures"
+        shell:
+            "python -m cortex tokenizer --output {output.weights} {params.options} &> {log}"
+
+
 rule generate_shard:
     input:
-        GENERATOR_WEIGHTS,
+        GENERATOR_FILES,
     output:
         tar=TAR,
     log:
@@ -78,7 +99,7 @@ rule generate_shard:
         ),
         images=lambda wildcards: options(kept_images(wildcards.split)),
         bundled=BUNDLED_WEIGHTS,
-        code=code_of("generate-shard", FAMILY),
+        code=code_of("generate-shard", *FAMILIES),
     message:
         "Draw shard {wildcards.shard} of the {wildcards.split} split"
     shell:
@@ -88,12 +109,14 @@ rule generate_shard:
 
 # An imported split: all its shards at once, in the source's order.
 for split, imported in IMPORTS.items():
+    if split in TOKENIZED_SPLITS:
+        continue
 
     rule:
         name:
             f"import_{split}"
         input:
-            GENERATOR_WEIGHTS,
+            GENERATOR_FILES,
             [imported.labels] if imported.labels else [],
             source=imported.source,
         output:
@@ -117,11 +140,49 @@ for split, imported in IMPORTS.items():
             ),
             embeddings=lambda wildcards, imported=imported: of_package.embeddings_state(imported),
             bundled=BUNDLED_WEIGHTS,
-            code=code_of("import", FAMILY),
+            code=code_of("import", *FAMILIES),
         message:
             "Import a split from {input.source}"
         shell:
             "python -m cortex import --source {input.source:q} {params.options} &> {log}"
+
+
+# A split of pictures that the generator's encoder reads.
+for split, imported in TOKENIZED_SPLITS.items():
+
+    rule:
+        name:
+            f"tokenize_{split}"
+        input:
+            GENERATOR_FILES,
+            [imported.class_names] if imported.class_names else [],
+        output:
+            of_shards(TAR, split),
+        log:
+            log_of(f"tokenize_{split}"),
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(240),
+            gpu=GPUS,
+        params:
+            options=options(
+                {"output": f"{RUN}/data/{split}", "images": imported.images, "class_names": imported.class_names},
+                {"classes": SPEC.class_names, "labels": CLASSES},
+                of_package.part_of(CONFIG, split),
+                {"format": kept_images(split)["images"], "quality": kept_images(split)["quality"]},
+                {"shard_size": CONFIG.data.shard_size},
+                GENERATOR,
+                DEVICE,
+            ),
+            pictures=of_package.pictures_state(imported.images),
+            bundled=BUNDLED_WEIGHTS,
+            code=code_of("tokenize", *FAMILIES),
+        message:
+            f"Encode the pictures of the {split} split"
+        shell:
+            "python -m cortex tokenize {params.options} &> {log}"
 
 
 rule manifest:
@@ -213,7 +274,7 @@ rule decode_images:
 
 rule export_codebook:
     input:
-        GENERATOR_WEIGHTS,
+        GENERATOR_FILES,
     output:
         codebook=CODEBOOK,
     log:
@@ -226,7 +287,7 @@ rule export_codebook:
     params:
         options=options(GENERATOR),
         bundled=BUNDLED_WEIGHTS,
-        code=code_of("export-codebook", FAMILY),
+        code=code_of("export-codebook", *FAMILIES),
     message:
         "Write the generator's codebook"
     shell:

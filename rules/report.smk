@@ -53,7 +53,7 @@ for name, figure in FIGURES.items():
                 {file: input.get(file) for file in figure.inputs if input.get(file)}
             ),
             bundled=BUNDLED_WEIGHTS,
-            code=code_of(f"draw-{figure.command}", FAMILY),
+            code=code_of(f"draw-{figure.command}", *FAMILIES),
         message:
             f"Draw the figure {name}"
         shell:
@@ -62,7 +62,7 @@ for name, figure in FIGURES.items():
 
 rule report:
     input:
-        GENERATOR_WEIGHTS,
+        GENERATOR_FILES,
         METRICS,
         studies=shown_studies,
         study_tables=study_tables,
@@ -100,7 +100,7 @@ rule report:
         ),
         settings=settings_in_words(CONFIG.model_dump(mode="json")),
         bundled=BUNDLED_WEIGHTS,
-        code=lambda wildcards: CODE.of("report", FAMILY, *with_page(shown_studies(wildcards)).values()),
+        code=lambda wildcards: CODE.of("report", *FAMILIES, *with_page(shown_studies(wildcards)).values()),
         page=lambda wildcards: page_fingerprint(with_page(shown_studies(wildcards)).values()),
     message:
         "Write the report"

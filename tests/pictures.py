@@ -57,11 +57,24 @@ def samples(pictures, text=str):
         yield f"{number:04d}.png", png(image)
 
 
-def write_table(path, images, labels, names=None):
-    """A Parquet file; ``names`` become the metadata of Hugging Face's datasets."""
+def table_of(images, labels, names=None):
+    """A table; ``names`` become the metadata of Hugging Face's datasets."""
     table = pa.table({"image": images, "label": labels})
     if names is not None:
         features = {"label": {"names": list(names), "_type": "ClassLabel"}, "image": {"_type": "Image"}}
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, path)
+    return table
+
+
+def write_table(path, images, labels, names=None):
+    """A Parquet file."""
+    pq.write_table(table_of(images, labels, names), path)
+    return Path(path)
+
+
+def write_arrow(path, images, labels, names=None, *, stream=True, rows=5):
+    """An Arrow file, a batch every few rows: a stream, as ``save_to_disk`` writes it, or in the file format."""
+    table = table_of(images, labels, names)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(path, table.schema) as writer:
+        writer.write_table(table, max_chunksize=rows)
     return Path(path)

@@ -33,7 +33,7 @@ from cortex.extractors.names import split_name
 from cortex.extractors.network import load_extractor
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
-from cortex.generators.load import load_generator
+from cortex.generators.load import generator_of_run, load_generator
 from cortex.judges.judge import Judge, load_judge
 
 log = logging.getLogger(__name__)
@@ -385,8 +385,9 @@ def _generator_of(run: Path, family: str, weights: Path | None, device: torch.de
     Raises:
         InputError: it has another codebook than the run, so another generator made that.
     """
-    converted = run / "generator" / "weights.safetensors"
-    path = weights or (converted if converted.is_file() else None)
+    path = weights
+    if weights is None:
+        family, path = generator_of_run(run, family, None)
     model = load_generator(path, device, family=family, decode_only=True)
     exported = run / "generator" / "codebook.safetensors"
     if not torch.equal(load_codebook(exported, device), model.codebook):

@@ -22,6 +22,7 @@ from cortex.core.cost import Counts, GeneratorCost, Stage
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.data import cost as data
+from cortex.data.settings import SPLITS
 from cortex.evaluate import cost as evaluate
 from cortex.explain import cost as explain
 from cortex.extractors import cost as extractors
@@ -88,8 +89,7 @@ def counts_of(config: Config, spec: GeneratorSpec) -> Counts:
         codes=spec.codes,
         channels=spec.channels,
         splits={
-            split: data.split_size(split, config.data, config.generator.batch, classes, spec, image)
-            for split in data.SPLITS
+            split: data.split_size(split, config.data, config.generator.batch, classes, spec, image) for split in SPLITS
         },
         generator=_generator_cost(config, spec),
         extractors={

@@ -16,7 +16,7 @@ from cortex.core.provenance import VARIABLE, git_commit
 from cortex.core.registry import ALLOWED, REFERENCE, Registry
 from cortex.core.settings import Section
 from cortex.data.picture_sources import pictures_state
-from cortex.data.settings import ImportedSplit
+from cortex.data.settings import SPLITS, ImportedSplit, PicturePart, Split
 from cortex.evaluate.levels import LEVELS
 from cortex.extractors import EXTRACTORS
 from cortex.extractors.settings import ExtractorSettings
@@ -34,6 +34,7 @@ def allow_references(config: Config) -> None:
     """Let jobs import what the config itself names as ``module:Attribute``, where a weights file states it, too."""
     named = [extractor.network for extractor in config.extractors.values()]
     named += [judge.network for judge in config.judges.values()]
+    named.append(config.generator.family)
     os.environ[ALLOWED] = " ".join(sorted({name for name in named if REFERENCE.fullmatch(name)}))
 
 
@@ -77,9 +78,10 @@ def network_of(settings: ExtractorSettings | JudgeSettings) -> str:
     return registry.reference(settings.network)
 
 
-def family_of(generator: GeneratorSettings) -> str:
-    """The reference of the generator's family."""
-    return GENERATORS.reference(generator.family)
+def families_of(config: Config) -> list[str]:
+    """The references of the generator's family, and of the one that gives it the classes of pictures."""
+    family = GENERATORS.reference(config.generator.family)
+    return [GENERATORS.reference("tokenizer"), family] if config.data.imports.pictures_alone() else [family]
 
 
 def weights_of(generator: GeneratorSettings, run: str) -> str | None:
@@ -126,6 +128,16 @@ def levels(spec: GeneratorSpec, judges: list[str]) -> dict[str, dict[str, Any]]:
     """The judged levels of a run, with the options of the command that averages them."""
     chosen = [level for level in LEVELS if judges and (spec.decodes or level != "codebook_level")]
     return {level: {"by": list(LEVELS[level][0]), "measures": list(LEVELS[level][1])} for level in chosen}
+
+
+def part_of(config: Config, split: Split) -> dict[str, Any]:
+    """Options for the pictures that a split takes: those of one source for all splits are shuffled and divided."""
+    counts = config.data.per_class
+    part = PicturePart(split=split, per_class=getattr(counts, split))
+    if config.data.imports.images is not None:
+        before = sum(getattr(counts, other) for other in SPLITS[: SPLITS.index(split)])
+        part = part.model_copy(update={"first": before, "seed": config.seed})
+    return dict(part)
 
 
 def embeddings_state(imported: ImportedSplit) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cortex.config.cross_checks import cross_checks
+from cortex.config.picture_checks import find_imported, picture_checks
 from cortex.config.schema import Config
 from cortex.core.errors import InputError
 from cortex.core.messages import one_line
@@ -20,7 +21,8 @@ __all__ = ["Config", "parse_config"]
 def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
     """The validated config of the nested mapping that a YAML file holds, and the shapes of its generator.
 
-    Sampling options that the mapping does not set have the values that the generator's authors publish.
+    A run on pictures alone has their classes. Sampling options that the mapping does not set have the values that the
+    generator's authors publish.
 
     Raises:
         InputError: one line naming the first wrong key, its value and what is allowed.
@@ -29,6 +31,7 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
         config = Config.model_validate(settings)
     except ValidationError as error:
         raise InputError(one_line(error, Config)) from None
+    pictures = find_imported(config)
     origin = "weights" if config.generator.folder is None else "folder"
     path = getattr(config.generator, origin)
     try:
@@ -36,7 +39,9 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
     except InputError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise InputError(f"config: generator.{origin} = {path!r}: {reason}") from None
+    if config.data.imports.pictures_alone():
+        spec = spec.with_classes(pictures["train"].class_names)
     config = config.model_copy(update={"generator": config.generator.as_published(spec.published)})
-    for problem in cross_checks(config, spec):
+    for problem in (*picture_checks(config, spec, pictures), *cross_checks(config, spec)):
         raise InputError(f"config: {problem}")
     return config, spec

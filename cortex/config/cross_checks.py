@@ -39,6 +39,8 @@ def cross_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
 def _missing_imports(config: Config) -> Iterator[str]:
     for split, imported in config.data.imports.chosen().items():
         for key, path in imported:
+            if key == "images":  # their labels were read
+                continue
             kind, there = ("folder", os.path.isdir) if key == "embeddings" else ("file", os.path.isfile)
             if path is not None and not there(path):
                 yield f"data.imports.{split}.{key} = {shown_value(path)}: no such {kind}"

@@ -11,7 +11,6 @@ from cortex.data.settings import Data
 from cortex.generators.settings import CanonicalBatch
 from cortex.generators.spec import GeneratorSpec
 
-SPLITS = ("train", "validation", "test")
 TAR_BLOCK = 512
 # Bytes of an image file for each of a photograph's; the digits' PNG have 0.4.
 IMAGE_FILES = {"png": 0.6, "jpeg": 0.2, "webp": 0.15, "none": 0.0}
@@ -64,12 +63,17 @@ def _drawn(samples: int, shard_size: int, batch: CanonicalBatch, classes: Sequen
 def costs(counts: Counts) -> Iterator[Stage]:
     """The stages from the generator to the files that all later stages read."""
     generator, sizes = counts.generator, counts.splits
-    imported = counts.config.data.imports.chosen()
+    imported, pictures = counts.config.data.imports.chosen(), counts.config.data.imports.pictures()
     yield Stage("convert_generator", read=generator.weights_bytes, written=generator.weights_bytes)
     yield from _drawing([size for split, size in sizes.items() if split not in imported], generator)
     for split in imported:
-        decoded, images = sizes[split].decoded * generator.decode_flops, sizes[split].samples
-        yield Stage(f"import_{split}", samples=images, flops=decoded, written=sizes[split].tars)
+        images = sizes[split].samples
+        if split in pictures:  # an encoder costs about as much as its decoder
+            flops, read = images * generator.decode_flops, sizes[split].pixels
+            yield Stage(f"tokenize_{split}", samples=images, flops=flops, read=read, written=sizes[split].tars)
+        else:
+            decoded = sizes[split].decoded * generator.decode_flops
+            yield Stage(f"import_{split}", samples=images, flops=decoded, written=sizes[split].tars)
     yield Stage("manifest", read=sum(size.tars + size.members for size in sizes.values()))
     for split, size in sizes.items():
         yield Stage("read_tokens", {"split": split}, read=size.members, written=size.tables)

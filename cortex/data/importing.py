@@ -1,14 +1,10 @@
 """Make a split's shards of labels and token grids that others made."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,12 +12,10 @@ from numpy.typing import NDArray
 
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
-from cortex.core.files import whole_file
-from cortex.core.progress import progress
 from cortex.data.pixels import ENCODERS, EncodedImage, encode_image
-from cortex.data.settings import ImageFiles
+from cortex.data.settings import ImageFiles, Split
 from cortex.data.shard_reader import MAX_LABEL, Sample
-from cortex.data.shard_writer import write_members
+from cortex.data.shard_writer import write_shards
 from cortex.data.sources import Rows, read_embedding, read_rows
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
@@ -37,7 +31,7 @@ DISTANCES = 1 << 25  # between positions and codes at once: 128 MB, and as much 
 
 def import_split(
     output: Path,
-    split: Literal["train", "validation", "test"],
+    split: Split,
     source: Path,
     *,
     classes: list[int],
@@ -84,13 +78,7 @@ def import_split(
     rows = _taken(read_rows(source, labels, embeddings, spec.grid), source, spec, classes, per_class)
     samples = _samples(rows, split, spec, lambda: read_codebook(generator, family).to(on))
     imported = _with_images(samples, lambda: load_generator(generator, on, family=family, decode_only=True), keep)
-    firsts = range(0, len(classes) * per_class, shard_size)
-    with ExitStack() as all_or_none:
-        for first in progress(firsts, len(firsts), "importing", "shard"):
-            stretch = list(islice(imported, shard_size))
-            path = all_or_none.enter_context(whole_file(output / f"{first // shard_size:06d}.tar"))
-            write_members(path, (sample for sample, _ in stretch), (image for _, image in stretch))
-        deque(imported, maxlen=0)  # the rows that are left are checked, too
+    write_shards(output, imported, len(classes) * per_class, shard_size, "importing")
 
 
 def _taken(

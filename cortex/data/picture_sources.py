@@ -1,4 +1,4 @@
-"""Labelled pictures that others keep: class folders, WebDataset tars, Parquet files; and the digits of the package.
+"""Labelled pictures that others keep: class folders, WebDataset tars, tables; and the digits of the package.
 
 Labels are read first, pictures when they are asked for, some at a time. Nothing is unpickled, executed or unpacked to
 disk. Errors name the file, member or row.
@@ -76,6 +76,7 @@ def find_pictures(source: str, class_names: Path | None = None) -> PictureSource
             a WebDataset tar or a folder of tars: an image and ``.cls``, a number or text, of every sample;
             a Parquet file or a folder of them: columns ``image`` (binary, or a struct with ``bytes``) and ``label``
             (a number, whose name the metadata may state as Hugging Face's does, or text);
+            a folder that ``save_to_disk`` of Hugging Face's datasets wrote: Arrow files with the same columns;
             digits: the real digits of the package.
         class_names: text file of class names, one a line, where the source's classes are numbers from 0.
 
@@ -127,7 +128,7 @@ def _kind_of(source: str) -> _Kind:
     held = _holds(path)
     if held == "folders":
         return _folders(path)
-    files = sorted(path.glob(f"*.{held}")) if path.is_dir() else [path]
+    files = sorted(each for each in path.glob(f"*.{held}") if _counts(each)) if path.is_dir() else [path]
     if held == "tar":
         from cortex.data import picture_tars
 
@@ -139,21 +140,29 @@ def _kind_of(source: str) -> _Kind:
 
 
 def _holds(path: Path) -> str:
-    """What a path holds: ``tar``, ``parquet`` or class ``folders``."""
-    endings = {".tar": "tar", ".parquet": "parquet"}
+    """What a path holds: ``tar``, ``parquet``, ``arrow`` or class ``folders``."""
+    endings = {".tar": "tar", ".parquet": "parquet", ".arrow": "arrow"}
     if path.is_file():
         if path.suffix not in endings:
-            raise InputError(f"{path}: unknown kind of file; allowed: .tar, .parquet, or a folder")
+            raise InputError(f"{path}: unknown kind of file; allowed: {', '.join(endings)}, or a folder")
         return endings[path.suffix]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; allowed, too: {DIGITS}")
-    found = {endings[each.suffix] for each in path.iterdir() if each.suffix in endings and each.is_file()}
+    if (path / "dataset_dict.json").is_file():
+        splits = ", ".join(_class_folders(path)) or "none"
+        raise InputError(f"{path}: several splits of a data set; name the folder of one: {splits}")
+    found = {endings[each.suffix] for each in path.iterdir() if each.suffix in endings and _counts(each)}
     if _class_folders(path):
         found.add("folders")
     if len(found) != 1:
         some = " and ".join(sorted(found)) or "none of them"
-        raise InputError(f"{path}: a folder of class folders, of tars or of Parquet files is needed; it has {some}")
+        raise InputError(f"{path}: a folder of class folders, of tars, Parquet or Arrow files is needed; it has {some}")
     return found.pop()
+
+
+def _counts(path: Path) -> bool:
+    """Whether a file of a folder holds pictures: results that Hugging Face's datasets cached beside them do not."""
+    return path.is_file() and not (path.suffix == ".arrow" and path.name.startswith("cache-"))
 
 
 def _class_folders(path: Path) -> list[str]:

@@ -1,10 +1,13 @@
-"""Labelled pictures in Parquet files: columns ``image`` and ``label``, as Hugging Face's datasets have them."""
+"""Labelled pictures in tables: columns ``image`` and ``label``, as Hugging Face's datasets have them.
+
+Files are Parquet, or Arrow's stream or file format, which ``datasets`` writes to a disk.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +17,38 @@ from cortex.core.errors import InputError
 
 LABELS, IMAGES = 1000, 16  # rows in memory at a time
 BUFFER = 1 << 20  # bytes of a column that are read at a time
+ARROW_FILE = b"ARROW1"  # how Arrow's file format begins; its stream format begins otherwise
+
+
+class Opened(Protocol):
+    """An open file of a table: ``pyarrow.parquet.ParquetFile``, or :class:`ArrowFile`."""
+
+    @property
+    def schema_arrow(self) -> pa.Schema: ...
+
+    def iter_batches(self, batch_size: int, *, columns: list[str]) -> Iterator[pa.RecordBatch]: ...
+
+
+class ArrowFile:
+    """A file of Arrow's stream or file format, mapped into memory."""
+
+    def __init__(self, source: pa.NativeFile):
+        self._source = source
+        self._is_file = source.read(len(ARROW_FILE)) == ARROW_FILE
+        self.schema_arrow: pa.Schema = self._reader().schema
+
+    def _reader(self) -> Any:
+        self._source.seek(0)
+        return pa.ipc.open_file(self._source) if self._is_file else pa.ipc.open_stream(self._source)
+
+    def iter_batches(self, batch_size: int, *, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns, some rows at a time; a damaged batch is an ArrowException."""
+        reader = self._reader()
+        for batch in map(reader.get_batch, range(reader.num_record_batches)) if self._is_file else reader:
+            wanted = batch.select(columns)
+            wanted.validate(full=True)  # offsets of a damaged file could lie outside
+            for start in range(0, len(wanted), batch_size):
+                yield wanted.slice(start, batch_size)
 
 
 def labels(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
@@ -74,16 +109,23 @@ def _rows(paths: Sequence[Path], column: str, batch: int) -> Iterator[tuple[str,
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
-    """A Parquet file with the two columns; whatever is wrong with it becomes an error that names it."""
+def _opened(path: Path) -> Iterator[Opened]:
+    """A file with the two columns; whatever is wrong with it becomes an error that names it."""
+    arrow = path.suffix == ".arrow"
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True, buffer_size=BUFFER) as file:
+        with (
+            pa.memory_map(str(path))
+            if arrow
+            else pq.ParquetFile(path, page_checksum_verification=True, buffer_size=BUFFER)
+        ) as opened:
+            file: Opened = ArrowFile(opened) if arrow else opened
             _check_columns(path, file.schema_arrow)
             yield file
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a whole Parquet file: {str(error).partition(chr(10))[0]}") from None
+        kind, reason = "Arrow" if arrow else "Parquet", str(error).partition("\n")[0]
+        raise InputError(f"{path}: not a whole {kind} file: {reason}") from None
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:

@@ -1,4 +1,4 @@
-"""Labelled pictures of one size as a memory-mapped array, for the training of judges and generators."""
+"""Labelled pictures of one size as a memory-mapped array, to train judges and generators on, or to encode."""
 
 import hashlib
 from collections.abc import Iterator
@@ -28,15 +28,17 @@ class Pictures:
     """Labelled pictures of one size.
 
     Args:
-        images: uint8 ``[N, S, S, 3]``, mapped into memory.
+        images: uint8 ``[N, H, W, 3]``, mapped into memory.
         labels: class indices, int64 ``[N]``.
         class_names: by class index.
-        digest: SHA-256 of all of these.
+        places: file, member or row of every picture.
+        digest: SHA-256 of images, labels and class names.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    places: tuple[str, ...]
     digest: str
 
     def __len__(self) -> int:
@@ -55,7 +57,7 @@ def read_pictures(source: PictureSource, size: int, store: Path) -> Pictures:
     Raises:
         InputError: a picture is damaged, too large or no image; its file, member or row is named.
     """
-    return _stored(source, size, store / "pictures.part", _all(source))
+    return store_pictures(source, (size, size), store / "pictures.part", _all(source))
 
 
 def read_split(
@@ -73,15 +75,18 @@ def read_split(
     Raises:
         InputError: as :func:`read_pictures`; or the held-out pictures have other classes, or none would be held out.
     """
-    train, apart = store / "train.part", store / "held_out.part"
+    train, apart, shape = store / "train.part", store / "held_out.part", (size, size)
     held_out = held_out or source.held_out
     if held_out is not None:
         other = _relabelled(held_out, source)
-        return _stored(source, size, train, _all(source)), _stored(other, size, apart, _all(other))
+        return (
+            store_pictures(source, shape, train, _all(source)),
+            store_pictures(other, shape, apart, _all(other)),
+        )
     chosen = every_tenth(source.labels)
     if not chosen.any():
         raise InputError(f"{source.name}: fewer than {HELD_OUT_EVERY} pictures of every class; no tenth to hold out")
-    return _stored(source, size, train, ~chosen), _stored(source, size, apart, chosen)
+    return store_pictures(source, shape, train, ~chosen), store_pictures(source, shape, apart, chosen)
 
 
 def every_tenth(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -96,26 +101,41 @@ def _all(source: PictureSource) -> NDArray[np.bool_]:
     return np.ones(len(source), np.bool_)
 
 
-def _stored(source: PictureSource, size: int, path: Path, chosen: NDArray[np.bool_]) -> Pictures:
-    """The chosen pictures, written to a file in the format of ``.npy``."""
-    labels = source.labels[chosen]
-    digest = hashlib.sha256(repr((len(labels), size, source.class_names)).encode() + labels.tobytes())
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(labels), size, size, 3)}
+def store_pictures(source: PictureSource, shape: tuple[int, int], path: Path, chosen: NDArray[np.bool_]) -> Pictures:
+    """The chosen pictures, written to a file in the format of ``.npy``: RGB, upright, the middle, resized.
+
+    Args:
+        source: the pictures.
+        shape: (height, width) of the result.
+        path: file to write, which the result maps.
+        chosen: bool ``[N]``.
+
+    Raises:
+        InputError: as :func:`read_pictures`.
+    """
+    labels, places = source.labels[chosen], []
+    digest = hashlib.sha256(repr((len(labels), shape, source.class_names)).encode() + labels.tobytes())
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(labels), *shape, 3)}
+    decoded = _decoded(source, shape, chosen)
     with whole_file(path) as temporary, open(temporary, "wb") as file:
         npy.write_array_header_1_0(file, header)
-        for image in progress(_decoded(source, size, chosen), len(labels), f"reading {source.name}", "picture"):
+        for where, image in progress(decoded, len(labels), f"reading {source.name}", "picture"):
+            places.append(where)
             file.write(image.data)
             digest.update(image.data)
-    return Pictures(map_array(path, "pictures", "c"), labels, source.class_names, digest.hexdigest())
+    images = map_array(path, "pictures", "c")
+    return Pictures(images, labels, source.class_names, tuple(places), digest.hexdigest())
 
 
-def _decoded(source: PictureSource, size: int, chosen: NDArray[np.bool_]) -> Iterator[NDArray[np.uint8]]:
-    """The chosen pictures, of a size, in their order; decoded by several threads, a batch at a time."""
+def _decoded(
+    source: PictureSource, shape: tuple[int, int], chosen: NDArray[np.bool_]
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """The places and chosen pictures, of a size, in their order; decoded by several threads, a batch at a time."""
 
-    def decode(item: tuple[str, Content]) -> NDArray[np.uint8]:
+    def decode(item: tuple[str, Content]) -> tuple[str, NDArray[np.uint8]]:
         where, content = item
         image = decode_picture(content, where) if isinstance(content, bytes) else content
-        return np.ascontiguousarray(fitted(image, (size, size)))
+        return where, np.ascontiguousarray(fitted(image, shape))
 
     found = 0
 

@@ -1,13 +1,20 @@
 """Settings of the data set: classes, numbers of images, shards, imports (METHOD.md, section 2)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cortex.core.settings import Class, Count, Section, WrongValueError, distinct
+from cortex.core.settings import Class, Count, File, Section, Seed, WrongValueError, distinct
 
 KeptImages = Literal["png", "jpeg", "webp", "none"]
 Augmentation = Literal["none", "flip", "flips_and_turns", "jitter"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+PICTURES = (
+    "folder of class folders, WebDataset tar or folder of tars, Parquet file or folder of Parquet files, folder of "
+    "Arrow files (save_to_disk of Hugging Face's datasets), or digits (those of the package)"
+)
+CLASS_NAMES = "text file of class names, one a line, for pictures whose classes are numbers from 0"
 
 
 class PerClass(Section):
@@ -33,11 +40,30 @@ class ImageFiles(Section):
     quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="quality of jpeg and webp")
 
 
-class ImportedSplit(Section):
-    """Labels and grids from elsewhere: .csv, .parquet, or .npy with a .npy file of labels."""
+class Shards(Section):
+    """Shards of pictures."""
 
-    source: Annotated[str, Field(pattern=r"\.(csv|parquet|npy)$")] = Field(
-        description="file of labels and grids: .csv, .parquet or .npy"
+    format: KeptImages = Field("png", description="png (lossless), jpeg, webp, or none: the pictures are not kept")
+    quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="quality of jpeg and webp")
+    shard_size: Count = Field(10_000, description="samples of a shard")
+
+
+class PicturePart(Section):
+    """The pictures that a split takes."""
+
+    split: Split = Field("train", description="train, validation or test: how the keys of the samples begin")
+    per_class: Count | None = Field(None, description="pictures of every class; null: all of them")
+    first: Annotated[int, Field(ge=0)] = Field(0, description="pictures of every class to pass over")
+    seed: Seed | None = Field(
+        None, description="shuffle the pictures of every class by this seed; null: in their order"
+    )
+
+
+class ImportedSplit(Section):
+    """Labels and grids from elsewhere (.csv, .parquet, or .npy with a .npy file of labels), or labelled pictures."""
+
+    source: Annotated[str, Field(pattern=r"\.(csv|parquet|npy)$")] | None = Field(
+        None, description="file of labels and grids: .csv, .parquet or .npy"
     )
     labels: Annotated[str, Field(pattern=r"\.npy$")] | None = Field(
         None, description=".npy file of labels, if the source is .npy"
@@ -45,15 +71,23 @@ class ImportedSplit(Section):
     embeddings: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="folder of .npy embeddings, for the rows of a CSV that have no indices"
     )
+    images: File | None = Field(
+        None, description=f"in place of a source, labelled pictures that the generator's encoder reads: {PICTURES}"
+    )
+    class_names: File | None = Field(None, description=CLASS_NAMES)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ImportedSplit":
-        if self.source.endswith(".npy") != (self.labels is not None):
+        if (self.source is None) == (self.images is None):
+            raise WrongValueError("source", self.source, "either source or images should be set")
+        source = self.source or ""
+        if source.endswith(".npy") != (self.labels is not None):
             raise WrongValueError("labels", self.labels, "goes with a source that is .npy, and with no other")
-        if self.embeddings is not None and not self.source.endswith(".csv"):
+        if self.embeddings is not None and not source.endswith(".csv"):
             raise WrongValueError(
                 "embeddings", self.embeddings, "goes with a source that is .csv, and with nothing else"
             )
+        _names_go_with_images(self)
         return self
 
 
@@ -63,10 +97,38 @@ class Imports(Section):
     train: ImportedSplit | None = Field(None, description="source of the train split; null: drawn")
     validation: ImportedSplit | None = Field(None, description="source of the validation split; null: drawn")
     test: ImportedSplit | None = Field(None, description="source of the test split; null: drawn")
+    images: File | None = Field(
+        None,
+        description="labelled pictures of all splits, in place of the keys above. Each split takes its per_class of "
+        f"every class, at random by the seed: {PICTURES}",
+    )
+    class_names: File | None = Field(None, description=CLASS_NAMES)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Imports":
+        if self.images is not None and (named := [split for split in SPLITS if getattr(self, split) is not None]):
+            raise WrongValueError("images", self.images, f"should not be set beside {', '.join(named)}")
+        _names_go_with_images(self)
+        return self
 
     def chosen(self) -> dict[str, ImportedSplit]:
         """The imported splits by name."""
-        return {split: imported for split, imported in self if imported is not None}
+        if self.images is not None:
+            return {split: ImportedSplit(images=self.images, class_names=self.class_names) for split in SPLITS}
+        return {split: found for split in SPLITS if (found := getattr(self, split)) is not None}
+
+    def pictures(self) -> dict[str, ImportedSplit]:
+        """The splits by name that labelled pictures make."""
+        return {split: imported for split, imported in self.chosen().items() if imported.images is not None}
+
+    def pictures_alone(self) -> bool:
+        """Whether labelled pictures make all splits: the classes of the run are theirs then."""
+        return self.pictures().keys() == set(SPLITS)
+
+
+def _names_go_with_images(part: ImportedSplit | Imports) -> None:
+    if part.class_names is not None and part.images is None:
+        raise WrongValueError("class_names", part.class_names, "goes with images, and with nothing else")
 
 
 class Data(Section):

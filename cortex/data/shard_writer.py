@@ -2,7 +2,10 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from webdataset.writer import TarWriter
 
 from cortex.core.files import whole_file
+from cortex.core.progress import progress
 from cortex.data.pixels import EncodedImage, encode_image
 from cortex.data.shard_reader import CHECKSUMS, Sample, checksums
 
@@ -28,6 +32,27 @@ def write_shard(path: Path, samples: Iterable[Sample], images: Iterable[EncodedI
     """
     with whole_file(path) as temporary:
         write_members(temporary, samples, images)
+
+
+def write_shards(
+    output: Path, samples: Iterator[tuple[Sample, EncodedImage | None]], count: int, shard_size: int, what: str
+) -> None:
+    """Write samples with their images as the shards of a split, all of them or none.
+
+    Args:
+        output: folder to write 000000.tar and so on to.
+        samples: with their images; iterated to the end, so that all behind them is checked before a shard appears.
+        count: how many samples there are.
+        shard_size: samples of a shard.
+        what: what is going on, for the progress.
+    """
+    firsts = range(0, count, shard_size)
+    with ExitStack() as all_or_none:
+        for first in progress(firsts, len(firsts), what, "shard"):
+            stretch = list(islice(samples, shard_size))
+            path = all_or_none.enter_context(whole_file(output / f"{first // shard_size:06d}.tar"))
+            write_members(path, (sample for sample, _ in stretch), (image for _, image in stretch))
+        deque(samples, maxlen=0)
 
 
 def write_members(path: Path, samples: Iterable[Sample], images: Iterable[EncodedImage | None] | None = None) -> None:

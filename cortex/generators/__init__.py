@@ -18,5 +18,6 @@ GENERATORS = Registry(
         "halton": "cortex.generators.halton:FAMILY",
         "dalle_mini": "cortex.generators.dalle_mini:FAMILY",
         "codebook": "cortex.generators.codebook_only:FAMILY",
+        "tokenizer": "cortex.generators.tokenizer:FAMILY",
     },
 )

@@ -76,6 +76,14 @@ def spec_of_settings(settings: GeneratorSettings) -> GeneratorSpec:
     return load_family(settings.family).spec(settings.origin())
 
 
+def generator_of_run(run: Path, family: str, weights: Path | None) -> tuple[str, Path | None]:
+    """Family and weights file of a run's generator: of what the run made in its folder, else those of its config."""
+    for name, of in (("tokenizer.safetensors", "tokenizer"), ("weights.safetensors", family)):
+        if (made := run / "generator" / name).is_file():
+            return of, made
+    return family, weights
+
+
 def read_codebook(weights: Path | None = None, family: str = DEFAULT_FAMILY) -> Tensor:
     """The codebook float32 ``[K, d]``, as looked up, of the generator of a weights file; None: of the default one.
 

@@ -1,6 +1,6 @@
 """What is stated of a generator without its networks: where it comes from, its shapes, and what it can do."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cortex.generators.sampling import Sampling
@@ -64,3 +64,7 @@ class GeneratorSpec:
     prior: bool = False
     guidance: bool = False
     published: Sampling = field(default_factory=Sampling)
+
+    def with_classes(self, class_names: tuple[str, ...]) -> "GeneratorSpec":
+        """The spec of the tokenizer alone, for images of other classes: what needs the own ones is left out."""
+        return replace(self, class_names=class_names, samples=False, prior=False, guidance=False, published=Sampling())

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 
 from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed, WrongValueError
-from cortex.data.settings import Augmentation
+from cortex.data.settings import CLASS_NAMES, PICTURES, Augmentation
 
 
 class JudgeSettings(Section):
@@ -35,17 +35,12 @@ class TrainedJudge(JudgeSettings):
 
     shape: ClassVar[frozenset[str]] = frozenset()
 
-    images: File = Field(
-        description="labelled pictures: folder of class folders, WebDataset tar or folder of tars, Parquet file or "
-        "folder of Parquet files, or digits (those of the package)"
-    )
+    images: File = Field(description=f"labelled pictures: {PICTURES}")
     held_out: File | None = Field(
         None,
         description="pictures to measure the accuracy on, of the same kinds; null: every tenth picture of each class",
     )
-    class_names: File | None = Field(
-        None, description="text file of class names, one a line, for pictures whose classes are numbers from 0"
-    )
+    class_names: File | None = Field(None, description=CLASS_NAMES)
     size: Annotated[int, Field(ge=8, multiple_of=8)] = Field(
         description="height and width of a picture in pixels; the middle square of others is resized"
     )

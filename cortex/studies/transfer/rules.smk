@@ -7,7 +7,7 @@ WITH_PRIOR = EXTRACTORS if TRANSFER.prior_weights else []
 
 rule search_with_prior:
     input:
-        GENERATOR_WEIGHTS,
+        GENERATOR_FILES,
         tokens=of_shards(TOKENS, "test"),
         extractor=MODEL,
         codebook=CODEBOOK,
@@ -25,7 +25,7 @@ rule search_with_prior:
     params:
         options=options(CONFIG.codebook_search, TRANSFER, GENERATOR, SEED, DEVICE, without=["study"]),
         bundled=BUNDLED_WEIGHTS,
-        code=code_of("search-with-prior", network_of, FAMILY),
+        code=code_of("search-with-prior", network_of, *FAMILIES),
     message:
         "Search the codebook with {wildcards.extractor} and the generator's prior"
     shell:
@@ -35,7 +35,7 @@ rule search_with_prior:
 
 rule transfer:
     input:
-        GENERATOR_WEIGHTS,
+        GENERATOR_FILES,
         searches=expand(rules.codebook_search.output.tokens, extractor=EXTRACTORS)
         + expand(rules.search_with_prior.output.tokens, extractor=WITH_PRIOR),
         tokens=of_shards(TOKENS, "test"),
@@ -61,7 +61,7 @@ rule transfer:
         bundled=BUNDLED_WEIGHTS,
         code=code_of(
             "measure-transfer",
-            FAMILY,
+            *FAMILIES,
             *map(of_package.network_of, [*CONFIG.extractors.values(), *CONFIG.judges.values()]),
         ),
     message:

@@ -17,7 +17,18 @@ from cortex.core.errors import InputError
 from cortex.data.digits import CLASS_NAMES
 from cortex.data.picture_sources import PictureSource, find_pictures, pictures_state, stated_classes
 from cortex.data.pixels import decode_picture
-from tests.pictures import COLOURS, LABELS, labelled, picture, png, samples, write_folders, write_table, write_tar
+from tests.pictures import (
+    COLOURS,
+    LABELS,
+    labelled,
+    picture,
+    png,
+    samples,
+    write_arrow,
+    write_folders,
+    write_table,
+    write_tar,
+)
 
 NAMES = tuple(COLOURS)
 PICTURES = labelled()
@@ -135,6 +146,28 @@ def test_tables_of_every_type_are_read(tmp_path, images, kind):
     assert stated_classes(str(path)) == (NAMES if kind == "named numbers" else None)
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_folder_of_hugging_faces_datasets_is_read(tmp_path, stream):
+    folder = tmp_path / "saved" / "train"
+    folder.mkdir(parents=True)
+    for name in ("state.json", "dataset_info.json"):
+        (folder / name).write_text("{}")
+    for number, rows in enumerate((slice(0, 7), slice(7, None))):
+        path = folder / f"data-{number:05d}-of-00002.arrow"
+        write_arrow(path, pa.array(STRUCTS[rows]), pa.array(LABELS[rows]), NAMES, stream=stream)
+    write_arrow(folder / "cache-0123.arrow", [b"no picture"], [9])
+    assert_same(found_in(folder), PICTURES)
+    assert stated_classes(str(folder)) == NAMES
+    (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train"]}')
+    assert refused(tmp_path / "saved").endswith("saved: several splits of a data set; name the folder of one: train")
+
+
+def test_a_picture_that_an_arrow_file_only_points_to_is_refused_by_row(tmp_path):
+    rows = [*STRUCTS[:6], {"bytes": None, "path": "/etc/passwd"}]
+    path = write_arrow(tmp_path / "a.arrow", pa.array(rows), LABELS[:7])
+    assert refused(path) == f"{path}: row 7: nothing in image"
+
+
 def test_classes_are_those_that_occur_in_the_order_of_their_numbers(tmp_path, names):
     path = write_table(tmp_path / "a.parquet", IMAGES[:4], [10, 2, 10, 2])
     source = find_pictures(str(path))
@@ -161,9 +194,9 @@ def test_the_digits_of_the_package_have_held_out_ones(tmp_path):
     ("name", "told"),
     [
         ("gone", "gone: no such file or folder; allowed, too: digits"),
-        ("a.zip", "a.zip: unknown kind of file; allowed: .tar, .parquet, or a folder"),
-        ("empty", "a folder of class folders, of tars or of Parquet files is needed; it has none of them"),
-        ("mixed", "a folder of class folders, of tars or of Parquet files is needed; it has folders and tar"),
+        ("a.zip", "a.zip: unknown kind of file; allowed: .tar, .parquet, .arrow, or a folder"),
+        ("empty", "a folder of class folders, of tars, Parquet or Arrow files is needed; it has none of them"),
+        ("mixed", "a folder of class folders, of tars, Parquet or Arrow files is needed; it has folders and tar"),
         ("bare", "bare/none: holds no pictures"),
     ],
 )
@@ -282,17 +315,25 @@ def test_names_are_of_numbers_that_have_one(tmp_path, names):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The bytes of a tar and of a table."""
+    """The bytes of a tar and of tables."""
     folder = tmp_path_factory.mktemp("whole")
     tar = write_tar(folder / "a.tar", samples(PICTURES[:3]), format=tarfile.GNU_FORMAT)
     table = write_table(folder / "a.parquet", IMAGES[:3], [name for name, _ in PICTURES[:3]])
-    return {path.name: path.read_bytes() for path in (tar, table)}
+    classes = [name for name, _ in PICTURES[:3]]
+    streamed = write_arrow(folder / "a.arrow", pa.array(STRUCTS[:3]), classes, rows=2)
+    return {path.name: path.read_bytes() for path in (tar, table, streamed)}
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from(["a.tar", "a.parquet"]), st.floats(0, 1, exclude_max=True), st.integers(0, 255), st.booleans())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["a.tar", "a.parquet", "a.arrow"]),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 255),
+    st.booleans(),
+)
 @example("a.tar", 0.0, 0, False)
 @example("a.parquet", 0.999, 7, False)
+@example("a.arrow", 0.0, 0, True)
 def test_damaged_files_are_read_or_refused_in_one_line(whole, tmp_path, name, place, value, cut):
     """One byte changed, or the end cut off: never another exception, and never more pictures than there were."""
     content = bytearray(whole[name])
@@ -314,7 +355,7 @@ def test_damaged_files_are_read_or_refused_in_one_line(whole, tmp_path, name, pl
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=1500))
 def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, content):
-    for name in ("a.tar", "a.parquet"):
+    for name in ("a.tar", "a.parquet", "a.arrow"):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError) as caught:
             found_in(tmp_path / name)

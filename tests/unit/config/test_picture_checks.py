@@ -1,0 +1,114 @@
+"""A run on pictures: its classes are theirs, and pictures that do not fit stop it before anything is planned."""
+
+import copy
+
+import numpy as np
+import pytest
+import yaml
+
+from cortex.app.workflow import part_of
+from cortex.config import parse_config
+from cortex.core.errors import InputError
+from tests.pictures import labelled, write_folders
+from tests.pipeline import CHECKOUT
+
+TINY = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture
+def config():
+    """The tiny config, to be told which pictures to import: two of a class in train, one in validation, one in test."""
+    changed = copy.deepcopy(TINY) | {"judges": None, "extractors": {"cnn": TINY["extractors"]["cnn"]}}
+    changed["codebook_search"] |= {"pairs": {0: 2}, "images_per_class": 1}
+    changed["data"] = {"per_class": {"train": 2, "validation": 1, "test": 1}}
+    return changed
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four pictures of blue, green and red each."""
+    return write_folders(tmp_path / "all", labelled())
+
+
+def refusal(config):
+    with pytest.raises(InputError) as caught:
+        parse_config(config)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1 and message.startswith("config: ")
+    return message.removeprefix("config: ")
+
+
+def test_a_run_on_pictures_alone_is_about_their_classes(config, folder):
+    config["data"]["imports"] = {"images": str(folder)}
+    parsed, spec = parse_config(config)
+    assert spec.class_names == ("blue", "green", "red") and parsed.classes(spec) == [0, 1, 2]
+    assert (spec.samples, spec.decodes, spec.grid) == (False, True, (8, 8))
+    parts = [part_of(parsed, split) for split in SPLITS]
+    assert [(part["per_class"], part["first"], part["seed"]) for part in parts] == [(2, 0, 1), (1, 2, 1), (1, 3, 1)]
+
+
+def test_the_example_config_is_valid_with_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folders(tmp_path / "my_folder", labelled([0, 1] * 200))
+    config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs" / "pictures.yaml").read_text()))
+    assert spec.class_names == ("blue", "green") and config.judges["vit"].images == "my_folder"
+
+
+def test_splits_of_their_own_are_taken_in_their_order(config, tmp_path):
+    for split in SPLITS:
+        write_folders(tmp_path / split, labelled())
+    config["data"]["imports"] = {split: {"images": str(tmp_path / split)} for split in SPLITS}
+    parsed, spec = parse_config(config)
+    assert part_of(parsed, "test") == {"split": "test", "per_class": 1, "first": 0, "seed": None}
+    assert spec.class_names == ("blue", "green", "red")
+
+
+def test_beside_drawn_splits_the_classes_are_the_generator_s(config, tmp_path):
+    picture = np.zeros((4, 4, 3), np.uint8)
+    write_folders(tmp_path / "all", [("two", picture), ("zero", picture)])
+    config["data"] |= {"imports": {"test": {"images": str(tmp_path / "all")}}, "classes": [0, 2]}
+    parsed, spec = parse_config(config)
+    assert spec.samples and spec.class_names[:3] == ("zero", "one", "two") and parsed.classes(spec) == [0, 2]
+    del config["data"]["classes"]
+    assert refusal(config).startswith("data.imports.test.images = ")
+    assert refusal(config).endswith("class 'one' has 0 pictures; data.per_class.test asks for 1")
+
+
+@pytest.mark.parametrize(
+    ("imports", "told"),
+    [
+        ({"images": "FOLDER", "test": {"images": "FOLDER"}}, "should not be set beside test"),
+        ({"train": {}}, "data.imports.train.source = None: either source or images should be set"),
+        ({"train": {"source": "a.csv", "images": "FOLDER"}}, "either source or images should be set"),
+        ({"train": {"source": "a.csv", "class_names": "a.txt"}}, "goes with images, and with nothing else"),
+        ({"class_names": "a.txt"}, "data.imports.class_names = 'a.txt': goes with images, and with nothing else"),
+        ({"images": "gone"}, "data.imports.images = 'gone': gone: no such file or folder; allowed, too: digits"),
+        ({"test": {"images": "gone"}}, "data.imports.test.images = 'gone': gone: no such file or folder"),
+        ({split: {"images": "FOLDER"} for split in SPLITS}, "the pictures of train, too: set data.imports.images"),
+        ({"test": {"images": "FOLDER"}}, "class 'blue': the generator has none of this name"),
+    ],
+)
+def test_imports_that_do_not_fit_are_refused(config, folder, imports, told):
+    def filled(part):
+        return {
+            key: filled(value) if isinstance(value, dict) else value.replace("FOLDER", str(folder))
+            for key, value in part.items()
+        }
+
+    config["data"]["imports"] = filled(imports)
+    assert told in refusal(config)
+
+
+def test_too_few_pictures_of_a_class_are_counted(config, folder):
+    config["data"] |= {"imports": {"images": str(folder)}, "per_class": {"train": 3, "validation": 1, "test": 1}}
+    told = "class 'blue' has 4 pictures; data.per_class asks for 3 + 1 + 1"
+    assert refusal(config) == f"data.imports.images = '{folder}': {told}"
+
+
+def test_a_class_of_one_split_alone_is_named(config, tmp_path):
+    for split in SPLITS:
+        write_folders(tmp_path / split, labelled())
+    write_folders(tmp_path / "test", [("violet", np.zeros((4, 4, 3), np.uint8))])
+    config["data"]["imports"] = {split: {"images": str(tmp_path / split)} for split in SPLITS}
+    assert refusal(config).endswith("test': class 'violet': the train split has none of this name")
