@@ -46,6 +46,8 @@ JUDGES = sorted(CONFIG.judges)
 TRAINED_JUDGES = [judge for judge in JUDGES if of_package.is_trained(CONFIG.judges[judge])]
 IMPORTS = CONFIG.data.imports.chosen()
 TOKENIZED_SPLITS = CONFIG.data.imports.pictures()
+# Where the test images come from.
+SOURCE = "pictures" if "test" in TOKENIZED_SPLITS else "imported" if "test" in IMPORTS else "drawn"
 
 # Files that several rules read.
 TAR = f"{RUN}/data/{{split}}/{{shard}}.tar"

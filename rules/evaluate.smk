@@ -264,7 +264,41 @@ rule validity:
         "python -m cortex validity --output {output.metrics} {params.options} &> {log}"
 
 
+# Test images that are real pictures, beside their decoded tokens.
+RECONSTRUCTED = SOURCE == "pictures" and SPEC.decodes and CONFIG.data.images.test != "none"
+
+if RECONSTRUCTED:
+
+    rule reconstruction:
+        input:
+            GENERATOR_FILES,
+            tokens=of_shards(TOKENS, "test"),
+            images=of_shards(IMAGES, "test"),
+        output:
+            metrics=f"{RUN}/metrics/reconstruction.parquet",
+        log:
+            log_of("reconstruction"),
+        group:
+            "metrics"
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=growing(4000, 2),
+            runtime=growing(60, 0.1),
+            gpu=GPUS,
+        params:
+            options=options(GENERATOR, SEED, DEVICE),
+            bundled=BUNDLED_WEIGHTS,
+            code=code_of("reconstruction", *FAMILIES),
+        message:
+            "Measure how well the tokens show the pictures"
+        shell:
+            "python -m cortex reconstruction --output {output.metrics} --tokens {input.tokens} --images {input.images}"
+            " {params.options} &> {log}"
+
+
 # All tables of metrics. It takes two trainings, of one extractor or of two, to agree.
 METRICS = [f"{RUN}/metrics/{table}.parquet" for table in TABLES]
 METRICS += rules.validity.output if EXTRACTORS else []
+METRICS += rules.reconstruction.output if RECONSTRUCTED else []
 METRICS += rules.agreement.output if len(EXTRACTORS) > 1 else []

@@ -38,6 +38,10 @@ def figures():
         }
         names = options({"extractors": EXTRACTORS, "judges": TRAINED_JUDGES or None})
         yield "training", Figure("training", models, "Training curves", histories, names)
+    if EXTRACTORS and RECONSTRUCTED:
+        shown = options(GENERATOR, DEVICE)
+        title = "Pictures and decoded tokens"
+        yield "reconstruction", Figure("reconstruction", models, title, tests, shown, "png", more=GENERATOR_FILES)
     if EXTRACTORS and PICTURES:
         yield "samples", Figure("samples", models, "Test images", tests, options(GENERATOR), kind="png")
         files = {"scores": every(first_test(first_method(SCORES)), SHOWN), "images": first_test(IMAGES)}

@@ -89,7 +89,7 @@ rule report:
     params:
         options=options(
             {"run": RUN, "extractors": EXTRACTORS or None, "judges": JUDGES or None, "levels": list(LEVELS) or None},
-            {"shard": PATCHES, "imported": "test" in IMPORTS},
+            {"shard": PATCHES, "source": SOURCE},
             {**SHOWN_LISTS, "methods": METHODS} if EXTRACTORS else {},
             GENERATOR,
         ),

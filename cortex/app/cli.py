@@ -49,6 +49,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "image-level": ("cortex.evaluate.image_level:judge_images", "judge images without their important tokens"),
         "concept-level": ("cortex.evaluate.concept_level:judge_concepts", "judge images without concept tokens"),
         "codebook-level": ("cortex.evaluate.codebook_level:judge_search", "judge the results of a codebook search"),
+        "reconstruction": (
+            "cortex.evaluate.reconstruction:measure_reconstruction",
+            "measure how well tokens show real pictures",
+        ),
         "accuracy": ("cortex.evaluate.metrics:accuracy_at", "compute the top-k accuracy of extractors or judges"),
         "metrics": ("cortex.evaluate.metrics:mean_by", "average evaluation rows over images"),
         "comparisons": ("cortex.evaluate.comparisons:compare_all", "compare every method with its baselines"),
@@ -61,6 +65,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "report": {
         "draw-samples": ("cortex.report.draw.images:draw_samples", "draw images of every class"),
+        "draw-reconstruction": ("cortex.report.draw.images:draw_reconstruction", "draw pictures and decoded tokens"),
         "draw-training": ("cortex.report.draw.metrics:draw_training", "draw training curves"),
         "draw-importance": ("cortex.report.draw.images:draw_importance", "draw importance over images"),
         "draw-masking": ("cortex.report.draw.metrics:draw_masking", "draw the image-level metrics"),

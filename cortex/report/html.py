@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import jinja2
 import pyarrow.parquet as pq
@@ -21,12 +22,20 @@ from cortex.report import TEMPLATES, words
 from cortex.report.answers import Answer, Evidence, answers
 from cortex.report.cards import FEW, Cards
 from cortex.report.pictures import read_pictures
+from cortex.report.real_pictures import real_pictures
 from cortex.report.results import LEVELS, RunFiles, read_rows
 from cortex.report.rows import Rows, groups
 from cortex.report.sections import level_section, models_section, overlap_section
 from cortex.report.study_sections import find_studies, reliability, study_pictures, study_section
 from cortex.report.tables import full_table, mark_invalid
 from cortex.studies.base import Study
+
+Source = Literal["drawn", "imported", "pictures"]
+ORIGINS: dict[Source, str] = {
+    "drawn": "drawn by the generator",
+    "imported": "imported",
+    "pictures": "real pictures in tokens of the generator's encoder",
+}
 
 
 def write_report(
@@ -42,7 +51,7 @@ def write_report(
     methods: tuple[str, ...] = (TIS,),
     tokens: int = 100,
     shard: Path | None = None,
-    imported: bool = False,
+    source: Source = "drawn",
     settings: tuple[str, ...] = (),
     family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
@@ -64,7 +73,7 @@ def write_report(
         methods: methods of importance; the page shows the first, and tokens of all.
         tokens: tokens of a list.
         shard: tar of images for the patches of tokens. Without it, the page has no pictures of images.
-        imported: whether the test images were imported, not drawn by the generator.
+        source: the test images are drawn by the generator, imported as grids, or real pictures that were encoded.
         settings: settings of the run to show, each as name=value.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator; the family's own if not given.
@@ -74,7 +83,9 @@ def write_report(
         raise InputError("--extractors: the page explains at least one extractor")
     spec = generator_spec(generator, family)
     found = find_studies(studies)
-    files = RunFiles(run, extractors, judges, levels if judges else (), tuple(found), methods, tokens)
+    files = RunFiles(
+        run, extractors, judges, levels if judges else (), tuple(found), methods, tokens, source == "pictures"
+    )
     invalid = [reader for reader in files.readers if not reader.valid]
     cards = Cards(files, spec.class_names, top_n, shard)
     drawn = study_pictures(run / "figures", found, study_figures)
@@ -92,12 +103,16 @@ def write_report(
         reliability(topics),
     )
     answered = answers(evidence)
+    measured = files.metrics.get("reconstruction", [])
+    shown = {*files.levels, *(["images"] if shard else []), *(["reconstruction"] if measured else [])}
     page = _template().render(
         files=files,
         cards=cards,
         few=FEW,
-        facts=facts(spec, cards, read_rows(files.manifest), imported),
+        facts=facts(spec, cards, read_rows(files.manifest), source),
         answers=answered,
+        source=source,
+        real=real_pictures(measured, spec.codes, cards.name) if measured else None,
         invalid=invalid,
         levels={
             level: level_section(level, files.metrics[level], files.metrics["comparisons"], invalid)
@@ -105,7 +120,7 @@ def write_report(
         },
         models=models_section(files, top_n, len(files.frequent), invalid),
         overlap=overlap_section(files, cards.shown),
-        pictures=read_pictures(run / "figures", {*files.levels, *(["images"] if shard else [])}, judges),
+        pictures=read_pictures(run / "figures", shown, judges),
         topics=topics,
         every_row={name: mark_invalid(full_table(files.metrics[name]), invalid) for name in files.metrics},
         origin=origin(files.tables()),
@@ -130,7 +145,7 @@ def read_tables(run: Path, study: Study) -> dict[str, Rows]:
     return {name: read_rows(run / path) for name, path in study.tables.items()}
 
 
-def facts(spec: GeneratorSpec, cards: Cards, shards: Rows, imported: bool) -> dict[str, str]:
+def facts(spec: GeneratorSpec, cards: Cards, shards: Rows, source: Source) -> dict[str, str]:
     """What the run is about, by name."""
     counts = [f"{sum(row['samples'] for row in of):,} {split}" for (split,), of in groups(shards, "split").items()]
     size = sum(row["bytes"] for row in shards) / 1e6
@@ -139,8 +154,7 @@ def facts(spec: GeneratorSpec, cards: Cards, shards: Rows, imported: bool) -> di
     grid = f"{spec.grid[0]} × {spec.grid[1]} an image"
     return {
         "classes": f"{len(labels):,} ({', '.join(names)}{', …' if len(labels) > len(names) else ''})",
-        "images": f"{words.listed(counts)}, {'imported' if imported else 'drawn by the generator'}, in {len(shards):,} "
-        f"shards of {size:,.1f} MB together",
+        "images": f"{words.listed(counts)}, {ORIGINS[source]}, in {len(shards):,} shards of {size:,.1f} MB together",
         "tokens": f"{grid}; codebook of {spec.codes:,} codes with {spec.channels} channels",
         "extractors": words.listed(_with_trainings(files.extractors)),
         "judges": words.listed(files.judges) if files.judges else "none",

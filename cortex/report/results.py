@@ -98,6 +98,7 @@ class RunFiles:
         studies: names of the studies.
         methods: methods of importance; the page shows the first.
         tokens: tokens of a list; files may have more.
+        real: whether the images are real pictures.
     """
 
     run: Path
@@ -107,6 +108,7 @@ class RunFiles:
     studies: tuple[str, ...]
     methods: tuple[str, ...]
     tokens: int
+    real: bool = False
 
     @property
     def method(self) -> str:
@@ -118,6 +120,7 @@ class RunFiles:
         """Rows of the tables of metrics that the run has, by name."""
         names = ["validity", "extractor_accuracy", *(["judge_accuracy"] if self.judges else []), *self.levels]
         names += ["comparisons"] if self.levels else []
+        names += ["reconstruction"] if self.real and self.metrics_path("reconstruction").exists() else []
         names += ["agreement"] if self.metrics_path("agreement").exists() else []
         return {name: read_rows(self.metrics_path(name)) for name in (*names, *self.studies)}
 

@@ -68,7 +68,10 @@ def test_the_run_is_about_the_classes_of_the_pictures(run, monkeypatch):
     assert opened.generator().spec.class_names == NAMES
     assert opened.judge("resnet").class_names == NAMES
     page = (run / "results/signs/report.html").read_text()
-    assert all(f"{name}" in page for name in NAMES) and "toy 1" not in page
+    assert all(name in page for name in NAMES) and "toy 1" not in page
+    assert "real pictures, not generated ones" in page and "drawn by the generator" not in page
+    row = opened.metrics("reconstruction").to_pylist()[0]
+    assert (row["label"], row["samples"], row["fits"]) == (None, 12, True) and row["l1"] < 0.01
 
 
 def test_nothing_runs_again_until_a_picture_changes(run):

@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.data.decoded import decoded_of
 from cortex.data.tokens import read_tokens
 from cortex.generators import DEFAULT_FAMILY
-from cortex.generators.load import generator_spec
+from cortex.generators.load import generator_spec, load_generator
 from cortex.report.draw.metrics import pairs
 from cortex.report.figures import images as figures
 from cortex.report.figures.style import Images, save_figure
@@ -42,7 +45,40 @@ def draw_samples(
     """
     found = first_of_classes(tokens, images, classes, per_class)
     name = class_names(generator, family)
-    save_figure(figures.samples([name(label) for label in found], list(found.values())), output)
+    pictures = [[image for image, _ in of_class] for of_class in found.values()]
+    save_figure(figures.samples([name(label) for label in found], pictures), output)
+
+
+def draw_reconstruction(
+    output: Path,
+    tokens: list[Path],
+    images: list[Path],
+    *,
+    classes: int = 6,
+    per_class: int = 10,
+    family: str = DEFAULT_FAMILY,
+    generator: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Draw the first pictures of the first classes, and below them their decoded tokens.
+
+    Args:
+        output: figure to write (png).
+        tokens: token tables of a split; read from the first until enough pictures are found.
+        images: decoded images (.npy), a file for each of the token tables, in the same order.
+        classes: number of classes to show at most.
+        per_class: pictures of a class.
+        family: generator family: a registered name, or module:Attribute.
+        generator: weights file of the generator; the family's own if not given.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    model = load_generator(generator, choose_device(device), family=family, decode_only=True)
+    found = first_of_classes(tokens, images, classes, per_class)
+    name = class_names(generator, family)
+    pictures = [[image for image, _ in of_class] for of_class in found.values()]
+    grids = [np.stack([grid for _, grid in of_class]) for of_class in found.values()]
+    decoded = [list(model.decode(torch.from_numpy(each)).cpu().numpy()) for each in grids]
+    save_figure(figures.reconstruction([name(label) for label in found], pictures, decoded), output)
 
 
 def draw_importance(
@@ -89,8 +125,10 @@ def draw_importance(
 
 def first_of_classes(
     tokens: Sequence[Path], images: Sequence[Path], classes: int, per_class: int
-) -> dict[int, list[Images]]:
-    """The first images of the classes that come first; by label, ascending. Files after the last of them are not read.
+) -> dict[int, list[tuple[Images, NDArray[np.int64]]]]:
+    """The first images of the classes that come first, with their grids; by label, ascending.
+
+    Files after the last of them are not read.
 
     Args:
         tokens: token tables.
@@ -100,7 +138,7 @@ def first_of_classes(
     """
     if len(tokens) != len(images):
         raise InputError(f"{len(tokens)} token tables, {len(images)} files of images: one of each a shard")
-    found: dict[int, list[Images]] = {}
+    found: dict[int, list[tuple[Images, NDArray[np.int64]]]] = {}
     for table, path in zip(tokens, images, strict=True):
         of_shard = read_tokens(table)
         pixels = decoded_of(of_shard, path)
@@ -108,7 +146,7 @@ def first_of_classes(
             if label in found or len(found) < classes:
                 of_class = found.setdefault(label, [])
                 if len(of_class) < per_class:
-                    of_class.append(np.asarray(pixels[row]))
+                    of_class.append((np.asarray(pixels[row]), of_shard.grids[row]))
         if len(found) == classes and all(len(of_class) == per_class for of_class in found.values()):
             break
     return dict(sorted(found.items()))

@@ -26,6 +26,21 @@ def samples(names: Sequence[str], images: Sequence[Sequence[Images]]) -> Figure:
 
 
 @styled
+def reconstruction(
+    names: Sequence[str], images: Sequence[Sequence[Images]], decoded: Sequence[Sequence[Images]]
+) -> Figure:
+    """Pictures of every class in a row, and below them their decoded tokens.
+
+    Args:
+        names: of the classes.
+        images: of every class, uint8 ``[H, W, 3]`` each.
+        decoded: of the same pictures.
+    """
+    rows = [row for pair in zip(images, decoded, strict=True) for row in pair]
+    return ImageGrid(rows, [label for name in names for label in (short(name), "decoded")]).figure
+
+
+@styled
 def importance(
     images: Sequence[Images],
     names: Sequence[str],

@@ -13,6 +13,7 @@ from docutils.core import publish_parts
 from cortex.core.errors import InputError
 from cortex.core.tables import write_table
 from cortex.report import CAPTIONS, page_fingerprint, settings_in_words
+from cortex.report.draw.images import draw_reconstruction
 from cortex.report.html import origin, write_report
 from cortex.report.pictures import FIGURES, caption
 from cortex.report.tables import Cell, Table
@@ -68,7 +69,7 @@ def test_every_figure_is_inlined_with_its_caption_and_alternative_text(run, page
     assert len(page.all("figure")) == len(page.all("figcaption")) == len(files)
     inlined = {base64.b64decode(image["src"].partition(",")[2]) for image in page.all("img")}
     assert {path.read_bytes() for path in files} <= inlined
-    for name in FIGURES:
+    for name in FIGURES.keys() - {"reconstruction"}:  # of runs on real pictures
         title, text = caption(name)
         assert title in page.words and text in page.words
         assert any(image["alt"].startswith(title) for image in page.all("img"))
@@ -192,8 +193,47 @@ def test_what_a_run_cannot_have_is_left_out_by_name(run, tmp_path, changes, with
 
 def test_imported_images_are_not_called_drawn(run, tmp_path, page):
     assert "drawn by the generator" in page.words
-    assert "drawn by the generator" not in written(run, tmp_path, imported=True).words
+    assert "drawn by the generator" not in written(run, tmp_path, source="imported").words
     assert not re.search("[Gg]enerated|asked for", page.words)
+
+
+def reconstruction(fits):
+    """Errors of two classes and of both, of which the first is below that of a plain colour or not."""
+    rows = []
+    for label, good in ((None, fits), (0, fits), (1, True)):
+        errors = {"l1": 0.125 if good else 0.75, "plain_l1": 0.5}
+        errors = {f"{name}{end}": value for name, value in errors.items() for end in ("", "_low", "_high")}
+        rows.append({"label": label, "samples": 14, **errors, "codes": 12, "perplexity": 3.5, "fits": good})
+    return rows
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_real_pictures_are_called_real_and_a_codebook_that_does_not_fit_them_is_told_first(run, tmp_path, fits):
+    folder = copy_of(run, tmp_path / "tiny")
+    save(folder / "metrics" / "reconstruction.parquet", reconstruction(fits))
+    draw_reconstruction(
+        folder / "figures" / "reconstruction.png",
+        run.files.tokens,
+        run.files.images,
+        generator=run.arguments["generator"],
+        device="cpu",
+    )
+    write_report(tmp_path / "report.html", folder, **run.arguments | {"source": "pictures"})
+    shown = Page((tmp_path / "report.html").read_text())
+    assert "The images are real pictures, not generated ones." in shown.words
+    assert "real pictures in tokens of the generator's encoder" in shown.words
+    assert not re.search("drawn by the generator|asked for", shown.words)
+    assert any(image["alt"].startswith("Real pictures and, below each,") for image in shown.all("img"))
+    error, warning = (
+        "0.125" if fits else "0.750",
+        "The codebook does not fit these pictures. For ant, the decoded tokens",
+    )
+    assert f"The decoded tokens differ from the pictures by {error} on average, a picture's mean colour by 0.500" in (
+        shown.words
+    )
+    assert shown.words.count(warning) == (0 if fits else 2), "on the first page and that of the pictures"
+    if not fits:
+        assert shown.words.index(warning) < shown.words.index("Five questions")
 
 
 def test_no_explanation_is_printed_that_no_test_supports(page):
