@@ -101,8 +101,8 @@ def decode_image(content: bytes, extension: str, where: str, *, upright: bool = 
         upright: turn it as its EXIF data say, as cameras mean it; a shard's images are taken as they lie.
 
     Raises:
-        InputError: it is damaged, of another format than its extension says, has more than 8 bits a channel, or is
-            larger than :data:`MAX_PIXELS`.
+        InputError: it is damaged, animated, of another format than its extension says, of numbers that are no colours,
+            or larger than :data:`MAX_PIXELS`.
     """
     name = FORMATS[extension]
     size = _size_in_header(content, name)
@@ -112,9 +112,10 @@ def decode_image(content: bytes, extension: str, where: str, *, upright: bool = 
     try:
         with Image.open(io.BytesIO(content), formats=[name]) as image:
             _check_pixels(image.size, where)
-            if image.mode[0] in "IF":  # Pillow would cut them off at 255, which leaves a white image
-                raise InputError(f"{where}: more than 8 bits a channel; allowed: 8")
-            shown = ImageOps.exif_transpose(image) if upright else image
+            frames = getattr(image, "n_frames", 1)
+            if name != "jpeg" and frames > 1:  # a camera's JPEG may hold a preview, too
+                raise InputError(f"{where}: an animation of {frames} pictures; allowed: one picture")
+            shown = _in_8_bits(ImageOps.exif_transpose(image) if upright else image, where)
             if shown.has_transparency_data:  # RGB alone would show the colours that are hidden
                 shown = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown.convert("RGBA"))
             return np.array(shown.convert("RGB"))
@@ -122,6 +123,15 @@ def decode_image(content: bytes, extension: str, where: str, *, upright: bool = 
         raise
     except Exception as error:  # damaged files raise much besides OSError: ValueError, SyntaxError, zlib.error ...
         raise InputError(f"{where}: not a whole image: {error}") from None
+
+
+def _in_8_bits(image: Image.Image, where: str) -> Image.Image:
+    """The image, of grey in 16 bits their upper 8, as Pillow reads colours of 16 bits."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    if not image.mode.startswith("I;16") or image.has_transparency_data:
+        raise InputError(f"{where}: pixels of the kind {image.mode}; allowed: grey or colours of 8 or 16 bits")
+    return Image.fromarray((np.asarray(image, np.uint16) >> 8).astype(np.uint8))
 
 
 def _check_pixels(size: tuple[int, int], where: str) -> None:

@@ -1,0 +1,164 @@
+"""Every kind of picture file that people have is read as it looks, or refused by its place: never silently wrong."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cortex.core.errors import InputError
+from cortex.data.picture_sources import find_pictures
+from cortex.data.pictures import read_pictures
+from tests.pictures import write_table, write_tar
+
+COLOUR = np.array([200, 100, 50])  # top left quarter of the picture; the rest is black
+GREY = 120
+
+
+def saved(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def scene(size=16):
+    pixels = np.zeros((size, size, 3), np.uint8)
+    pixels[: size // 2, : size // 2] = COLOUR
+    return Image.fromarray(pixels)
+
+
+def grey_scene():
+    return Image.fromarray(np.where(np.any(np.asarray(scene()), axis=2), GREY, 0).astype(np.uint8))
+
+
+def png_of_16_bits(kind, values):
+    """A PNG of the scene, written by its definition: Pillow writes no colours of 16 bits."""
+    rows = b"".join(
+        b"\0"
+        + b"".join(struct.pack(f">{len(values)}H", *(v if x < 8 and y < 8 else 0 for v in values)) for x in range(16))
+        for y in range(16)
+    )
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 16, 16, 16, kind, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    return saved(scene().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif, quality=100, subsampling=0)
+
+
+def on_transparent(alpha):
+    """The scene, seen through; what is transparent has a colour that must not show."""
+    seen = np.any(np.asarray(scene()), axis=2)
+    pixels = np.where(seen[..., None], [*COLOUR, alpha], [255, 255, 255, 0]).astype(np.uint8)
+    return Image.fromarray(pixels)
+
+
+def transparent_palette():
+    image = scene().convert("P", palette=Image.Palette.ADAPTIVE, colors=2)
+    return saved(image, "PNG", transparency=int(np.asarray(image)[15, 15]))
+
+
+def with_preview():
+    return saved(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (16, 16), "white")], quality=100)
+
+
+READ = {
+    "jpeg": (saved(scene(), "JPEG", quality=100, subsampling=0), COLOUR),
+    "webp": (saved(scene(), "WEBP", lossless=True), COLOUR),
+    "exif": (turned(), COLOUR),
+    "palette": (saved(scene().convert("P", palette=Image.Palette.ADAPTIVE), "PNG"), COLOUR),
+    "transparent palette": (transparent_palette(), COLOUR),
+    "transparent": (saved(on_transparent(255), "PNG"), COLOUR),
+    "half transparent": (saved(on_transparent(128), "PNG"), COLOUR * 128 / 255),
+    "transparent webp": (saved(on_transparent(255), "WEBP", lossless=True), COLOUR),
+    "cmyk": (saved(scene().convert("CMYK"), "JPEG", quality=100), COLOUR),
+    "grey": (saved(grey_scene(), "PNG"), GREY),
+    "grey jpeg": (saved(grey_scene(), "JPEG", quality=100), GREY),
+    "grey of 16 bits": (saved(Image.fromarray(np.asarray(grey_scene()).astype(np.uint16) * 257), "PNG"), GREY),
+    "colours of 16 bits": (png_of_16_bits(2, [*(COLOUR * 257)]), COLOUR),
+    "transparent 16 bits": (png_of_16_bits(6, [*(COLOUR * 257), 65535]), COLOUR),
+    "black and white": (saved(grey_scene().point(lambda v: 255 * (v > 60)).convert("1"), "PNG"), 255),
+    "with a preview": (with_preview(), COLOUR),
+    "large": (saved(scene(512), "PNG"), COLOUR),
+    "small": (saved(scene(8), "PNG"), COLOUR),
+}
+FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "white")]}
+REFUSED = {
+    "animated png": (saved(scene(), "PNG", **FRAMES), "an animation of 2 pictures; allowed: one picture"),
+    "animated webp": (saved(scene(), "WEBP", **FRAMES), "an animation of 2 pictures; allowed: one picture"),
+    "gif": (saved(scene(), "GIF"), "not an image; allowed: png, jpeg, webp"),
+    "tiff": (saved(scene(), "TIFF"), "not an image; allowed: png, jpeg, webp"),
+    "text": (b"no picture", "not an image; allowed: png, jpeg, webp"),
+    "empty": (b"", "not an image; allowed: png, jpeg, webp"),
+    "truncated png": (saved(scene(64), "PNG")[:-30], "not a whole image"),
+    "truncated jpeg": (saved(scene(64), "JPEG")[:-9], "not a whole image"),
+    "truncated webp": (saved(scene(64), "WEBP", lossless=True)[:-9], "not a whole image"),
+    "header alone": (saved(scene(), "PNG")[:40], "not a whole image"),
+    "grey of 16 bits, transparent": (
+        saved(Image.fromarray(np.asarray(grey_scene()).astype(np.uint16) * 257), "PNG", transparency=0),
+        "pixels of the kind I;16; allowed: grey or colours of 8 or 16 bits",
+    ),
+}
+
+
+def in_folder(path, content):
+    (path / "all" / "a").mkdir(parents=True)
+    (path / "all" / "a" / "x.png").write_bytes(content)
+    return path / "all", path / "all" / "a" / "x.png"
+
+
+def in_tar(path, content):
+    write_tar(path / "x.tar", [("x.cls", b"a"), ("x.png", content)])
+    return path / "x.tar", f"{path / 'x.tar'}: member 'x.png'"
+
+
+def in_table(path, content):
+    write_table(path / "x.parquet", [content], ["a"])
+    return path / "x.parquet", f"{path / 'x.parquet'}: row 1"
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_it_is_read_as_it_looks(tmp_path, kind):
+    content, colour = READ[kind]
+    source, _ = in_folder(tmp_path, content)
+    (image,) = read_pictures(find_pictures(str(source)), 16, tmp_path).images.astype(float)
+    off = 30 if kind == "small" else 4  # the filter that enlarges swings over at edges
+    assert np.abs(image[2:6, 2:6] - colour).max() <= off, image[4, 4]
+    for rows, columns in (((2, 6), (10, 14)), ((10, 14), (2, 6)), ((10, 14), (10, 14))):
+        assert image[slice(*rows), slice(*columns)].max() <= off
+
+
+@pytest.mark.parametrize("place", [in_folder, in_tar, in_table])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_it_is_refused_by_its_place(tmp_path, kind, place):
+    content, told = REFUSED[kind]
+    source, where = place(tmp_path, content)
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(InputError) as caught:
+        read_pictures(find_pictures(str(source)), 16, tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{where}: {told}") and len(message.splitlines()) == 1
+    assert set(tmp_path.rglob("*")) == before, "nothing is written"
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 41), (41, 1), (16, 48), (48, 16), (17, 15)])
+def test_a_size_that_does_not_fit_is_cut_to_its_middle(tmp_path, height, width):
+    """The middle square of stripes across the longer side has the colours of its ends."""
+    side = min(height, width)
+    pixels = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - side) // 2, (width - side) // 2
+    pixels[top : top + side, left : left + side] = COLOUR
+    source, _ = in_folder(tmp_path, saved(Image.fromarray(pixels), "PNG"))
+    (image,) = read_pictures(find_pictures(str(source)), 16, tmp_path).images
+    assert image.shape == (16, 16, 3)
+    inner = image[4:12, 4:12].astype(int)
+    assert np.abs(inner - COLOUR).max() <= 4
