@@ -71,13 +71,14 @@ rule pretrained_judge:
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
-        options=lambda wildcards: options(CONFIG.judges[wildcards.judge], JUDGED),
+        options=lambda wildcards: options(CONFIG.judges[wildcards.judge], JUDGED, without=["class_names"]),
+        names=lambda wildcards: options({"class_names": getattr(CONFIG.judges[wildcards.judge], "class_names", None)}),
         bundled=lambda wildcards: of_package.judge_files(CONFIG.judges[wildcards.judge]),
         code=code_of("pretrained-judge", judge_of),
     message:
         "Write the weights of the pretrained judge {wildcards.judge}"
     shell:
-        "python -m cortex pretrained-judge --output {output.model} {params.options} &> {log}"
+        "python -m cortex pretrained-judge --output {output.model} {params.options} {params.names} &> {log}"
 
 
 # Targets by name: snakemake --cores all cnn, … resnet, … transformer, … judges

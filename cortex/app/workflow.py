@@ -25,7 +25,7 @@ from cortex.generators.load import load_family
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec, is_name
 from cortex.judges import JUDGES
-from cortex.judges.settings import BundledJudge, JudgeSettings, TrainedJudge
+from cortex.judges.settings import BundledJudge, JudgeSettings, PretrainedJudge, TrainedJudge
 
 SETTINGS = "settings.json"
 
@@ -68,8 +68,9 @@ def judge_files(judge: JudgeSettings) -> str:
         sources = [judge.images] if judge.held_out is None else [judge.images, judge.held_out]
         names = [] if judge.class_names is None else [content_fingerprint(Path(judge.class_names))]
         return "; ".join([*map(pictures_state, sources), *names])
-    bundled = judge.file() if isinstance(judge, BundledJudge) and judge.weights is None else None
-    return "" if bundled is None else content_fingerprint(bundled)
+    files = [judge.file() if isinstance(judge, BundledJudge) and judge.weights is None else None]
+    files += [Path(judge.class_names)] if isinstance(judge, PretrainedJudge) and judge.class_names else []
+    return "; ".join(content_fingerprint(path) for path in files if path is not None)
 
 
 def network_of(settings: ExtractorSettings | JudgeSettings) -> str:

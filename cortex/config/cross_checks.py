@@ -123,7 +123,7 @@ def _judge_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
         yield "data.images.test = 'none': should be 'png', 'jpeg' or 'webp', as judges look at the test images"
     for name, judge in config.judges.items():
         yield from _named_class_checks(name, judge, config, spec)
-        if judge.classes is None:
+        if judge.classes is None or (isinstance(judge, PretrainedJudge) and judge.class_names is not None):
             continue
         if judge.other_classes is not None and len(spec.class_names) != judge.classes:
             known = f"it knows {judge.other_classes}, and the generator has {len(spec.class_names)} others"
@@ -150,6 +150,8 @@ def _named_class_checks(name: str, judge: JudgeSettings, config: Config, spec: G
     except InputError as error:
         yield f"judges.{name}: {error}"
         return
+    if isinstance(judge, PretrainedJudge) and not known and config.data.imports.pictures_alone():
+        yield f"judges.{name}.class_names = None: should be set: the classes of pictures are matched by name"
     try:
         where = f"judges.{name}.network = {judge.network!r}"
         StatedJudge(judge.network, {}, known).for_classes(spec.class_names, config.classes(spec), where)

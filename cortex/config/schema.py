@@ -42,7 +42,7 @@ def _study(name: str, part: Mapping[str, Any]) -> type[Section]:
     return study_settings(reference or name)
 
 
-Judges = Annotated[dict[Name, SerializeAsAny[JudgeSettings]], Field(min_length=1), chosen_by(_judge)]
+Judges = Annotated[dict[Name, SerializeAsAny[JudgeSettings]], chosen_by(_judge)]
 Studies = Annotated[dict[Name, SerializeAsAny[StudySettings]], chosen_by(_study)]
 
 
@@ -68,7 +68,9 @@ class Config(Section):
     importance: Explainers = Field(Explainers(), description="importance of tokens, by one or several methods")
     concept_tokens: ConceptTokens = Field(ConceptTokens(), description="concept-level tokens")
     codebook_search: CodebookSearch = Field(CodebookSearch(), description="codebook search")
-    judges: Annotated[Judges, WrapValidator(_null_is_empty)] = Field(description="judges by name; null: none")
+    judges: Annotated[Judges, WrapValidator(_null_is_empty)] = Field(
+        description="judges by name; null or {}: none, and no judged levels"
+    )
     evaluation: Evaluation = Field(Evaluation(), description="three levels of evaluation")
     studies: Annotated[Studies, WrapValidator(_null_is_empty)] = Field(
         {}, description="studies beside the method, by name; the target full computes them"

@@ -6,8 +6,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from cortex.core.errors import InputError
 from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed, WrongValueError
 from cortex.data.settings import CLASS_NAMES, PICTURES, Augmentation
+from cortex.generators.class_names import read_class_names
 
 
 class JudgeSettings(Section):
@@ -95,6 +97,18 @@ class PretrainedJudge(JudgeSettings):
     """A judge with weights from elsewhere: those of the network's package, or of a file."""
 
     weights: File | None = Field(None, description="weights file; null: those of the network's own package")
+    class_names: File | None = Field(
+        None,
+        description="text file of the names of the judge's classes, one a line, to match them to the run's by name",
+    )
+
+    def known_classes(self) -> tuple[str, ...] | None:
+        if self.class_names is None:
+            return None
+        names = tuple(read_class_names(Path(self.class_names)))
+        if self.classes is not None and len(names) != self.classes:
+            raise InputError(f"{self.class_names}: {len(names)} names; the judge knows {self.classes} classes")
+        return names
 
     def file(self) -> Path | None:
         """The weights file; None where the network's package has the weights."""
@@ -114,6 +128,14 @@ class BundledJudge(PretrainedJudge):
     weights: File | None = Field(
         None, description="file that cortex train-judge wrote; null: the one that ships with this package"
     )
+
+    @model_validator(mode="after")
+    def _names_are_stated(self) -> "BundledJudge":
+        if self.class_names is not None:
+            raise WrongValueError(
+                "class_names", self.class_names, "should not be set: the judge's file states its classes"
+            )
+        return self
 
     def file(self) -> Path:
         if self.weights is not None:

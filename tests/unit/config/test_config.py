@@ -246,7 +246,6 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("extractors.cnn.precision", "float64", "precision = 'float64': should be 'float32', 'bfloat16' or 'float16'"),
         ("judges.vit", {"network": "vit_b_16", "weights": "gone"}, "judges.vit.weights = 'gone': no such file"),
         ("extractors.cnn.gpus", 2, "extractors.cnn.gpus = 2: only with device = 'cuda'; it is 'auto'"),
-        ("judges", {}, "judges = {}: should have at least 1 item"),
         ("judges.a b", ANIMAL_JUDGE, "judges.a b = 'a b': should match pattern"),
         (
             "judges.vgg",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from cortex.app.workflow import part_of
+from cortex.app.workflow import levels, part_of
 from cortex.config import parse_config
 from cortex.core.errors import InputError
 from tests.pictures import labelled, write_folders
@@ -112,3 +112,25 @@ def test_a_class_of_one_split_alone_is_named(config, tmp_path):
     write_folders(tmp_path / "test", [("violet", np.zeros((4, 4, 3), np.uint8))])
     config["data"]["imports"] = {split: {"images": str(tmp_path / split)} for split in SPLITS}
     assert refusal(config).endswith("test': class 'violet': the train split has none of this name")
+
+
+def test_judges_can_be_left_out_and_are_matched_by_name(config, folder, tmp_path):
+    config["data"]["imports"] = {"images": str(folder)}
+    for nothing in (None, {}):
+        parsed, spec = parse_config(config | {"judges": nothing})
+        assert parsed.judges == {} and levels(spec, sorted(parsed.judges)) == {}
+    judge = {"network": "resnet50"}
+    unnamed = "judges.resnet50.class_names = None: should be set: the classes of pictures are matched by name"
+    assert refusal(config | {"judges": {"resnet50": judge}}) == unnamed
+    names = [f"class {number}" for number in range(997)] + ["red", "green", "blue"]
+    judge["class_names"] = str(tmp_path / "names.txt")
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    parsed, spec = parse_config(config | {"judges": {"resnet50": judge}})
+    assert parsed.judges["resnet50"].known_classes() == tuple(names)
+    (tmp_path / "names.txt").write_text("\n".join(names[1:]))
+    assert "999 names; the judge knows 1000 classes" in refusal(config | {"judges": {"resnet50": judge}})
+    (tmp_path / "names.txt").write_text("\n".join(["violet", *names[:-1]]))
+    told = refusal(config | {"judges": {"resnet50": judge}})
+    assert "classes of the generator that it does not know: 'blue'" in told
+    bundled = {"network": "landuse_vit", "class_names": judge["class_names"]}
+    assert "should not be set: the judge's file states its classes" in refusal(config | {"judges": {"land": bundled}})

@@ -55,6 +55,22 @@ def test_an_image_is_judged_alike_in_any_batch(judge):
     torch.testing.assert_close(together[1:2], judge.logits(china[None]), rtol=1e-4, atol=1e-4)
 
 
+def test_classes_of_imagenet_are_matched_by_name(judge, tmp_path):
+    """The judge reads a daisy as the class of the run that has the daisy's name, wherever that stands."""
+    names = [f"class {number}" for number in range(1000)]
+    names[DAISY] = "daisy"
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    path = tmp_path / "model.safetensors"
+    options = ["--network", "efficientnet_lite0", "--class-names", str(tmp_path / "names.txt")]
+    classes = ["class 3", "daisy", "class 7"]
+    assert main(["pretrained-judge", "--output", str(path), *options, "--classes", *classes]) == 0
+    named, flower = load_judge(path, CPU), torch.from_numpy(square("flower.jpg").copy())[None]
+    assert named.class_names[:3] == tuple(classes)
+    logits = named.logits(flower)
+    assert logits.argmax(1).tolist() == [1]
+    torch.testing.assert_close(logits[0, :3], judge.logits(flower)[0, [3, DAISY, 7]])
+
+
 class Seen(ImageNetClassifier):
     """A classifier whose logits are the images that its backbone sees."""
 
