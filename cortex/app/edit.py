@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
+from cortex.app.edit_run import first_extractor, load_generator_of
+from cortex.app.edit_sheet import draw_sheet, warnings_of
 from cortex.app.region import check_region, most_important
 from cortex.core.device import choose_device, one_thread
 from cortex.core.errors import InputError, shown
@@ -28,13 +30,12 @@ from cortex.evaluate.codebook_level import edited_grids
 from cortex.explain import TIS
 from cortex.explain.codebook_search import prepare, search_part, token_selection
 from cortex.explain.settings import Method, Region, SearchOptimisation
-from cortex.extractors.codebook import load_codebook
 from cortex.extractors.names import split_name
 from cortex.extractors.network import load_extractor
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
-from cortex.generators.load import generator_of_run, load_generator
 from cortex.judges.judge import Judge, load_judge
+from cortex.report.figures.style import save_figure
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +97,9 @@ def edit_image(
     states the change that decoding alone would have made there.
 
     Args:
-        output: folder to write: picture.png (as it came in), before.png (as its tokens show it), after.png, and
-            edit.json with the tokens before and after, every judge's reading of the three, and the settings.
+        output: folder to write: picture.png (as it came in), before.png (as its tokens show it), after.png, sheet.png
+            (the three enlarged, with their tokens), and edit.json with the tokens before and after, every judge's
+            reading of the three, warnings, and the settings.
         image: PNG, JPEG or WebP file of any size, or a tar of a run together with a key.
         run: folder of a run, such as results/digits, whose extractors, judges and generator are used.
         settings: target, region and search.
@@ -111,14 +113,12 @@ def edit_image(
     if str(image).encode(errors="replace").decode() != str(image):
         raise InputError(f"{str(image)!a}: a name that is no UTF-8, which edit.json could not hold")
     on = choose_device(device)
-    name, training = split_name(settings.extractor) if settings.extractor else _first_extractor(run)
+    name, training = split_name(settings.extractor) if settings.extractor else first_extractor(run)
     network = load_extractor(run / "extractors" / name / str(training) / "model.safetensors", on)
     judges = {path.parent.name: load_judge(path, on) for path in sorted(run.glob("judges/*/model.safetensors"))}
-    if not judges:
-        raise InputError(f"{run}: no judges/*/model.safetensors, which `snakemake judges` makes")
-    model = _generator_of(run, family, generator, on)
-    of_run = np.unique(read_packed(run / "data" / "train" / "grids.npy")["label"])
-    target = find_class(settings.to, model.spec.class_names, of_run.tolist())
+    model = load_generator_of(run, family, generator, on)
+    train = read_packed(run / "data" / "train" / "grids.npy")
+    target = find_class(settings.to, model.spec.class_names, np.unique(train["label"]).tolist())
     picture = take_picture(image, key, model)
     method = None if len(settings.region) == 4 else settings.method or TIS
     if method is None:
@@ -131,6 +131,8 @@ def edit_image(
     edit = change_region(model, picture.grid, where, found.tokens, settings.margin)
     came_in = edit.before if picture.image is None else picture.image
     pictures = {"picture": came_in, "before": edit.before, "after": edit.after}
+    grids = {"before": picture.grid, "after": edit.grid}
+    warnings = list(warnings_of(pictures, grids, train["grid"], len(model.codebook)))
     readings = _readings(judges, pictures, target, model)
     result = {
         "image": str(image),
@@ -139,7 +141,8 @@ def edit_image(
         "target": _named(target, model.spec.class_names),
         "region": where.model_dump(),
         "method": method,
-        "tokens": {"before": picture.grid.tolist(), "after": edit.grid.tolist()},
+        "tokens": {name: grid.tolist() for name, grid in grids.items()},
+        "warnings": warnings,
         "readings": readings,
         "extractor": {
             "name": name,
@@ -157,10 +160,15 @@ def edit_image(
         "written_by": provenance(),
     }
     _write(output, pictures, result)
+    name_of_target = model.spec.class_names[target]
+    titles = {"picture": "picture", "before": "before: its tokens, decoded", "after": f"after: to {name_of_target}"}
+    save_figure(draw_sheet(pictures, grids, where, titles), output / "sheet.png")
+    for warning in warnings:
+        log.warning("warning: %s", warning)
     for reading in readings:
         read, of_target = reading["reads"]["name"], reading["target_probability"]
         told = f"{reading['judge']} reads {reading['picture']}.png as {read} ({reading['probability']:.2f})"
-        print(f"{told}; {model.spec.class_names[target]} {of_target:.2f}")
+        print(f"{told}; {name_of_target} {of_target:.2f}")
 
 
 @dataclass(frozen=True)
@@ -365,34 +373,3 @@ def _write(output: Path, pictures: Mapping[str, NDArray[np.uint8]], result: Mapp
 
 def _named(label: int, names: Sequence[str]) -> dict[str, int | str | None]:
     return {"index": label, "name": names[label] if label < len(names) else None}
-
-
-def _first_extractor(run: Path) -> tuple[str, int]:
-    """Name and training of the first extractor that a run has trained.
-
-    Raises:
-        InputError: there is none.
-    """
-    trained = [path.parent for path in run.glob("extractors/*/*/model.safetensors")]
-    if not trained:
-        raise InputError(f"{run}: no extractors/*/*/model.safetensors; is it the folder of a run?")
-    return min(split_name(f"{folder.parent.name}/{folder.name}") for folder in trained)
-
-
-def _generator_of(run: Path, family: str, weights: Path | None, device: torch.device) -> Generator:
-    """The generator whose tokens a run is about.
-
-    Raises:
-        InputError: it has another codebook than the run, so another generator made that.
-    """
-    path = weights
-    if weights is None:
-        family, path = generator_of_run(run, family, None)
-    model = load_generator(path, device, family=family, decode_only=True)
-    exported = run / "generator" / "codebook.safetensors"
-    if not torch.equal(load_codebook(exported, device), model.codebook):
-        raise InputError(
-            f"{exported}: not the codebook of {path or 'the default generator'}; "
-            "--generator is the weights file that the run's config names"
-        )
-    return model

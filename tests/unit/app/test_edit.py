@@ -366,6 +366,7 @@ def test_a_picture_of_ones_own(tiny_run, three, tmp_path):
         "before.png",
         "edit.json",
         "picture.png",
+        "sheet.png",
     ]
     assert told["target"] == {"index": 7, "name": "seven"} and told["label"] is None
     # Rows 1 to 3 and columns 2 to 4 of tokens, with a margin of one token: 20 pixels each way.

@@ -150,7 +150,7 @@ def test_it_is_refused_by_its_place(tmp_path, kind, place):
     assert set(tmp_path.rglob("*")) == before, "nothing is written"
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 41), (41, 1), (16, 48), (48, 16), (17, 15)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 48), (48, 16), (17, 15)])
 def test_a_size_that_does_not_fit_is_cut_to_its_middle(tmp_path, height, width):
     """The middle square of stripes across the longer side has the colours of its ends."""
     side = min(height, width)
