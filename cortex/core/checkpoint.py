@@ -48,8 +48,9 @@ DTYPES = {
 class Checkpoint:
     """An open checkpoint: ``tensors`` by their names in its state dict, and the bytes of each.
 
-    The state dict is one of :data:`NESTED`, or the checkpoint itself. ``unread`` names what it holds that is neither
-    data nor a tensor as torch.save describes them: perhaps tensors of an unknown kind.
+    The state dict is one of :data:`NESTED`, or the checkpoint itself; a tensor alone is called ``tensor``.
+    ``unread`` names what it holds that is neither data nor a tensor as torch.save describes them: perhaps tensors of an
+    unknown kind.
     """
 
     def __init__(self, path: Path, file: "_File"):
@@ -133,6 +134,8 @@ def _in_memory(tensor: StoredTensor, opened: Checkpoint) -> Tensor:
 
 def _state_of(content: Any) -> dict[str, Any]:
     """The state dict of a checkpoint's content, without what wrappers put before all names."""
+    if isinstance(content, StoredTensor):
+        return {"tensor": content}
     nested = [name for name in NESTED if isinstance(content, dict) and _has_tensors(content.get(name))]
     if len(nested) > 1:
         raise ValueError(f"it has several state dicts: {', '.join(nested)}")

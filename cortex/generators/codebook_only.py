@@ -1,8 +1,8 @@
 """A codebook alone, for runs that explain imported grids: it neither draws, decodes nor encodes.
 
 Its weights file is a safetensors file of one tensor, ``codebook`` ``[K, d]``. The metadata's ``architecture`` is JSON:
-``{"grid": [h, w], "classes": [names]}``. For a file without it, the config states the grid and the class names, and a
-run converts it first.
+``{"grid": [h, w], "classes": [names]}``. For a file without it, such as ``.npy`` or ``.pt``, the config states the grid
+and the class names, and a run converts it first.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
 from cortex.generators.base import Family
 from cortex.generators.class_names import read_class_names
+from cortex.generators.codebook_files import KINDS, codebook_shape, read_codebook_file
 from cortex.generators.sampling import Sampling
 from cortex.generators.settings import Precision, Step
 from cortex.generators.spec import GeneratorSpec, Origin
@@ -62,14 +63,7 @@ class CodebookAlone:
 
     def spec(self, origin: Origin) -> GeneratorSpec:
         path = _path(origin.weights)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                shape = file.get_slice(CODEBOOK).get_shape() if CODEBOOK in file.keys() else []  # noqa: SIM118
-                stated = (file.metadata() or {}).get("architecture")
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such weights file") from None
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+        shape, stated = (codebook_shape(path), None) if path.suffix in KINDS else _described(path)
         if len(shape) != 2 or not 1 <= shape[0] <= MAX_CODES or shape[1] < 1:
             raise InputError(f"{path}: not a codebook: expected a tensor '{CODEBOOK}' [K, d] of at most 65,536 codes")
         grid, names = _stated(stated, path)
@@ -78,7 +72,7 @@ class CodebookAlone:
         grid = origin.grid or grid
         if grid is None:
             raise InputError(f"{path}: states no grid: set generator.grid, such as [16, 16]")
-        return GeneratorSpec(names, grid, *shape)
+        return GeneratorSpec(names, grid, codes=shape[0], channels=shape[1])
 
     def files(self, origin: Origin) -> list[Path]:
         return [_path(origin.weights)]
@@ -98,6 +92,8 @@ class CodebookAlone:
         from cortex.core.weights import read_weights
 
         path = _path(weights)
+        if path.suffix in KINDS:
+            return read_codebook_file(path)
         tensors, _ = read_weights(path, only=CODEBOOK)
         if CODEBOOK not in tensors:
             raise InputError(f"{path}: not a codebook: it has no tensor '{CODEBOOK}'")
@@ -125,6 +121,18 @@ def _path(weights: Path | None) -> Path:
     if weights is None:
         raise InputError("a codebook alone has no weights of its own: name the file of a codebook")
     return weights
+
+
+def _described(path: Path) -> tuple[Sequence[int], str | None]:
+    """Shape of the codebook, if there is one, and the architecture that a safetensors file states."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shape = file.get_slice(CODEBOOK).get_shape() if CODEBOOK in file.keys() else []  # noqa: SIM118
+            return shape, (file.metadata() or {}).get("architecture")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
 
 
 def _stated(architecture: str | None, path: Path) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
