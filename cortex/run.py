@@ -18,7 +18,8 @@ from cortex.extractors.codebook import load_codebook
 from cortex.extractors.names import join_name, split_name
 from cortex.extractors.network import load_extractor
 from cortex.generators.base import Generator
-from cortex.generators.load import generator_of_run, load_generator
+from cortex.generators.load import generator_of_run, generator_spec, load_generator
+from cortex.generators.spec import GeneratorSpec
 from cortex.judges.judge import Judge, load_judge
 
 SETTINGS = "settings.json"  # the run's config with all defaults, written when Snakemake starts
@@ -73,9 +74,21 @@ class Run:
 
     def generator(self, device: str = "cpu", *, decode_only: bool = False) -> Generator:
         """The run's generator, on a device."""
-        stated = self.settings["generator"]
-        family, weights = generator_of_run(self.folder, stated["family"], stated["weights"])
+        family, weights = self._generator
         return load_generator(weights, device, family=family, decode_only=decode_only)
+
+    @property
+    def spec(self) -> GeneratorSpec:
+        """Shapes, class names and capabilities of the run's generator, which is not loaded."""
+        family, weights = self._generator
+        return generator_spec(weights, family)
+
+    @property
+    def _generator(self) -> tuple[str, Path | None]:
+        """Family and weights file of the run's generator."""
+        stated = self.settings["generator"]
+        weights = None if stated["weights"] is None else Path(stated["weights"])
+        return generator_of_run(self.folder, stated["family"], weights)
 
     def codebook(self, device: str = "cpu") -> Tensor:
         """Code vectors float32 ``[K, d]``."""

@@ -77,6 +77,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "keep-results": ("cortex.app.kept_results:keep_results", "keep a run's results although code has changed"),
         "verify": ("cortex.app.verify:verify", "check that a run's files are whole"),
         "report": ("cortex.report.html:write_report", "write the self-contained HTML report"),
+        "compare": ("cortex.compare.compare:compare_runs", "compare finished runs: tables and an HTML page"),
     },
 }
 

@@ -158,7 +158,7 @@ def _tail(deviation: Vector, squares: MeanSquares, trainings: int, images: int) 
     The rest has the most degrees of freedom; its mean square counts as its expectation. No component is negative.
     """
     of_trainings, of_images, rest = (square[:, None] for square in squares)
-    (x, x_weight), (y, y_weight) = _chi_squared(trainings - 1, NODES[0]), _chi_squared(images - 1, NODES[1])
+    (x, x_weight), (y, y_weight) = chi_squared(trainings - 1, NODES[0]), chi_squared(images - 1, NODES[1])
     by_trainings = np.maximum((trainings - 1) * of_trainings / x - rest, 0)
     by_images = np.maximum((images - 1) * of_images / y - rest, 0)
     variance = (by_trainings[:, :, None] + by_images[:, None, :] + rest[:, None]) / (trainings * images)
@@ -182,7 +182,7 @@ def _half_width(squares: MeanSquares, trainings: int, images: int) -> Vector:
 
 
 @cache
-def _chi_squared(free: int, nodes: int) -> tuple[Vector, Vector]:
+def chi_squared(free: int, nodes: int) -> tuple[Vector, Vector]:
     """Nodes and weights of an integral over the χ² distribution; one node where there is nothing to integrate.
 
     Gauss–Legendre in the fourth root of the distribution function, which resolves its lower tail.

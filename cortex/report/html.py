@@ -105,7 +105,7 @@ def write_report(
     answered = answers(evidence)
     measured = files.metrics.get("reconstruction", [])
     shown = {*files.levels, *(["images"] if shard else []), *(["reconstruction"] if measured else [])}
-    page = _template().render(
+    page = load_page(TEMPLATES, name="page.html.j2").render(
         files=files,
         cards=cards,
         few=FEW,
@@ -186,13 +186,19 @@ def origin(tables: Sequence[Path]) -> dict[str, dict[str, int]]:
     return stated
 
 
-def _template() -> jinja2.Template:
+def load_page(*folders: Path, name: str) -> jinja2.Template:
+    """A page's template.
+
+    Args:
+        folders: of templates.
+        name: of the page's file.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(folders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= words.FILTERS
-    return environment.get_template("page.html.j2")
+    return environment.get_template(name)

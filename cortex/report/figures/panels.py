@@ -70,7 +70,7 @@ def masking(rows: Rows, against: Literal["n", "masked_fraction", "masked_brightn
         against: horizontal axis: n, or the masked share of the image's area or brightness.
     """
     over_all, singles = claims(rows), trainings(rows)
-    figure, panels = _facets(over_all)
+    figure, panels = facets(over_all)
     for (extractor, judge), axes in panels.items():
         for place, method in enumerate(distinct(over_all, "method")):
             look = look_of(method, place)
@@ -88,13 +88,13 @@ def masking(rows: Rows, against: Literal["n", "masked_fraction", "masked_brightn
             _whole_numbers(axes)
         figure.supxlabel("n: positions whose codes are masked", fontsize=9)
     else:
-        _percent_axis(panels.values())
+        percent_axis(panels.values())
         for axes in panels.values():
             axes.set_xlim(0, None)
         share = {"masked_fraction": "area", "masked_brightness": "brightness"}[against]
         figure.supxlabel(f"share of the image's {share} that is masked (mean)", fontsize=9)
     figure.supylabel("change of the label's probability", fontsize=9)
-    _legend(figure, panels)
+    legend(figure, panels)
     return figure
 
 
@@ -106,7 +106,7 @@ def concept_level(beside: Sequence[Comparison], singles: Rows) -> Figure:
         beside: concept tokens beside the frequency baseline over all images and trainings, of one method of importance.
         singles: the same comparisons of single trainings.
     """
-    figure, panels = _facets([one.row for one in beside], height=0.6 + 0.32 * _settings(beside))
+    figure, panels = facets([one.row for one in beside], height=0.6 + 0.32 * _settings(beside))
     for (extractor, judge), axes in panels.items():
         compared = [one for one in beside if (one.row["extractor"], one.row["judge"]) == (extractor, judge)]
         for place, one in enumerate(compared):
@@ -197,7 +197,7 @@ def _series() -> Iterator[str]:
         yield from SERIES
 
 
-def _facets(rows: Rows, height: float = 2.3) -> tuple[Figure, dict[tuple[str, str], Any]]:
+def facets(rows: Rows, height: float = 2.3) -> tuple[Figure, dict[tuple[str, str], Any]]:
     """A panel for each extractor (column) and judge (row); the panels of a judge share their scale."""
     extractors, judges = distinct(rows, "extractor"), distinct(rows, "judge")
     width = max(WIDTH, 2.4 * len(extractors))  # many panels: the page scales the figure down
@@ -211,7 +211,8 @@ def _facets(rows: Rows, height: float = 2.3) -> tuple[Figure, dict[tuple[str, st
     return figure, panels
 
 
-def _percent_axis(panels: Iterable[Any]) -> None:
+def percent_axis(panels: Iterable[Any]) -> None:
+    """Horizontal axes of shares, in percent."""
     for axes in panels:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
@@ -221,6 +222,7 @@ def _whole_numbers(axes: Any) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _legend(figure: Figure, panels: Mapping[Any, Any]) -> None:
+def legend(figure: Figure, panels: Mapping[Any, Any]) -> None:
+    """One legend for all panels, above them."""
     handles, labels = next(iter(panels.values())).get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
