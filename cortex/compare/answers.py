@@ -70,10 +70,7 @@ def _accuracies(evidence: Evidence) -> dict[str, float]:
 def _masks(evidence: Evidence) -> dict[str, Any]:
     """Mean changes at an area that the curves of all runs reach, the one closest to :data:`TYPICAL`."""
     rows = evidence.valid("curves")
-    reached = [area for area in distinct(rows, "area") if len(distinct(select(rows, area=area), "run")) > 1]
-    if not reached:
-        return {"area": None, "means": {}}
-    area = min(reached, key=lambda area: abs(area - TYPICAL))
+    area = typical_area(select(evidence.valid("differences"), measure="excess"))
     return {
         "area": area,
         "means": {
@@ -86,14 +83,28 @@ def _masks(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def typical_area(rows: Rows) -> float | None:
+    """The area closest to :data:`TYPICAL` of differences of the excess; None where there are none."""
+    return min(distinct(rows, "area"), key=lambda area: abs(area - TYPICAL), default=None)
+
+
+def shown_overlaps(shared: Shared, rows: Rows) -> list[Row]:
+    """The overlaps of the lists on the cards, of their first five tokens, or of those most like them."""
+    wanted = {
+        "attribution": shared.attributions[0],
+        "list": "contrast",
+        "top_n": shared.runs[0].shown_top_n,
+        "n": FIRST,
+    }
+    for name, value in wanted.items():
+        values = distinct(rows, name)
+        rows = select(rows, **{name: value if value in values else min(values, default=None)})
+    return list(rows)
+
+
 def overlaps(evidence: Evidence) -> dict[str, Any]:
     """How many of the first tokens of a class two trainings share, means over extractors, within runs and across."""
-    rows = [row for row in evidence.valid("overlap") if row["attribution"] == evidence.shared.attributions[0]]
-    shown = evidence.shared.runs[0].shown_top_n
-    for name, wanted in (("list", "contrast"), ("top_n", shown), ("n", FIRST)):
-        values = distinct(rows, name)
-        chosen = wanted if wanted in values else min(values, default=None)
-        rows = select(rows, **{name: chosen})
+    rows = shown_overlaps(evidence.shared, evidence.valid("overlap"))
     n = rows[0]["n"] if rows else 0
     means = [
         {"run": one, "other_run": other, "shared": n * mean(row["value"] for row in of)}

@@ -1,12 +1,12 @@
 """The page of a comparison: one HTML file, in the style of a run's report."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cortex.compare import page_tables
 from cortex.compare.answers import TEMPLATES as COMPARISON
-from cortex.compare.answers import Evidence, answers
+from cortex.compare.answers import Evidence, answers, shown_overlaps, typical_area
 from cortex.compare.cards import FIRST, Gallery
 from cortex.compare.page_tables import Invalid
 from cortex.compare.shared import Shared
@@ -17,6 +17,7 @@ from cortex.report.cards import FEW, LISTED
 from cortex.report.html import load_page
 from cortex.report.pictures import MIME, Picture
 from cortex.report.rows import Rows, mean, select
+from cortex.report.tables import Table
 
 FIGURE_TITLE = "Deletion curves at equal area."
 FIGURE_TEXT = (
@@ -37,10 +38,7 @@ def write_page(output: Path, shared: Shared, tables: Mapping[str, Rows], figure:
     names = [run.name for run in shared.runs]
     invalid: Invalid = {run.name: [one for one in run.readers if not one.valid] for run in shared.runs}
     evidence = Evidence(shared, tables, invalid)
-    differences = {
-        measure: page_tables.differences_table(select(tables["differences"], measure=measure), invalid)
-        for measure in ("accuracy", "excess")
-    }
+    accuracies, excess = (select(tables["differences"], measure=measure) for measure in ("accuracy", "excess"))
     overlap = tables["overlap"]
     page = load_page(COMPARISON, TEMPLATES, name="compare.html.j2").render(
         shared=shared,
@@ -50,12 +48,14 @@ def write_page(output: Path, shared: Shared, tables: Mapping[str, Rows], figure:
         listed_tokens=LISTED,
         invalid=invalid,
         answers=answers(evidence),
-        overlap=page_tables.overlap_table(overlap) if overlap else None,
+        overlap=_parts(page_tables.overlap_table, shown_overlaps(shared, overlap), overlap),
         curves=page_tables.curves_table(tables["curves"], invalid) if figure else None,
         figures=[_picture(figure)] if figure else [],
-        curve_differences=differences["excess"],
+        curve_differences=_parts(
+            lambda rows: page_tables.differences_table(rows, invalid), select(excess, area=typical_area(excess)), excess
+        ),
         accuracy=page_tables.accuracy_table(tables["accuracy"], names),
-        accuracy_differences=differences["accuracy"],
+        accuracy_differences=page_tables.differences_table(accuracies, invalid),
         by_class=page_tables.class_table(tables["accuracy"], names),
         facts=page_tables.runs_table(shared),
         left_out=page_tables.left_out_table(shared.left_out),
@@ -70,6 +70,11 @@ def most_accurate(shared: Shared, rows: Rows) -> str:
     """The extractor of highest accuracy, mean over runs."""
     over_all = select(rows, training=None, **{"class": None})
     return max(shared.extractors, key=lambda name: mean(row["accuracy"] for row in select(over_all, extractor=name)))
+
+
+def _parts(table: Callable[[Rows], Table], shown: Rows, every: Rows) -> dict[str, Table] | None:
+    """A table of the rows that are shown at first, and one of all rows; None of no rows."""
+    return {"shown": table(shown), "all": table(every)} if every else None
 
 
 def _picture(figure: Path) -> Picture:
