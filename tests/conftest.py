@@ -122,3 +122,33 @@ def tiny_data(tmp_path):
     from tests.training import write_tiny_data
 
     return write_tiny_data(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium without a screen. Where there is none, the tests are skipped, but never in continuous integration."""
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium")
+    if program is None and not os.environ.get("CI"):
+        pytest.skip("no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def window(browser):
+    """A function that opens an address in a window of a size."""
+    contexts = []
+
+    def opened(size, url, **options):
+        contexts.append(browser.new_context(viewport=size, **options))
+        page = contexts[-1].new_page()
+        page.goto(url)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()

@@ -143,14 +143,14 @@ def _alike(
 def _other_codebooks(runs: Sequence[ComparedRun]) -> list[LeftOut]:
     pairs = [f"{one.name} and {other.name}" for one, other in combinations(runs, 2) if one.codebook != other.codebook]
     reason = "other codebooks: a number stands for another code"
-    return [LeftOut("overlap of concept tokens", listed(pairs), reason)] if pairs else []
+    return [LeftOut("overlap of concept tokens", ", ".join(pairs), reason)] if pairs else []
 
 
 def _other_choices(runs: Sequence[ComparedRun]) -> list[LeftOut]:
     found = []
     for one, other in combinations(runs, 2):
         if one.classes.keys() != other.classes.keys():
-            reason = f"extractors choose among other classes, {len(one.classes)} and {len(other.classes)}"
+            reason = f"extractors choose among other classes ({len(one.classes)} and {len(other.classes)})"
             found.append(LeftOut("difference of accuracies", f"{one.name} and {other.name}", reason))
     return found
 

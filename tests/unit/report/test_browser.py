@@ -1,6 +1,5 @@
 """The page in a real browser: what a person sees first, reaches by keyboard, prints, and hears from a screen reader."""
 
-import os
 import re
 import shutil
 from itertools import pairwise
@@ -9,29 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from cortex.report.html import write_report
+from tests.browser import NARROW, SIZES, VISIBLE, WIDE, boxes, low_contrast, parts_of, pictures_of, wholly_seen
 from tests.unit.report.example import METRICS, save
 
 pytestmark = pytest.mark.slow  # starts Chromium
-
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
-SIZES = pytest.mark.parametrize("size", [WIDE, NARROW], ids=["1280", "390"])
-
-# What a visible element is: it takes up room, and no ancestor hides it.
-VISIBLE = "const visible = e => e.checkVisibility({contentVisibilityAuto: true}) && e.getClientRects().length > 0;"
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Chromium without a screen. Where there is none, the tests are skipped, but never in continuous integration."""
-    from playwright.sync_api import sync_playwright
-
-    program = shutil.which("chromium")
-    if program is None and not os.environ.get("CI"):
-        pytest.skip("no chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")
@@ -46,39 +26,13 @@ def report(run, tmp_path_factory):
 
 
 @pytest.fixture
-def tab(browser, report):
+def tab(window, report):
     """A function that opens the page in a window of a size."""
-    contexts = []
 
     def opened(size, part="", url=report.url, **options):
-        contexts.append(browser.new_context(viewport=size, **options))
-        page = contexts[-1].new_page()
-        page.goto(url + part)
-        return page
+        return window(size, url + part, **options)
 
-    yield opened
-    for context in contexts:
-        context.close()
-
-
-def parts_of(page):
-    """Ids of the pages, as the contents list them."""
-    return [link.get_attribute("href") for link in page.locator("nav a").all()]
-
-
-def boxes(page, selector):
-    """Left, top, right and bottom of the visible elements."""
-    return page.evaluate(
-        f"""selector => {{{VISIBLE} return [...document.querySelectorAll(selector)].filter(visible).map(e => {{
-            const box = e.getBoundingClientRect(); return [box.left, box.top, box.right, box.bottom]}})}}""",
-        selector,
-    )
-
-
-def wholly_seen(page, selector, size):
-    """How many elements are whole on the screen."""
-    inside = [box for box in boxes(page, selector) if box[1] >= 0 and box[3] <= size["height"]]
-    return len([box for box in inside if box[0] >= 0 and box[2] <= size["width"]])
+    return opened
 
 
 @pytest.mark.parametrize(("size", "cards"), [(WIDE, 6), (NARROW, 2)], ids=["1280", "390"])
@@ -122,14 +76,7 @@ def test_pictures_are_neither_cropped_nor_distorted(tab, size):
     page = tab(size)
     for part in parts_of(page):
         page.goto(page.url.partition("#")[0] + part)
-        page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => 0)))")
-        pictures = page.evaluate(
-            f"""() => {{{VISIBLE} return [...document.images].filter(visible).map(e => {{
-                const box = e.getBoundingClientRect(), scrolls = e.closest('.wide') !== null;
-                const natural = e.naturalWidth / e.naturalHeight, shown = e.clientWidth / e.clientHeight;
-                const fit = getComputedStyle(e).objectFit;
-                return {{alt: e.alt, natural, shown, fit, left: box.left, right: box.right, scrolls}}}})}}"""
-        )
+        pictures = pictures_of(page)
         for picture in pictures:
             assert picture["alt"]
             assert picture["shown"] == pytest.approx(picture["natural"], rel=0.03) and picture["fit"] == "fill", picture
@@ -261,25 +208,7 @@ def test_text_has_contrast(tab, size):
     page = tab(size)
     for part in parts_of(page):
         page.goto(page.url.partition("#")[0] + part)
-        low = page.evaluate(
-            """() => {
-                const channels = text => text.match(/[\\d.]+/g).map(Number);
-                const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92
-                    : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-                const behind = e => {for (; e; e = e.parentElement) {
-                    const found = channels(getComputedStyle(e).backgroundColor);
-                    if (found.length < 4 || found[3] > 0) return found}; return [255, 255, 255]};
-                const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), low = [];
-                while (walker.nextNode()) {
-                    const e = walker.currentNode.parentElement;
-                    if (!walker.currentNode.data.trim() || !e.checkVisibility() || e.closest('style')) continue;
-                    const [one, other] = [light(channels(getComputedStyle(e).color)), light(behind(e))];
-                    const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-                    if (ratio < 4.5) low.push([walker.currentNode.data, ratio]);
-                }
-                return low}"""
-        )
-        assert low == [], part
+        assert low_contrast(page) == [], part
 
 
 def test_invalid_results_are_marked_above_what_depends_on_them(tab, report, tmp_path):
