@@ -97,10 +97,11 @@ def test_help_explains_every_parameter_in_the_words_of_the_function(command, cap
     assert first_line in output
     options = options_of(output)
     parameters, documented = documentation(function)
-    if command == "verify":  # its one argument has no name on the command line
-        (explanation,) = re.findall(r"results: (folder of a run.*?)\.", documented)
-        assert explanation in output
-        return
+    unnamed = {"verify": "results", "compare": "runs"}.get(command)  # an argument without a name on the command line
+    if unnamed:
+        (explanation,) = re.findall(rf"{unnamed}: (folders? of .*?)(?:\.| output:)", documented)
+        assert explanation in re.sub(r"[\s│]+", " ", output)
+        parameters = [name for name in parameters if name != unnamed]
     assert set(options) == set(parameters)
     for parameter in parameters:
         assert len(options[parameter].split()) >= 2, f"--{parameter} is explained"

@@ -16,13 +16,13 @@ def test_overlap_of_two_runs_is_the_mean_over_pairs_of_their_trainings():
     """Of the first five: the pairs share 5, 2, 0 and 1 tokens, (5 + 2 + 0 + 1) / 4 / 5."""
     mine = trained([1, 2, 3, 4, 5, 6], [11, 12, 13, 14, 15])
     theirs = trained([5, 4, 3, 2, 1, 9], [1, 2, 7, 8, 15])
-    counted, contrast = across(mine, theirs, [5]).mean
+    contrast, counted = across(mine, theirs, [5]).mean
     assert (counted, contrast) == (0, pytest.approx((5 + 2 + 0 + 1) / 20))  # the runs have no list of counts
 
 
 def test_overlap_within_a_run_is_the_mean_over_its_pairs():
     """Three trainings share 3, 1 and 2 of the first five."""
-    _, contrast = within(trained([1, 2, 3, 4, 5], [1, 2, 3, 6, 7], [5, 6, 7, 8, 9]), [5]).mean
+    contrast, _ = within(trained([1, 2, 3, 4, 5], [1, 2, 3, 6, 7], [5, 6, 7, 8, 9]), [5]).mean
     assert contrast == pytest.approx((3 + 1 + 2) / 15)
 
 
