@@ -44,12 +44,13 @@ class Evidence:
             {"run": one, "other_run": other, "verdicts": tally(row["verdict"] for row in of)}
             for (one, other), of in groups(rows, "run", "other_run").items()
         ]
-        return {"pairs": pairs, "verdicts": tally(row["verdict"] for row in rows), "invalid": self.named}
+        return {"pairs": pairs, "verdicts": tally(row["verdict"] for row in rows), "invalid": self.named(measure)}
 
-    @property
-    def named(self) -> list[str]:
-        """Extractors and judges at chance level, each with its run."""
-        return list(dict.fromkeys(f"{one.name} of {run}" for run, readers in self.invalid.items() for one in readers))
+    def named(self, measure: str) -> list[str]:
+        """Extractors at chance level, each with its run; of the excess, judges as well."""
+        kinds = ("extractor",) if measure == "accuracy" else ("extractor", "judge")
+        found = [(run, one) for run, readers in self.invalid.items() for one in readers if one.kind in kinds]
+        return list(dict.fromkeys(f"{one.kind} {one.name} of {run}" for run, one in found))
 
 
 def answers(evidence: Evidence) -> list[Answer]:
@@ -73,6 +74,7 @@ def _masks(evidence: Evidence) -> dict[str, Any]:
     area = typical_area(select(evidence.valid("differences"), measure="excess"))
     return {
         "area": area,
+        "measured": bool(select(evidence.tables["differences"], measure="excess")),
         "means": {
             run: {
                 "importance": mean(row["importance"] for row in of_run),

@@ -157,6 +157,6 @@ def test_networks_that_guess_are_marked_above_what_depends_on_them(folders, tmp_
     text = (tmp_path / "output" / "compare.html").read_text()
     overview = text.partition('id="overview"')[2].partition("</section>")[0]
     assert overview.index("Invalid results.") < overview.index('class="card"')
-    assert "Left out as invalid: cnn of guessing." in " ".join(overview.split())
+    assert "Left out as invalid: extractor cnn of guessing." in " ".join(overview.split())
     table = text.partition('id="curves"')[2].partition("Differences of the excess")[2].partition("</table>")[0]
     assert table.count("<small>invalid</small>") == len(METHODS) * len(JUDGES)
