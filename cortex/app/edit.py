@@ -32,7 +32,6 @@ from cortex.explain.codebook_search import prepare, search_part, token_selection
 from cortex.explain.settings import Method, Region, SearchOptimisation
 from cortex.extractors.names import split_name
 from cortex.extractors.network import load_extractor
-from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
 from cortex.judges.judge import Judge, load_judge
 from cortex.report.figures.style import save_figure
@@ -84,7 +83,6 @@ def edit_image(
     *,
     settings: EditSettings,
     key: str | None = None,
-    family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -104,9 +102,7 @@ def edit_image(
         run: folder of a run, such as results/digits, whose extractors, judges and generator are used.
         settings: target, region and search.
         key: key of the image in the tar.
-        family: generator family: a registered name, or module:Attribute.
-        generator: weights file of the run's generator, or the name of a bundled one; if not given, the converted one
-            in the run's folder, or else the default one.
+        generator: weights file of the run's generator, if it is no longer where the run's config names it.
         seed: seed of the initial logits and the Gumbel noise, together with the key or file name of the picture.
         device: auto, cpu, cuda or cuda:N.
     """
@@ -116,7 +112,7 @@ def edit_image(
     name, training = split_name(settings.extractor) if settings.extractor else first_extractor(run)
     network = load_extractor(run / "extractors" / name / str(training) / "model.safetensors", on)
     judges = {path.parent.name: load_judge(path, on) for path in sorted(run.glob("judges/*/model.safetensors"))}
-    model = load_generator_of(run, family, generator, on)
+    model = load_generator_of(run, generator, on)
     train = read_packed(run / "data" / "train" / "grids.npy")
     target = find_class(settings.to, model.spec.class_names, np.unique(train["label"]).tolist())
     picture = take_picture(image, key, model)

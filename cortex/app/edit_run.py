@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 
 from cortex.core.errors import InputError
-from cortex.extractors.codebook import load_codebook
 from cortex.extractors.names import split_name
 from cortex.generators.base import Generator
-from cortex.generators.load import generator_of_run, load_generator
+from cortex.generators.load import load_generator
+from cortex.run import open_run
 
 
 def first_extractor(run: Path) -> tuple[str, int]:
@@ -23,20 +23,21 @@ def first_extractor(run: Path) -> tuple[str, int]:
     return min(split_name(f"{folder.parent.name}/{folder.name}") for folder in trained)
 
 
-def load_generator_of(run: Path, family: str, weights: Path | None, device: torch.device) -> Generator:
+def load_generator_of(folder: Path, weights: Path | None, device: torch.device) -> Generator:
     """The generator whose tokens a run is about.
 
     Raises:
         InputError: it has another codebook than the run, so another generator made that.
     """
-    path = weights
+    run = open_run(folder)
     if weights is None:
-        family, path = generator_of_run(run, family, None)
-    model = load_generator(path, device, family=family, decode_only=True)
-    exported = run / "generator" / "codebook.safetensors"
-    if not torch.equal(load_codebook(exported, device), model.codebook):
+        model = run.generator(str(device), decode_only=True)
+    else:
+        model = load_generator(weights, device, family=run.settings["generator"]["family"], decode_only=True)
+    if not torch.equal(run.codebook(str(device)), model.codebook):
+        exported = folder / "generator" / "codebook.safetensors"
         raise InputError(
-            f"{exported}: not the codebook of {path or 'the default generator'}; "
-            "--generator is the weights file that the run's config names"
+            f"{exported}: not the codebook of {weights or 'the generator in settings.json'}; "
+            "--generator names the weights file that made the run"
         )
     return model
