@@ -280,6 +280,7 @@ def test_the_memory_of_drawing_is_that_of_weights_keys_and_values(counts, checko
     )
 
 
+@pytest.mark.slow
 def test_llamagen_is_guided_as_published_and_counted_so(counts, checkout):
     cost = counts("configs/llamagen_b.yaml").generator
     with chdir(checkout):
@@ -321,6 +322,7 @@ def test_maskgits_steps_are_counted(counts, checkout):
     assert "the device's memory: weights, logits." in memory_line(config, spec, cost)
 
 
+@pytest.mark.slow
 def test_a_guided_grid_is_two_rows_of_a_batch(generator_weights, tmp_path):
     """Twice the arithmetic and the cache; the weights are read once for both. A region is drawn with both, too."""
     config = yaml.safe_load(TINY.read_text())
@@ -361,6 +363,7 @@ def test_the_papers_batches_throw_nothing_away(imagenet):
     assert imagenet.splits["train"].computed == 1_000_000
 
 
+@pytest.mark.slow
 def test_a_shards_size_is_foreseen(tmp_path):
     config = yaml.safe_load(TINY.read_text()) | {"data": {"per_class": {"train": 3, "validation": 4, "test": 4}}}
     split = counts_of(*parse_config(config)).splits["train"]
@@ -422,6 +425,7 @@ def test_the_command_prints_a_table(capsys):
     assert re.fullmatch(r"importance tis cnn +3 +48 .*", lines["importance tis cnn"])
 
 
+@pytest.mark.slow
 def test_the_command_measures_where_no_rate_is_given(capsys, monkeypatch):
     monkeypatch.setattr("cortex.app.plan.product_rate", lambda device: 2e11)
     monkeypatch.setattr("cortex.app.plan.copy_rate", lambda device: 3e10)

@@ -324,6 +324,7 @@ EDITS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(EDITS)
 @example([])

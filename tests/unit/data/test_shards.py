@@ -466,6 +466,7 @@ def test_the_member_that_a_tar_ends_inside_is_named(images, shard, path):
             list(read_shard(path, images=images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images", [False, True])
 def test_a_flipped_bit_is_refused_or_harmless(images, shard, path):
     """Headers have a checksum, and so has all that members hold; padding, and images not asked for, are not checked.

@@ -63,6 +63,7 @@ def tables(draw):
     )
 
 
+@pytest.mark.slow
 @given(tables())
 def test_any_images_come_back_to_the_last_bit(tmp_path_factory, expected):
     path = tmp_path_factory.getbasetemp() / "any.parquet"

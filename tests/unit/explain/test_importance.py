@@ -39,6 +39,7 @@ def test_without_noise_it_is_captums_saliency(name):
     torch.testing.assert_close(ours, saliency.amax(dim=1), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_smoothgrad_is_captums_noise_tunnel(name):
     """Captum draws its own noise: both means agree within their standard errors, and only then."""

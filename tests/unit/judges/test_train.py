@@ -104,6 +104,7 @@ def test_every_kind_of_source_trains_the_same_judge(tmp_path, folders):
     assert content["folders"] == content["tar"] == content["table"]
 
 
+@pytest.mark.slow
 def test_label_smoothing_keeps_the_judge_from_certainty(tmp_path, folders):
     most = {}
     for share in (0.0, 0.3):

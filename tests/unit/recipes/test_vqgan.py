@@ -22,6 +22,7 @@ def train(images, state, recipe=TINY):
     )
 
 
+@pytest.mark.slow
 def test_it_learns_and_repeats(stripes, tmp_path):
     images, _ = stripes
     model, history = train(images, tmp_path / "state")
@@ -35,6 +36,7 @@ def test_it_learns_and_repeats(stripes, tmp_path):
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_at_the_same_weights(stripes, tmp_path, monkeypatch):
     images, _ = stripes
     whole, history = train(images, tmp_path / "whole")
@@ -85,6 +87,7 @@ def test_the_brightness_of_a_picture_reaches_the_decoder_past_its_norms():
     assert ResnetBlock(in_channels=32, out_channels=32, dropout=0.0, temb_channels=0).norm1.num_groups == 32
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_done_again(stripes, tmp_path):
     images, _ = stripes
     model, history = train(images, tmp_path / "state")
@@ -101,6 +104,7 @@ def test_a_state_of_another_recipe_is_left_alone(stripes, tmp_path, caplog):
     assert "differs in vqgan_learning_rate; this one starts anew" in caplog.text
 
 
+@pytest.mark.slow
 def test_half_precision_learns_too(stripes, tmp_path):
     images, _ = stripes
     recipe = TINY.model_copy(update={"precision": "bfloat16", "rate_weight": 0.01})

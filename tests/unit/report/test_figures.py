@@ -26,6 +26,7 @@ def told(figure):
     return [text.get_text() for text in legend.get_texts()]
 
 
+@pytest.mark.slow
 def test_same_values_give_the_same_files(run, tmp_path):
     for against in ("n", "area", "brightness"):
         name = f"masking_by_{against}.svg"

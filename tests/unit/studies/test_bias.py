@@ -177,6 +177,7 @@ def test_groups_are_the_grids_of_their_classes(planted, tmp_path):
         grouped(tmp_path, paths, neutral=5)
 
 
+@pytest.mark.slow
 def test_tokens_are_those_of_scores_taken_one_by_one(planted, found):
     _, paths = planted
     cpu = torch.device("cpu")

@@ -477,12 +477,14 @@ def found(tmp_path_factory):
     return [row for row in read_table(metrics).to_pylist() if row["training"] == 0]
 
 
+@pytest.mark.slow
 def test_importance_finds_the_planted_positions(found):
     positions = values(found, what="positions", split="test", truth="planted", method="tis")
     assert positions[1, "precision"][0] > 4 * positions[1, "precision"][1]
     assert positions[4, "precision"][0] > 3 * positions[4, "precision"][1]
 
 
+@pytest.mark.slow
 def test_concept_level_tokens_are_the_planted_codes(found):
     codes = values(found, what="codes", method="tis", list="count", truth="planted")
     assert codes[3, "precision"][0] > 6 * codes[3, "precision"][1]
@@ -490,6 +492,7 @@ def test_concept_level_tokens_are_the_planted_codes(found):
     assert codes[3, "precision"][0] > frequent[3, "precision"][0]
 
 
+@pytest.mark.slow
 def test_the_codebook_search_finds_planted_codes(found):
     searched = values(found, what="codes", method="token_selection", truth="planted")
     assert searched[16, "precision"][0] > 3 * searched[16, "precision"][1]

@@ -169,6 +169,7 @@ def run(output, learned, settings, importance, scores="importance", **options):
     return read_table(output)
 
 
+@pytest.mark.slow
 def test_scores_fall_with_what_was_learned(learned, tmp_path):
     extra = (f"shuffled={learned[2]}",)
     rows = run(tmp_path / "rows.parquet", learned, {"images_per_class": 10}, {"samples": 10}, extra=extra)
@@ -191,6 +192,7 @@ def test_scores_fall_with_what_was_learned(learned, tmp_path):
     assert [len(table.rows) for *_, table in section.tables] == [3, steps]
 
 
+@pytest.mark.slow
 def test_scores_of_another_attribution_are_compared_with_scores_of_the_same(learned, tmp_path):
     """Without noise, the trained extractor gives the very same scores; new weights do not."""
     folder, model, _, codebook = learned
@@ -203,6 +205,7 @@ def test_scores_of_another_attribution_are_compared_with_scores_of_the_same(lear
     assert np.mean([row["value"] for row in found if row["step"] == len(LAYERS["cnn"])]) < 0.5
 
 
+@pytest.mark.slow
 def test_the_same_extractor_and_seed_give_the_same_rows(learned, tmp_path):
     one, other = (
         run(tmp_path / f"{batch}.parquet", learned, {"images_per_class": 2}, {"samples": 2, "batch": batch})
