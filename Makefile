@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run full test test-quick test-slurm bench lint clean
+.PHONY: run full test test-quick test-slurm bench docs lint clean
 
 run: .venv/run
 	$(BIN)/snakemake --cores all --logger cortex
@@ -29,6 +29,10 @@ test-slurm: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m tests.bench
 
+# The documentation as a site, site/index.html, which opens without a server.
+docs: .venv/dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +53,4 @@ lint: .venv/dev
 	touch $@
 
 clean:
-	rm -rf .venv .snakemake results
+	rm -rf .venv .snakemake results site

@@ -1,7 +1,9 @@
 """docs/extend.md does what it says: its snippets form one module, which is used as a run uses it."""
 
 import importlib
+import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +13,7 @@ import yaml
 from torch import nn
 
 import cortex
+from cortex.app.cli import all_commands
 from cortex.config import parse_config
 from cortex.core.tables import read_table
 from cortex.core.weights import write_weights
@@ -117,6 +120,23 @@ def test_the_rows_of_the_study_are_computed(tmp_path):
     rows = read_table(tmp_path / "rows.parquet").to_pylist()
     assert rows == [{"key": "a", "measure": "share", "value": 1.0}, {"key": "b", "measure": "share", "value": 0.75}]
     assert load_study("my_methods:STUDY").by == ("measure",)
+
+
+@pytest.mark.slow
+def test_the_site_has_every_page_and_every_command(tmp_path):
+    """Strict: a broken link, or a page that no menu names, is an error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=CHECKOUT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {page.stem for page in PAGES if page.name != "README.md"} <= {page.stem for page in tmp_path.rglob("*.html")}
+    commands = (tmp_path / "site" / "commands.html").read_text()
+    assert all(f">{command}<" in commands for phase in all_commands().values() for command in phase)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
