@@ -18,9 +18,8 @@ from cortex.app.rates import copy_rate, product_rate
 from cortex.app.snakemake_internals import Job, planned_jobs
 from cortex.config import parse_config
 from cortex.core.cost import Stage
-from cortex.data.cost import SPLITS
 from cortex.data.draw import Stretch, generate_shard
-from cortex.data.settings import ImageFiles
+from cortex.data.settings import SPLITS, ImageFiles
 from cortex.generators.load import generator_spec
 from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling

@@ -189,7 +189,7 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("data.images.train", "gif", "data.images.train = 'gif': should be 'png', 'jpeg', 'webp' or 'none'"),
         ("data.image_quality", 101, "data.image_quality = 101: should be less than or equal to 100"),
         ("data.imports.train", "a.csv", "data.imports.train = 'a.csv': should be a mapping of keys to values"),
-        ("data.imports.train", {}, "data.imports.train.source: missing; it must be set"),
+        ("data.imports.train", {}, "data.imports.train.source = None: either source or images should be set"),
         ("data.imports.train", {"source": "a.npz"}, "data.imports.train.source = 'a.npz': should match pattern"),
         ("data.imports.test", {"source": "a.csv"}, "data.imports.test.source = 'a.csv': no such file"),
         ("data.imports.test", {"source": "a.npy"}, "data.imports.test.labels = None: goes with a source that is .npy"),
