@@ -62,6 +62,9 @@ if OWN_CLASSES:
             log_of("name_tokenizer"),
         conda:
             ENVIRONMENT
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(60),
         params:
             options=options({"classes": SPEC.class_names}, TOKENIZED),
             bundled=BUNDLED_WEIGHTS,
