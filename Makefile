@@ -17,7 +17,7 @@ full: .venv/run
 test: .venv/dev lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --ignore=tests/workflow/test_slurm.py
 
-# The tests without Snakemake and without the slowest, on two cores: about two minutes.
+# The tests without Snakemake and without the slowest: under two minutes on two cores.
 test-quick: .venv/dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not workflow and not slow" tests/unit
 
