@@ -15,7 +15,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "generate": {
         "train-generator": ("cortex.recipes.generator:train_generator", "train a generator of labelled pictures"),
         "generator-quality": ("cortex.recipes.quality:measure_quality", "let judges read a generator's pictures"),
-        "convert-generator": ("cortex.generators.load:convert_generator", "convert a folder of published checkpoints"),
+        "convert-generator": (
+            "cortex.generators.convert:convert_generator",
+            "convert published checkpoints",
+        ),
         "generate-shard": ("cortex.data.draw:generate_shard", "draw one shard of synthetic images"),
         "import": ("cortex.data.importing:import_split", "import grids and labels as a split's shards"),
         "tokenizer": ("cortex.generators.tokenizer:write_tokenizer", "give a generator's tokenizer other classes"),

@@ -6,9 +6,10 @@ import torch
 
 from cortex.data.shard_reader import read_shard
 from cortex.generators import halton, maskgit
+from cortex.generators.convert import convert_generator
 from cortex.generators.ibq import sizes as ibq_sizes
 from cortex.generators.llamagen import sizes as llamagen_sizes
-from cortex.generators.load import convert_generator, load_generator
+from cortex.generators.load import load_generator
 from cortex.generators.network.vqgan import VQGAN
 from tests.pipeline import change_config, copy_checkout, jobs_in, made
 from tests.published import (

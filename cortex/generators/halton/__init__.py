@@ -17,6 +17,7 @@ from cortex.generators.class_names import name_classes
 from cortex.generators.llamagen.sizes import hidden_units
 from cortex.generators.network.architecture import describe, known_of
 from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.prior_sizes import MaskedSize
 from cortex.generators.network.source import Part, Source, first_match, shapes_of
 from cortex.generators.network.vqgan_files import Shapes
 from cortex.generators.sampling import Sampling
@@ -24,7 +25,6 @@ from cortex.generators.spec import GeneratorSpec
 
 if TYPE_CHECKING:
     from cortex.generators.halton.networks import HaltonTransformer
-    from cortex.generators.network.cost import MaskedSize
 
 TOKENIZERS = ("vq_ds16_c2i.pt", "vq*.pt", "vq*.safetensors")
 PRIORS = ("ImageNet_*.pth",)
@@ -62,8 +62,6 @@ class Halton(NetworkFamily):
         return known_of(prior, spec)
 
     def prior_size(self, prior: dict[str, Any]) -> MaskedSize:
-        from cortex.generators.network.cost import MaskedSize
-
         width, inner, logits = prior["width"], prior["inner"], prior["codes"] + 1
         return MaskedSize(
             prior["layers"],

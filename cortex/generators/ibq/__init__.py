@@ -18,6 +18,7 @@ from cortex.generators.llamagen import rotating
 from cortex.generators.llamagen.sizes import hidden_units
 from cortex.generators.network.architecture import describe
 from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.prior_sizes import PriorSize
 from cortex.generators.network.source import Part, Source, first_match, shapes_of
 from cortex.generators.network.vqgan_files import Shapes, vqgan_of_shapes
 from cortex.generators.sampling import Sampling
@@ -25,7 +26,6 @@ from cortex.generators.spec import GeneratorSpec
 
 if TYPE_CHECKING:
     from cortex.generators.ibq.networks import IbqTransformer
-    from cortex.generators.network.cost import PriorSize
 
 FILES = ("AR_*.ckpt", "imagenet256_*.ckpt", "IBQ_*.ckpt")
 SIDE = 16
@@ -71,8 +71,6 @@ class Ibq(NetworkFamily):
         return rotating(prior, spec)
 
     def prior_size(self, prior: dict[str, Any]) -> PriorSize:
-        from cortex.generators.network.cost import PriorSize
-
         width = prior["width"]
         products = (4 + 6) * width**2 + 3 * width * hidden_units(width)  # and the adaptive norms'
         return PriorSize(prior["layers"], width, products, outputs=prior["codes"] + 2 * width)

@@ -13,13 +13,13 @@ from cortex.generators.base import Family
 from cortex.generators.llamagen.sizes import hidden_units, published
 from cortex.generators.network.architecture import known_of
 from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.prior_sizes import PriorSize
 from cortex.generators.network.source import Source
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import GeneratorSpec
 
 if TYPE_CHECKING:
     from cortex.generators.llamagen.networks import LlamaTransformer
-    from cortex.generators.network.cost import PriorSize
 
 
 class LlamaGen(NetworkFamily):
@@ -45,8 +45,6 @@ class LlamaGen(NetworkFamily):
         return rotating(prior, spec)
 
     def prior_size(self, prior: dict[str, Any]) -> PriorSize:
-        from cortex.generators.network.cost import PriorSize
-
         width = prior["width"]
         products = 4 * width**2 + 3 * width * hidden_units(width)
         return PriorSize(prior["layers"], width, products, outputs=prior["codes"])

@@ -16,6 +16,7 @@ from cortex.generators.base import Family
 from cortex.generators.class_names import name_classes, read_class_names
 from cortex.generators.network.architecture import describe, known_of
 from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.prior_sizes import MaskedSize
 from cortex.generators.network.source import Part, Source, first_match, shapes_of
 from cortex.generators.network.vqgan_files import Shapes, vqgan_of_shapes
 from cortex.generators.sampling import Sampling
@@ -23,7 +24,6 @@ from cortex.generators.spec import GeneratorSpec
 
 if TYPE_CHECKING:
     from cortex.generators.maskgit.networks import MaskTransformer
-    from cortex.generators.network.cost import MaskedSize
 
 TOKENIZERS = ("VQGAN/ckpts/last.ckpt", "VQGAN/last.ckpt", "last.ckpt")
 PRIORS = ("MaskGIT/MaskGIT_ImageNet_*.pth", "MaskGIT_ImageNet_*.pth")
@@ -67,8 +67,6 @@ class MaskGit(NetworkFamily):
         return known_of(prior, spec)
 
     def prior_size(self, prior: dict[str, Any]) -> MaskedSize:
-        from cortex.generators.network.cost import MaskedSize
-
         width, logits = prior["width"], prior["codes"] + 1
         return MaskedSize(
             prior["layers"],

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-if TYPE_CHECKING:
-    from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.described import Described
 
 FILLING = {"tril", "normal_", "uniform_", "kaiming_uniform_", "fill_", "zero_"}
 
 
-def empty_networks(family: NetworkFamily, architecture: dict[str, Any]) -> nn.ModuleDict:
+def empty_networks(family: Described, architecture: dict[str, Any]) -> nn.ModuleDict:
     """The tokenizer, and the prior if there is one, on torch's meta device: no memory is spent on weights, nor time.
 
     Returns:

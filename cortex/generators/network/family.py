@@ -17,6 +17,7 @@ from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
 from cortex.core.weights_metadata import read_metadata
 from cortex.generators.network.architecture import stated_architecture, vqgan_shapes
+from cortex.generators.network.prior_sizes import MaskedSize, PriorSize
 from cortex.generators.network.source import Source
 from cortex.generators.sampling import Sampling
 from cortex.generators.settings import Precision, Step
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from cortex.generators.network.cost import MaskedSize, PriorSize
     from cortex.generators.network.generator import NetworkGenerator
     from cortex.generators.network.prior import PriorNetwork
 

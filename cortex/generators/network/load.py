@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,11 +13,9 @@ from cortex.core.errors import InputError
 from cortex.core.weights import load_into, read_weights, write_weights
 from cortex.generators import settings
 from cortex.generators.network.build import empty_networks
+from cortex.generators.network.described import Described
 from cortex.generators.network.generator import NetworkGenerator
 from cortex.generators.settings import Precision
-
-if TYPE_CHECKING:
-    from cortex.generators.network.family import NetworkFamily
 
 CONSTANT = "attn.mask"  # the causal mask, a buffer of taming's GPT where it is trained
 
@@ -38,7 +36,7 @@ def save_generator(
 
 
 def load(
-    family: NetworkFamily,
+    family: Described,
     path: Path,
     device: torch.device,
     *,

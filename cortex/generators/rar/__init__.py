@@ -13,13 +13,13 @@ from cortex.core.errors import InputError
 from cortex.generators.base import Family
 from cortex.generators.network.architecture import known_of
 from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.prior_sizes import PriorSize
 from cortex.generators.network.source import Source
 from cortex.generators.rar.sizes import SIZES
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import GeneratorSpec
 
 if TYPE_CHECKING:
-    from cortex.generators.network.cost import PriorSize
     from cortex.generators.rar.networks import RarTransformer
     from cortex.generators.rar.tokenizer import MaskgitVQGAN
 
@@ -56,8 +56,6 @@ class Rar(NetworkFamily):
         return known_of(prior, spec)
 
     def prior_size(self, prior: dict[str, Any]) -> PriorSize:
-        from cortex.generators.network.cost import PriorSize
-
         width = prior["width"]
         products = (4 + 6) * width**2 + 2 * width * prior["hidden"]  # and the adaptive norms'
         return PriorSize(prior["layers"], width, products, outputs=prior["codes"] + 2 * width, lead=1)

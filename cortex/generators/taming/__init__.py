@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from cortex.core.errors import InputError
 from cortex.generators.base import Family
 from cortex.generators.network.family import NetworkFamily
+from cortex.generators.network.prior_sizes import PriorSize
 from cortex.generators.network.source import Part, Source, first_match
 from cortex.generators.spec import GeneratorSpec, is_name
 from cortex.generators.taming.project import read_architecture
 
 if TYPE_CHECKING:
-    from cortex.generators.network.cost import PriorSize
     from cortex.generators.taming.gpt import ClassGPT
 
 DEFAULT = "digits"  # the bundled generator of a config that names none
@@ -62,8 +62,6 @@ class Taming(NetworkFamily):
         return words, words
 
     def prior_size(self, prior: dict[str, Any]) -> PriorSize:
-        from cortex.generators.network.cost import PriorSize
-
         width = prior["n_embd"]
         return PriorSize(prior["n_layer"], width, products=12 * width**2, outputs=prior["vocab_size"])
 

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from cortex.core.errors import InputError
-from cortex.generators.load import convert_generator, generator_spec, load_family, read_codebook
+from cortex.generators.convert import convert_generator
+from cortex.generators.load import generator_spec, load_family, read_codebook
 from cortex.generators.spec import Origin
 
 CODEBOOK = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))

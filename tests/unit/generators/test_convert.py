@@ -22,7 +22,7 @@ from cortex.core.randomness import uniforms
 from cortex.core.weights import read_weights
 from cortex.core.weights_metadata import read_metadata
 from cortex.extractors.codebook import export_codebook, load_codebook
-from cortex.generators import load
+from cortex.generators import convert
 from cortex.generators.load import generator_spec, load_generator
 from cortex.generators.sampling import Sampling
 from cortex.generators.taming.project import read_architecture
@@ -77,7 +77,7 @@ VQGAN_PROJECT = {
 
 
 def convert_generator(output, folder, class_names=None):
-    load.convert_generator(output, family="taming", folder=folder, class_names=class_names)
+    convert.convert_generator(output, family="taming", folder=folder, class_names=class_names)
 
 
 class Loss(nn.Module):
@@ -427,7 +427,7 @@ def test_memory_holds_a_small_part_of_the_checkpoint(tmp_path, zipped):
         import resource
         from pathlib import Path
         import torch
-        from cortex.generators.load import convert_generator
+        from cortex.generators.convert import convert_generator
         from cortex.generators.network.convert import _expected_shapes
         from cortex.generators.taming import FAMILY
         from cortex.generators.taming.project import read_architecture

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights
 from cortex.core.weights_metadata import read_metadata
+from cortex.generators.convert import convert_generator
 from cortex.generators.dalle_mini import FAMILY
-from cortex.generators.load import convert_generator, generator_spec, load_generator
+from cortex.generators.load import generator_spec, load_generator
 from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import Origin

@@ -19,7 +19,8 @@ from cortex.data.shard_reader import read_shard
 from cortex.extractors.codebook import export_codebook, look_up
 from cortex.generators import GENERATORS
 from cortex.generators.base import Family, Generator
-from cortex.generators.load import convert_generator, generator_spec, load_family, load_generator, read_codebook
+from cortex.generators.convert import convert_generator
+from cortex.generators.load import generator_spec, load_family, load_generator, read_codebook
 from cortex.generators.pixels import from_bytes, to_bytes
 from cortex.generators.prior import log_likelihoods
 from cortex.generators.sampling import Sampling

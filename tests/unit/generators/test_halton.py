@@ -13,9 +13,10 @@ from cortex.core.flops import count_flops
 from cortex.core.randomness import uniforms
 from cortex.core.weights import read_weights
 from cortex.generators import halton
+from cortex.generators.convert import convert_generator
 from cortex.generators.halton import FAMILY
 from cortex.generators.halton.networks import HaltonOrder, halton_order, passed
-from cortex.generators.load import convert_generator, load_generator
+from cortex.generators.load import load_generator
 from cortex.generators.network.masked import MaskedSampler
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import Origin

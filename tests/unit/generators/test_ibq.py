@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from cortex.core.errors import InputError
+from cortex.generators.convert import convert_generator
 from cortex.generators.ibq import FAMILY, sizes
 from cortex.generators.ibq.networks import IbqSteps
-from cortex.generators.load import convert_generator, generator_spec, load_generator
+from cortex.generators.load import generator_spec, load_generator
 from cortex.generators.network.raster import RasterSampler
 from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.prior import log_likelihoods

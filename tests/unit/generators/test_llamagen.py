@@ -15,9 +15,10 @@ from cortex.core.flops import count_flops
 from cortex.core.randomness import uniforms
 from cortex.core.weights import read_weights, write_weights
 from cortex.core.weights_metadata import read_metadata
+from cortex.generators.convert import convert_generator
 from cortex.generators.llamagen import FAMILY, sizes
 from cortex.generators.llamagen.networks import LlamaSteps, rotations
-from cortex.generators.load import convert_generator, generator_spec, load_generator
+from cortex.generators.load import generator_spec, load_generator
 from cortex.generators.network.raster import RasterSampler
 from cortex.generators.prior import log_likelihoods
 from cortex.generators.sampling import Sampling

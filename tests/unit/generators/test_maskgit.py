@@ -17,7 +17,8 @@ from cortex.core.flops import count_flops
 from cortex.core.randomness import uniforms
 from cortex.core.weights import read_weights, write_weights
 from cortex.generators import maskgit
-from cortex.generators.load import convert_generator, load_generator
+from cortex.generators.convert import convert_generator
+from cortex.generators.load import load_generator
 from cortex.generators.maskgit import FAMILY
 from cortex.generators.network.masked import MaskedSampler, MostConfident, counts
 from cortex.generators.network.vqgan import VQGAN

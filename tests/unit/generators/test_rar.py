@@ -14,7 +14,8 @@ from cortex.core.errors import InputError
 from cortex.core.flops import count_flops
 from cortex.core.randomness import uniforms
 from cortex.core.weights import read_weights, write_weights
-from cortex.generators.load import convert_generator, load_generator
+from cortex.generators.convert import convert_generator
+from cortex.generators.load import load_generator
 from cortex.generators.network.raster import RasterSampler
 from cortex.generators.prior import log_likelihoods
 from cortex.generators.rar import FAMILY
