@@ -226,7 +226,7 @@ def test_real_pictures_are_called_real_and_a_codebook_that_does_not_fit_them_is_
     assert any(image["alt"].startswith("Real pictures and, below each,") for image in shown.all("img"))
     error, warning = (
         "0.125" if fits else "0.750",
-        "The codebook does not fit these pictures. For ant, the decoded tokens",
+        "The codebook does not fit these pictures. For ant, one plain colour",
     )
     assert f"The decoded tokens differ from the pictures by {error} on average, a picture's mean colour by 0.500" in (
         shown.words
