@@ -64,6 +64,15 @@ def test_of_one_training_each_on_the_same_images_it_is_the_paired_t_test(rng):
     assert (found.low.item(), found.high.item()) == pytest.approx((interval.low, interval.high), abs=1e-4)
 
 
+@pytest.mark.parametrize("images", [3, 4, 5, 50, 1000, 10_000])
+def test_any_number_of_images_has_the_interval_of_the_paired_t_test(rng, images):
+    """The integral's error is on either side of the largest deviation that is possible; see METHOD.md, section 10."""
+    one, other = rng.normal(size=(1, 1, images)) + 0.1, rng.normal(size=(1, 1, images))
+    found = difference(one, other, same_images=True)
+    interval = stats.ttest_rel(one.ravel(), other.ravel()).confidence_interval()
+    assert (found.high - found.low).item() == pytest.approx(interval.high - interval.low, rel=2e-3)
+
+
 def test_against_a_run_without_spread_it_is_the_estimate_of_one_run(rng):
     values = crossed(rng, 3, 200, (0.3, 1.0, 1.0), mean=0.5)
     found, alone = difference(values, np.zeros((1, 1, 200)), same_images=True), over_trainings(values)
