@@ -71,7 +71,8 @@ OWN_CLASSES = CONFIG.data.imports.pictures_alone()
 TOKENIZER = f"{RUN}/generator/tokenizer.safetensors"
 TOKENIZED = {"family": CONFIG.generator.family, "generator": WEIGHTS}
 GENERATOR = {"family": "tokenizer", "generator": TOKENIZER} if OWN_CLASSES else TOKENIZED
-GENERATOR_FILES = [TOKENIZER] if OWN_CLASSES else GENERATOR_WEIGHTS
+# The tokenizer's file only names the weights: where these change, it stays the same.
+GENERATOR_FILES = [TOKENIZER, *GENERATOR_WEIGHTS] if OWN_CLASSES else GENERATOR_WEIGHTS
 BUNDLED_WEIGHTS = of_package.bundled_fingerprint(CONFIG.generator) if BUNDLED else ""
 
 refusing(of_package.state_origin, CONFIG, workflow.basedir, main=workflow.is_main_process)
@@ -159,7 +160,7 @@ def first_method(pattern):
 def options(*parts, without=()):
     """Sections of settings, or other options by name, as command-line options. Other options that are None are left out."""
     words = [of_package.words(part, without) for part in parts]
-    return " ".join(shlex.quote(word) if not word.startswith("--") else word for part in words for word in part)
+    return " ".join(shlex.quote(word) for part in words for word in part)
 
 
 SEED = {"seed": CONFIG.seed}

@@ -53,13 +53,13 @@ if CONFIG.generator.converts():
 
 if OWN_CLASSES:
 
-    rule name_tokenizer:
+    rule write_tokenizer:
         input:
             GENERATOR_WEIGHTS,
         output:
             weights=TOKENIZER,
         log:
-            log_of("name_tokenizer"),
+            log_of("write_tokenizer"),
         conda:
             ENVIRONMENT
         resources:
@@ -68,11 +68,11 @@ if OWN_CLASSES:
         params:
             options=options({"classes": SPEC.class_names}, TOKENIZED),
             bundled=BUNDLED_WEIGHTS,
-            code=code_of("tokenizer", *FAMILIES),
+            code=code_of("write-tokenizer", *FAMILIES),
         message:
             "Give the generator's tokenizer the classes of the pictures"
         shell:
-            "python -m cortex tokenizer --output {output.weights} {params.options} &> {log}"
+            "python -m cortex write-tokenizer --output {output.weights} {params.options} &> {log}"
 
 
 rule generate_shard:
@@ -179,7 +179,7 @@ for split, imported in TOKENIZED_SPLITS.items():
                 GENERATOR,
                 DEVICE,
             ),
-            pictures=of_package.pictures_state(imported.images),
+            pictures=lambda wildcards, imported=imported: of_package.pictures_state(imported.images),
             bundled=BUNDLED_WEIGHTS,
             code=code_of("tokenize", *FAMILIES),
         message:

@@ -10,7 +10,7 @@ from cortex.core.errors import InputError
 from cortex.core.messages import shown_value
 from cortex.data.picture_sources import PictureSource, find_pictures
 from cortex.data.settings import SPLITS
-from cortex.generators.class_names import match_names
+from cortex.generators.class_names import ambiguous, match_names
 from cortex.generators.spec import GeneratorSpec
 
 
@@ -39,7 +39,7 @@ def picture_checks(config: Config, spec: GeneratorSpec, pictures: Mapping[str, P
     counts, divided = config.data.per_class, config.data.imports.images is not None
     sources = [(each.images, split) for split, each in config.data.imports.pictures().items()]
     for images, split in sources if not divided else []:
-        other = next(name for path, name in sources if path == images)
+        other = next(name for path, name in sources if Path(str(path)).resolve() == Path(str(images)).resolve())
         if other != split:
             where = f"{_key(config, split)} = {shown_value(images)}"
             yield f"{where}: the pictures of {other}, too: set data.imports.images, which divides them"
@@ -47,6 +47,8 @@ def picture_checks(config: Config, spec: GeneratorSpec, pictures: Mapping[str, P
         where = f"{_key(config, split)} = {shown_value(source.name)}"
         if not spec.encodes:
             yield f"{where}: the generator has no encoder, which pictures need"
+        for name in ambiguous(spec.class_names, source.class_names):
+            yield f"{where}: class {shown_value(name)}: several classes of the generator have this name"
         indices = match_names(spec.class_names, source.class_names)
         for name, index in zip(source.class_names, indices, strict=True):
             if index < 0:

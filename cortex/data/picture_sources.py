@@ -86,6 +86,8 @@ def find_pictures(source: str, class_names: Path | None = None) -> PictureSource
     kind = _kind_of(source)
     names = kind.names if class_names is None else read_class_names(class_names)
     labels, found = _indexed(source, kind.labels(), names)
+    if options := [name for name in found if name.startswith("-")]:
+        raise InputError(f"{source}: class {shown(options[0])}: should not begin with a hyphen, as options do")
     held_out = None
     if source == DIGITS:
         apart = _digits("held_out")

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from cortex.data.shard_reader import MAX_LABEL, Sample
 from cortex.data.shard_writer import write_shards
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
-from cortex.generators.class_names import match_names
+from cortex.generators.class_names import ambiguous, match_names
 from cortex.generators.load import generator_spec, load_generator
 
 ENCODED = 25  # pictures at once: always the same ones together, as arithmetic differs between batches
@@ -65,7 +66,8 @@ def tokenize_pictures(
     """
     spec, on = generator_spec(generator, family), choose_device(device)
     if not spec.encodes:
-        raise InputError(f"generator {generator or 'of the default'}: it has no encoder, which pictures need")
+        name = generator or "the default generator"
+        raise InputError(f"{name}: no encoder; pictures need a generator with an encoder")
     source = find_pictures(images, class_names)
     names = classes or source.class_names
     of_pictures = labels_by_name(source, names)
@@ -96,6 +98,10 @@ def labels_by_name(source: PictureSource, names: Sequence[str]) -> NDArray[np.in
         raise InputError(
             f"{source.name}: unknown classes {', '.join(map(shown, unknown))}; classes are matched by name, allowed: "
             f"{_listed(names)}"
+        )
+    if several := ambiguous(names, source.class_names):
+        raise InputError(
+            f"{source.name}: class {shown(several[0])}: several classes have this name; it should be unique"
         )
     if len(names) > MAX_LABEL + 1:
         raise InputError(f"{source.name}: {len(names)} classes; allowed: up to {MAX_LABEL + 1}")
@@ -177,12 +183,13 @@ def _with_images(batches: Iterator[list[Sample]], shards: Shards) -> Iterator[tu
     """Every sample with its image, encoded."""
     if shards.format == "none":
         for samples in batches:
-            yield from ((sample, None) for sample in samples)
+            yield from ((replace(sample, image=None), None) for sample in samples)
         return
     encode = partial(encode_image, name=shards.format, quality=shards.quality)
     with ThreadPoolExecutor(ENCODERS) as pool:
         for samples in batches:
-            yield from zip(samples, pool.map(encode, [sample.image for sample in samples]), strict=True)
+            encoded = pool.map(encode, [sample.image for sample in samples])
+            yield from zip((replace(sample, image=None) for sample in samples), encoded, strict=True)
 
 
 def _listed(names: Sequence[str]) -> str:

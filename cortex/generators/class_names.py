@@ -11,7 +11,7 @@ def read_class_names(path: Path) -> list[str]:
     """The names, without surrounding spaces.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, or has an empty line.
+        InputError: the file cannot be read, is not UTF-8, has an empty line, or a name begins with a hyphen.
     """
     try:
         names = [name.strip() for name in path.read_text(encoding="utf-8").splitlines()]
@@ -21,6 +21,8 @@ def read_class_names(path: Path) -> list[str]:
         raise InputError(f"{path}: not UTF-8 text: {error}") from None
     if "" in names:
         raise InputError(f"{path}: line {names.index('') + 1} is empty; expected a class name on every line")
+    if options := [line for line, name in enumerate(names, 1) if name.startswith("-")]:
+        raise InputError(f"{path}: line {options[0]}: a class name should not begin with a hyphen, as options do")
     return names
 
 
@@ -45,6 +47,12 @@ def match_names(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """
     places = {key: index for index, key in enumerate(_numbered(names))}
     return [places.get(key, -1) for key in _numbered(wanted)]
+
+
+def ambiguous(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Wanted names of several classes of ``names`` of which not all are wanted: which are meant, no name says."""
+    known, asked = Counter(names), Counter(wanted)
+    return [name for name, count in asked.items() if known[name] > 1 and count != known[name]]
 
 
 def _numbered(names: Sequence[str]) -> Iterator[tuple[str, int]]:

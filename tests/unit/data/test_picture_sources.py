@@ -176,6 +176,15 @@ def test_classes_are_those_that_occur_in_the_order_of_their_numbers(tmp_path, na
     assert find_pictures(str(path)).class_names == ("10", "2", "x"), "text, in the order of text"
 
 
+def test_a_class_that_looks_like_an_option_is_refused(tmp_path):
+    """Class names are words of a job's command."""
+    path = write_table(tmp_path / "a.parquet", IMAGES[:2], ["cat", "--x; touch f"])
+    assert refused(path) == f"{path}: class '--x; touch f': should not begin with a hyphen, as options do"
+    (tmp_path / "names.txt").write_text("cat\n-dog\n")
+    with pytest.raises(InputError, match=r"names\.txt: line 2: a class name should not begin with a hyphen"):
+        find_pictures(str(write_table(tmp_path / "b.parquet", IMAGES[:2], [0, 1])), tmp_path / "names.txt")
+
+
 def test_the_digits_of_the_package_have_held_out_ones(tmp_path):
     source = find_pictures("digits")
     assert source.class_names == CLASS_NAMES == stated_classes("digits")

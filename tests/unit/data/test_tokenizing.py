@@ -111,6 +111,10 @@ def test_the_command_takes_the_same_options(tmp_path, folder):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (
+            {"classes": ("ant", "bee", "cat", "bee")},
+            "all: class 'bee': several classes have this name; it should be unique",
+        ),
         ({"classes": ("ant", "bee")}, "all: unknown classes 'cat'; classes are matched by name, allowed: 'ant', 'bee'"),
         ({"part": {"per_class": 6}}, "all: class 'bee' has 5 pictures; 6 are asked for"),
         ({"part": {"per_class": 3, "first": 4}}, "all: class 'bee' has 5 pictures; 7 are asked for"),
@@ -137,5 +141,5 @@ def test_a_damaged_picture_leaves_no_shard(tmp_path):
 def test_a_generator_without_an_encoder_is_refused(tmp_path, folder):
     path = tmp_path / "codebook.safetensors"
     write_weights(path, {"codebook": torch.eye(4)}, {"architecture": '{"grid": [2, 2], "classes": ["a"]}'})
-    with pytest.raises(InputError, match="it has no encoder, which pictures need"):
+    with pytest.raises(InputError, match="no encoder; pictures need a generator with an encoder"):
         shards_of(tmp_path / "train", folder[0], family="codebook", generator=path)
