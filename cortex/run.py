@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
+from cortex.data.settings import Imports
 from cortex.data.tokens import Tokens, read_tokens
 from cortex.extractors.codebook import load_codebook
 from cortex.extractors.names import join_name, split_name
@@ -88,7 +89,8 @@ class Run:
         """Family and weights file of the run's generator."""
         stated = self.settings["generator"]
         weights = None if stated["weights"] is None else Path(stated["weights"])
-        return generator_of_run(self.folder, stated["family"], weights)
+        imports = Imports.model_validate(self.settings.get("data", {}).get("imports") or {})
+        return generator_of_run(self.folder, stated["family"], weights, own_classes=imports.pictures_alone())
 
     def codebook(self, device: str = "cpu") -> Tensor:
         """Code vectors float32 ``[K, d]``."""

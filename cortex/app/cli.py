@@ -21,7 +21,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "generate-shard": ("cortex.data.draw:generate_shard", "draw one shard of synthetic images"),
         "import": ("cortex.data.importing:import_split", "import grids and labels as a split's shards"),
-        "tokenizer": ("cortex.generators.tokenizer:write_tokenizer", "give a generator's tokenizer other classes"),
+        "write-tokenizer": (
+            "cortex.generators.tokenizer:write_tokenizer",
+            "give a generator's tokenizer other classes",
+        ),
         "tokenize": ("cortex.data.tokenizing:tokenize_pictures", "encode labelled pictures as a split's shards"),
         "manifest": ("cortex.data.manifest:write_manifest", "list shards with their checksums"),
         "tokens": ("cortex.data.tokens:read_shard_tokens", "read a shard's keys, labels and tokens into a table"),

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
@@ -155,10 +156,9 @@ def edit_image(
         "undone": edit.undone,
         "written_by": provenance(),
     }
-    _write(output, pictures, result)
     name_of_target = model.spec.class_names[target]
     titles = {"picture": "picture", "before": "before: its tokens, decoded", "after": f"after: to {name_of_target}"}
-    save_figure(draw_sheet(pictures, grids, where, titles), output / "sheet.png")
+    _write(output, pictures, draw_sheet(pictures, grids, where, titles), result)
     for warning in warnings:
         log.warning("warning: %s", warning)
     for reading in readings:
@@ -355,14 +355,15 @@ def _readings(
     return readings
 
 
-def _write(output: Path, pictures: Mapping[str, NDArray[np.uint8]], result: Mapping[str, Any]) -> None:
-    """The pictures, and last edit.json, a key a line; where there is none, they belong to nothing."""
+def _write(output: Path, pictures: Mapping[str, NDArray[np.uint8]], sheet: Figure, result: Mapping[str, Any]) -> None:
+    """The pictures, the sheet, and last edit.json, a key a line; where there is none, they belong to nothing."""
     lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
     (output / "edit.json").unlink(missing_ok=True)
     for name, pixels in pictures.items():
         with whole_file(output / f"{name}.png") as temporary:
             temporary.write_bytes(encode_image(pixels).content)
+    save_figure(sheet, output / "sheet.png")
     with whole_file(output / "edit.json") as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -7,7 +7,8 @@ import torch
 from cortex.core.errors import InputError
 from cortex.extractors.names import split_name
 from cortex.generators.base import Generator
-from cortex.generators.load import load_generator
+from cortex.generators.load import generator_spec, load_generator
+from cortex.generators.tokenizer import Tokenizer
 from cortex.run import open_run
 
 
@@ -40,4 +41,5 @@ def load_generator_of(folder: Path, weights: Path | None, device: torch.device) 
             f"{exported}: not the codebook of {weights or 'the generator in settings.json'}; "
             "--generator names the weights file that made the run"
         )
-    return model
+    names = generator_spec(run.folder / "generator" / "codebook.safetensors", "codebook").class_names
+    return model if names == model.spec.class_names else Tokenizer(model.spec.with_classes(names), model)

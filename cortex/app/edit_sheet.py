@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from cortex.evaluate.reconstruction import errors_of, fits
 from cortex.explain.settings import Region
 from cortex.report.figures.style import BLUE, INK, VERMILION, WIDTH, Images, styled
 
@@ -66,10 +67,8 @@ def warnings_of(
         train: grids ``[N, h, w]`` of the train images.
         codes: of the codebook.
     """
-    shown = pictures["picture"].astype(np.float64)
-    error = np.abs(pictures["before"] - shown).mean() / 127.5
-    plain = np.abs(shown.mean((0, 1)) - shown).mean() / 127.5
-    if error > 0 and error >= plain:
+    error, plain = errors_of(pictures["picture"][None], pictures["before"][None])[:, 0].tolist()
+    if not fits(error, plain):
         yield (
             f"the codebook does not fit the picture: its decoded tokens differ from it by {error:.2f}, "
             f"one plain colour by {plain:.2f} (of -1..1)"
@@ -79,11 +78,11 @@ def warnings_of(
     own, others = frequency[grids["before"]].mean(), frequency[train].mean((1, 2))
     if (others < own).mean() < RARE:
         yield (
-            "the picture is unlike the images that the extractor learned from: its tokens are rarer there than those "
-            f"of {100 * (1 - (others < own).mean()):.0f} % of them"
+            "the picture is unlike the images that the extractor was trained on: "
+            f"{100 * (1 - (others < own).mean()):.0f} % of them have more frequent tokens"
         )
     if np.array_equal(grids["after"], grids["before"]):
-        yield "the edit changed no token: the search found none that the extractor takes more for the target"
+        yield "the edit changed no token: no tokens raised the extractor's logit of the target"
     elif np.array_equal(pictures["after"], pictures["before"]):
         yield "the edit changed tokens, but no pixel"
 

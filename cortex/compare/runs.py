@@ -16,6 +16,7 @@ from cortex.core.errors import InputError
 from cortex.core.weights import read_weights
 from cortex.data.tokens import Tokens
 from cortex.extractors.names import join_name
+from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
 from cortex.report.results import LEVELS, Reader, RunFiles, read_rows
 from cortex.run import Run, open_run
@@ -39,8 +40,8 @@ class ComparedRun:
 
     @cached_property
     def spec(self) -> GeneratorSpec:
-        """Its generator."""
-        return self.run.spec
+        """Grid, codes and class names of its generator, from the exported codebook: weights may lie elsewhere."""
+        return generator_spec(self.run.folder / "generator" / "codebook.safetensors", "codebook")
 
     @cached_property
     def readers(self) -> list[Reader]:

@@ -69,11 +69,20 @@ def errors(model: Generator, images: Tokens, pictures: NDArray[np.uint8]) -> NDA
     """Mean absolute errors ``[2, N]``, in units of -1..1, of reconstructions and of the mean colours of pictures."""
     found = np.empty((2, len(images)))
     for rows, decoded in reconstructions(model, images):
-        shown = pictures[rows].astype(np.float64)
-        plain = shown.mean((1, 2), keepdims=True)
-        found[0, rows] = np.abs(decoded - shown).mean((1, 2, 3)) / 127.5
-        found[1, rows] = np.abs(plain - shown).mean((1, 2, 3)) / 127.5
+        found[:, rows] = errors_of(pictures[rows], decoded)
     return found
+
+
+def errors_of(pictures: NDArray[np.uint8], decoded: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean absolute errors ``[2, B]``, in units of -1..1, of decoded pictures and of the mean colours of pictures."""
+    shown = pictures.astype(np.float64)
+    plain = shown.mean((1, 2), keepdims=True)
+    return np.stack([np.abs(other - shown).mean((1, 2, 3)) / 127.5 for other in (decoded, plain)])
+
+
+def fits(error: float, plain: float) -> bool:
+    """Whether decoded tokens are nearer to pictures than one plain colour is; an exact reconstruction always fits."""
+    return error == 0 or error < plain
 
 
 def reconstructions(model: Generator, images: Tokens) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
@@ -94,4 +103,4 @@ def _row(
     for which, name in enumerate(MEASURES):
         row |= {name: mean[which], f"{name}_low": low[which], f"{name}_high": high[which]}
     perplexity = float(np.exp(-(used * np.log(used)).sum()))
-    return row | {"codes": len(used), "perplexity": perplexity, "fits": bool(mean[0] < mean[1])}
+    return row | {"codes": len(used), "perplexity": perplexity, "fits": fits(*mean.tolist())}

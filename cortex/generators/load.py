@@ -76,12 +76,18 @@ def spec_of_settings(settings: GeneratorSettings) -> GeneratorSpec:
     return load_family(settings.family).spec(settings.origin())
 
 
-def generator_of_run(run: Path, family: str, weights: Path | None) -> tuple[str, Path | None]:
-    """Family and weights file of a run's generator: of what the run made in its folder, else those of its config."""
-    for name, of in (("tokenizer.safetensors", "tokenizer"), ("weights.safetensors", family)):
-        if (made := run / "generator" / name).is_file():
-            return of, made
-    return family, weights
+def generator_of_run(run: Path, family: str, weights: Path | None, *, own_classes: bool) -> tuple[str, Path | None]:
+    """Family and weights file of a run's generator.
+
+    Args:
+        run: folder of the run.
+        family, weights: of its config.
+        own_classes: whether the run is about pictures alone: then it made a file of the family tokenizer.
+    """
+    if own_classes:
+        return "tokenizer", run / "generator" / "tokenizer.safetensors"
+    converted = run / "generator" / "weights.safetensors"
+    return family, converted if converted.is_file() else weights
 
 
 def read_codebook(weights: Path | None = None, family: str = DEFAULT_FAMILY) -> Tensor:

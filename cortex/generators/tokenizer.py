@@ -7,6 +7,7 @@ A run on pictures of other classes than the generator's makes such a file. It ho
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -19,7 +20,7 @@ from cortex.generators.base import Family, Generator
 from cortex.generators.load import generator_spec, load_family, load_generator, read_codebook
 from cortex.generators.sampling import Sampling
 from cortex.generators.settings import Precision, Step
-from cortex.generators.spec import GeneratorSpec, Origin
+from cortex.generators.spec import GeneratorSpec, Origin, is_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +104,7 @@ class TokenizerAlone:
         return False
 
     def convert(self, output: Path, origin: Origin) -> None:
-        raise InputError("a tokenizer is not converted: cortex tokenizer writes it")
+        raise InputError("a tokenizer is not converted: cortex write-tokenizer writes it")
 
 
 def write_tokenizer(
@@ -111,7 +112,7 @@ def write_tokenizer(
 ) -> None:
     """Write a weights file of the family tokenizer: a generator's tokenizer, for images of other classes.
 
-    The file names the generator's weights file, which must stay where it is.
+    The file names the generator's weights file by its place relative to the output.
 
     Args:
         output: file to write (safetensors).
@@ -122,13 +123,16 @@ def write_tokenizer(
     from cortex.core.weights import write_weights
 
     generator_spec(generator, family)
-    stated = {"family": family, "weights": None if generator is None else str(generator), "classes": classes}
+    weights = None if generator is None else str(generator)
+    if generator is not None and not is_name(generator):
+        weights = os.path.relpath(generator.resolve(), output.parent.resolve())
+    stated = {"family": family, "weights": weights, "classes": classes}
     write_weights(output, {}, {"architecture": json.dumps(stated, ensure_ascii=False)})
 
 
 def _path(weights: Path | None) -> Path:
     if weights is None:
-        raise InputError("a tokenizer has no weights of its own: name the file that cortex tokenizer wrote")
+        raise InputError("a tokenizer has no weights of its own: name the file that cortex write-tokenizer wrote")
     return weights
 
 
@@ -146,7 +150,11 @@ def _stated(path: Path) -> Stated:
             raise ValueError("family, weights and classes are text")
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"{path}: not a tokenizer's file: its 'architecture' is wrong: {error!r}") from None
+    if family == "tokenizer":
+        raise InputError(f"{path}: a tokenizer of a tokenizer; the file should name a generator of another family")
     GENERATORS.check_stated(family, path)
+    if weights is not None and not is_name(Path(weights)):
+        weights = path.parent / weights
     return Stated(family, None if weights is None else Path(weights), names)
 
 

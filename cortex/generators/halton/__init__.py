@@ -91,7 +91,7 @@ def _prior_of_shapes(shapes: Shapes, path: Path) -> dict[str, Any]:
     layers = sum(bool(re.fullmatch(r"transformer\.layers\.\d+\.attn\.wq\.weight", name)) for name in shapes)
     if (width, layers) not in SIZES:
         known = ", ".join(f"{width} × {layers}" for width, layers in SIZES)
-        raise InputError(f"{path}: a prior of width {width} and {layers} layers, whose heads no weight tells: {known}")
+        raise InputError(f"{path}: a prior of width {width} and {layers} layers: no published size; allowed: {known}")
     return {
         "layers": layers,
         "heads": SIZES[width, layers][0],

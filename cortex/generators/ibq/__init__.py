@@ -105,7 +105,7 @@ def _prior_of_shapes(shapes: Shapes, path: Path) -> dict[str, Any]:
     layers = sum(bool(re.fullmatch(r"transformer\.blocks\.\d+\.attention\.wqkv\.weight", name)) for name in shapes)
     if (width, layers) not in SIZES:
         known = ", ".join(f"{size.name} ({width} × {layers})" for (width, layers), size in SIZES.items())
-        raise InputError(f"{path}: a prior of width {width} and {layers} layers, whose heads no weight tells: {known}")
+        raise InputError(f"{path}: a prior of width {width} and {layers} layers: no published size; allowed: {known}")
     heads = SIZES[width, layers].heads
     return {"layers": layers, "heads": heads, "width": width, "side": SIDE, "codes": codes, "classes": classes - 1}
 

@@ -91,7 +91,7 @@ def prior_of_shapes(shapes: Shapes, side: int, path: Path) -> dict[str, Any]:
     layers = sum(bool(re.fullmatch(r"layers\.\d+\.attention\.wqkv\.weight", name)) for name in shapes)
     if (width, layers) not in SIZES:
         known = ", ".join(f"{size.name} ({width} × {layers})" for (width, layers), size in SIZES.items())
-        raise InputError(f"{path}: a prior of width {width} and {layers} layers, whose heads no weight tells: {known}")
+        raise InputError(f"{path}: a prior of width {width} and {layers} layers: no published size; allowed: {known}")
     return {
         "layers": layers,
         "heads": SIZES[width, layers].heads,

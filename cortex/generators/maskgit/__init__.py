@@ -110,7 +110,7 @@ def _prior_of_shapes(shapes: Shapes, tokenizer: Shapes, path: Path) -> dict[str,
     layers = sum(bool(re.fullmatch(r"transformer\.layers\.\d+\.0\.fn\.mha\.in_proj_weight", name)) for name in shapes)
     if (width, layers) not in HEADS:
         known = ", ".join(f"{width} × {layers}" for width, layers in HEADS)
-        raise InputError(f"{path}: a prior of width {width} and {layers} layers, whose heads no weight tells: {known}")
+        raise InputError(f"{path}: a prior of width {width} and {layers} layers: no published size; allowed: {known}")
     return {
         "layers": layers,
         "heads": HEADS[width, layers],

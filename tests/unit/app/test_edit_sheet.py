@@ -32,7 +32,7 @@ def test_an_ordinary_edit_has_no_warning():
             {"picture": LIGHT, "before": DARK, "after": HALVES},
             "its decoded tokens differ from it by 1.57, one plain colour by 0.00",
         ),
-        ({"grid": GRID + 8, "changed": GRID}, "rarer there than those of 100 % of them"),
+        ({"grid": GRID + 8, "changed": GRID}, "100 % of them have more frequent tokens"),
         ({"changed": GRID, "after": HALVES}, "the edit changed no token"),
         ({"after": HALVES}, "the edit changed tokens, but no pixel"),
     ],

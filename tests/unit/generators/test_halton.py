@@ -288,7 +288,7 @@ def test_what_a_folder_lacks_or_has_too_much_is_told(files, tmp_path, monkeypatc
     torch.save(prior, path := tmp_path / "ImageNet_16_tiny.pth")
     with pytest.raises(InputError, match=r"grid \[4, 4\]: should not be set: the prior's tensors tell it"):
         FAMILY.spec(Origin(folder=tmp_path, grid=(4, 4)))
-    with pytest.raises(InputError, match=r"a prior of width 32 and 3 layers, whose heads no weight tells: 384 × 6, "):
+    with pytest.raises(InputError, match=r"a prior of width 32 and 3 layers: no published size; allowed: 384 × 6, "):
         FAMILY.spec(Origin(folder=tmp_path))
     monkeypatch.setitem(halton.SIZES, *TINY_HALTON_SIZE)
     assert FAMILY.spec(Origin(folder=tmp_path)).grid == (SIDE, SIDE)

@@ -307,7 +307,7 @@ def test_what_a_folder_lacks_or_has_too_much_is_told(files, tmp_path, monkeypatc
     torch.save(prior, path := tmp_path / "MaskGIT_ImageNet_t.pth")
     with pytest.raises(InputError, match=r"grid \[4, 4\]: should not be set: the prior's tensors tell it"):
         FAMILY.spec(Origin(folder=tmp_path, grid=(4, 4)))
-    with pytest.raises(InputError, match=r"a prior of width 32 and 3 layers, whose heads no weight tells: 768 × 24"):
+    with pytest.raises(InputError, match=r"a prior of width 32 and 3 layers: no published size; allowed: 768 × 24"):
         FAMILY.spec(Origin(folder=tmp_path))
     monkeypatch.setitem(maskgit.HEADS, *TINY_HEADS)
     assert FAMILY.spec(Origin(folder=tmp_path)).grid == (SIDE, SIDE)

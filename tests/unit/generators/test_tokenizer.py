@@ -1,5 +1,9 @@
 """A generator's tokenizer with classes of its own: the same codes and images, nothing that it learned of classes."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -47,12 +51,30 @@ def test_it_has_its_own_classes_and_draws_nothing(tokenizer, generator_weights):
 
 
 def test_a_run_s_own_files_come_before_those_of_its_config(tmp_path, tokenizer):
-    assert generator_of_run(tmp_path, "taming", None) == ("tokenizer", tokenizer)
-    tokenizer.unlink()
-    assert generator_of_run(tmp_path, "taming", None) == ("taming", None)
+    assert generator_of_run(tmp_path, "taming", None, own_classes=True) == ("tokenizer", tokenizer)
+    left_over = generator_of_run(tmp_path, "taming", None, own_classes=False)
+    assert left_over == ("taming", None), "of a former config"
     converted = tmp_path / "generator" / "weights.safetensors"
     converted.touch()
-    assert generator_of_run(tmp_path, "ibq", None) == ("ibq", converted)
+    assert generator_of_run(tmp_path, "ibq", None, own_classes=False) == ("ibq", converted)
+
+
+def test_it_moves_with_the_weights_beside_it_and_names_no_other_tokenizer(tmp_path, generator_weights, monkeypatch):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(generator_weights, folder / "weights.safetensors")
+    monkeypatch.chdir(tmp_path)
+    write_tokenizer(Path("run/tokenizer.safetensors"), classes=CLASSES, generator=Path("run/weights.safetensors"))
+    folder.rename(tmp_path / "moved")
+    assert generator_spec(Path("moved/tokenizer.safetensors"), "tokenizer").class_names == CLASSES
+    monkeypatch.chdir("/")
+    assert generator_spec(tmp_path / "moved/tokenizer.safetensors", "tokenizer").class_names == CLASSES
+    write_tokenizer(tmp_path / "named.safetensors", classes=CLASSES, generator=Path("digits"))
+    assert generator_spec(tmp_path / "named.safetensors", "tokenizer").codes == 256
+    stated = {"family": "tokenizer", "weights": "itself.safetensors", "classes": ["a"]}
+    write_weights(tmp_path / "itself.safetensors", {}, {"architecture": json.dumps(stated)})
+    with pytest.raises(InputError, match=r"itself\.safetensors: a tokenizer of a tokenizer"):
+        generator_spec(tmp_path / "itself.safetensors", "tokenizer")
 
 
 @pytest.mark.parametrize("architecture", [None, "{", "[]", '{"family": "taming", "weights": 3, "classes": []}'])
