@@ -22,7 +22,15 @@ settings.load_profile("cortex")
 RUNS = {"tiny_run", "controlled_run"}  # fixtures that run Snakemake
 # The files that take longest. Of two processes one begins with the runs that several files read, the other with runs
 # of its own; what is short comes last and fills both up.
-FIRST = ["test_code_on_record.py", "test_open.py", "test_faults.py", "test_reruns.py", "test_dalle_mini.py"]
+FIRST = [
+    "test_code_on_record.py",
+    "test_open.py",
+    "test_faults.py",
+    "test_network_families.py",
+    "test_reruns.py",
+    "test_dalle_mini.py",
+    "test_plan.py",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -210,18 +210,3 @@ def test_a_job_refuses_a_config_that_was_changed_since_its_run_began(tmp_path, m
     assert done.returncode != 0
     assert "The config was changed while its run was going on" in done.stderr
     assert not (tmp_path / "results").exists()
-
-
-def test_every_rule_says_what_it_needs():
-    rules = [
-        rule
-        for path in (*(CHECKOUT / "rules").glob("*.smk"), *(CHECKOUT / "cortex" / "studies").glob("*/rules.smk"))
-        for rule in re.split(r"^(?= *rule \w+:)", path.read_text(), flags=re.MULTILINE)
-        if "    shell:" in rule
-    ]
-    assert len(rules) > 20
-    for rule in rules:
-        name = rule.strip().partition("\n")[0]
-        assert "mem_mb=growing(" in rule and "runtime=growing(" in rule, name
-        # DECODER_GPUS: none where the images are stored.
-        assert re.search(r"gpu=(DECODER_)?GPUS", rule) or "DEVICE" not in rule, name

@@ -1,5 +1,6 @@
 """The targets: `all` is the method and its page, `full` adds the studies; the page shows those that the run has."""
 
+import re
 import shutil
 
 import pytest
@@ -70,3 +71,18 @@ def test_a_study_that_the_config_no_longer_names_leaves_the_page(controlled_run,
     del settings["studies"]["stability"]
     (run / "tests" / "tiny.yaml").write_text(yaml.safe_dump(settings))
     assert planned(run)[0] == {"report": 1}
+
+
+def test_every_rule_says_what_it_needs():
+    rules = [
+        rule
+        for path in (*(CHECKOUT / "rules").glob("*.smk"), *(CHECKOUT / "cortex" / "studies").glob("*/rules.smk"))
+        for rule in re.split(r"^(?= *rule \w+:)", path.read_text(), flags=re.MULTILINE)
+        if "    shell:" in rule
+    ]
+    assert len(rules) > 20
+    for rule in rules:
+        name = rule.strip().partition("\n")[0]
+        assert "mem_mb=growing(" in rule and "runtime=growing(" in rule, name
+        # DECODER_GPUS: none where the images are stored.
+        assert re.search(r"gpu=(DECODER_)?GPUS", rule) or "DEVICE" not in rule, name
