@@ -1,4 +1,4 @@
-"""Train a generator of labelled pictures: a VQGAN, then a GPT over its token grids."""
+"""Train a generator of labelled pictures: a perceptual distance, a VQGAN, then a GPT over its token grids."""
 
 import tempfile
 from pathlib import Path
@@ -16,6 +16,8 @@ from cortex.data.pictures import Pictures, read_split
 from cortex.generators.network.architecture import describe
 from cortex.generators.network.load import save_generator
 from cortex.recipes.gpt import gpt_arguments, train_gpt
+from cortex.recipes.loop import History
+from cortex.recipes.perceptual import PerceptualDistance, perceptual_distance
 from cortex.recipes.settings import GeneratorRecipe
 from cortex.recipes.vqgan import train_vqgan, vqgan_arguments
 
@@ -24,26 +26,30 @@ HISTORY = pa.schema(
         ("stage", pa.string()),
         ("epoch", pa.int32()),
         ("train_loss", pa.float64()),
+        ("held_out_top1", pa.float64()),
         ("held_out_l1", pa.float64()),
         ("codes_used", pa.int32()),
         ("held_out_loss", pa.float64()),
         ("seconds", pa.float64()),
     ]
 )
-# Settings that the state's identity leaves out: pictures count instead.
+# Settings that the states' identities leave out: pictures count instead.
 LOCAL = {"images", "held_out", "class_names", "save_every"}
+# Settings that change nothing before the GPT's training.
+OF_GPT = {name for name in GeneratorRecipe.model_fields if name.startswith("gpt_")} | {"dropout", "label_dropout"}
 
 
 def train_generator(output: Path, history: Path, *, settings: GeneratorRecipe, device: str = "auto") -> None:
     """Train a generator of labelled pictures: a VQGAN, then a GPT over its token grids.
 
-    Both trainings keep their state beside the output. The same command goes on from there after an interruption.
+    The trainings keep their states beside the output. The same command goes on from there after an interruption.
 
     Args:
         output: weights to write (safetensors, float16).
-        history: Parquet to write: stage (vqgan or gpt), epoch, train_loss, held_out_l1 (VQGAN: mean absolute error of
-            pictures in -1..1), codes_used (VQGAN: distinct codes in the grids of the held-out pictures), held_out_loss
-            (GPT: nats a token), seconds.
+        history: Parquet to write: stage (perceptual, vqgan or gpt), epoch, train_loss, held_out_top1 (perceptual:
+            share of held-out pictures whose class is found), held_out_l1 (VQGAN: mean absolute error of pictures in
+            -1..1), codes_used (VQGAN: distinct codes in the grids of the held-out pictures), held_out_loss (GPT: nats
+            a token), seconds.
         settings: pictures, networks and training.
         device: auto, cpu, cuda or cuda:N.
 
@@ -70,16 +76,30 @@ def _train(
     classes = len(pictures.class_names)
     if classes + (recipe.label_dropout > 0) > recipe.codes:
         raise InputError(f"codes = {recipe.codes}: should be more than the {classes} classes of the pictures")
-    states = {stage: output.with_name(f"{output.name}.{stage}.state") for stage in ("vqgan", "gpt")}
-    identity = recipe.model_dump(mode="json", exclude=LOCAL) | {
+    states = {stage: output.with_name(f"{output.name}.{stage}.state") for stage in ("perceptual", "vqgan", "gpt")}
+    of_vqgan = recipe.model_dump(mode="json", exclude=LOCAL | OF_GPT) | {
         "pictures": pictures.digest,
-        "code": code_fingerprint("cortex.recipes.vqgan:train_vqgan", "cortex.recipes.gpt:train_gpt"),
+        "code": code_fingerprint("cortex.recipes.vqgan:train_vqgan", "cortex.recipes.perceptual:perceptual_distance"),
         "torch": torch.__version__,
     }
-    vqgan, rows = train_vqgan(
-        pictures.images, held_out.images, recipe=recipe, device=device, state=states["vqgan"], identity=identity
+    of_gpt = of_vqgan | recipe.model_dump(mode="json", include=OF_GPT)
+    of_gpt["gpt_code"] = code_fingerprint("cortex.recipes.gpt:train_gpt")
+    perceptual: PerceptualDistance | None = None
+    rows: History = []
+    if recipe.perceptual_weight:
+        perceptual, rows = perceptual_distance(
+            pictures, held_out, recipe=recipe, device=device, state=states["perceptual"], identity=of_vqgan
+        )
+    vqgan, vqgan_rows = train_vqgan(
+        pictures.images,
+        held_out.images,
+        perceptual=perceptual,
+        recipe=recipe,
+        device=device,
+        state=states["vqgan"],
+        identity=of_vqgan,
     )
-    gpt, more_rows = train_gpt(
+    gpt, gpt_rows = train_gpt(
         vqgan,
         pictures.images,
         torch.from_numpy(pictures.labels),
@@ -88,7 +108,7 @@ def _train(
         recipe=recipe,
         device=device,
         state=states["gpt"],
-        identity=identity,
+        identity=of_gpt,
     )
     side = vqgan.grid_shape
     architecture = describe(
@@ -101,4 +121,4 @@ def _train(
     save_generator(output, vqgan, gpt, architecture, half=True)
     for state in states.values():
         state.unlink(missing_ok=True)
-    return rows + more_rows
+    return rows + vqgan_rows + gpt_rows

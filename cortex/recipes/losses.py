@@ -1,54 +1,7 @@
 """Terms of a VQGAN's loss."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from cortex.judges.imagenet import EfficientNetLite0
-
-STAGES = (0, 2, 4, 10)  # blocks of EfficientNet-Lite0 whose outputs count: those before a halving of the resolution
-
-
-class PerceptualDistance(nn.Module):
-    """Distance of two pictures by features of EfficientNet-Lite0 with ImageNet weights (Johnson et al., ECCV 2016).
-
-    The mean squared difference of each feature, in units of its variance over the real pictures and their positions,
-    averaged over features, positions and :data:`STAGES`. In LPIPS (Zhang et al., CVPR 2018) the features of every
-    position have length 1 instead: in pictures of even surfaces, the noise of these surfaces would count most.
-
-    Raises:
-        InputError: the packages of the extra ``imagenet`` are not installed.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        judge = EfficientNetLite0.pretrained()
-        self.mean, self.deviation = nn.Buffer(judge.mean), nn.Buffer(judge.deviation)
-        self.network = judge.backbone
-        self.eval().requires_grad_(False)
-
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Features float32 ``[B, C, h, w]`` of pictures ``[B, 3, H, W]`` in -1..1, one tensor a stage."""
-        network: Any = self.network
-        x = F.relu6(network._bn0(network._conv_stem((images - self.mean) / self.deviation)))
-        found = []
-        for number, block in enumerate(network._blocks[: STAGES[-1] + 1]):
-            x = block(x)
-            if number in STAGES:
-                found.append(x.float())
-        return found
-
-    def forward(self, images: Tensor, others: Tensor) -> Tensor:
-        """The mean distance of pictures ``[B, 3, H, W]`` in -1..1 from others; gradients flow to the first ones."""
-        with torch.no_grad():
-            wanted = self.features(others)
-        distances = [
-            ((ours - theirs).square() / theirs.var((0, 2, 3), keepdim=True).clamp_min(1e-6)).mean()
-            for ours, theirs in zip(self.features(images), wanted, strict=True)
-        ]
-        return torch.stack(distances).mean()
+from torch import Tensor
 
 
 def code_length(vectors: Tensor, codebook: Tensor, usage: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class GeneratorRecipe(Section):
         1, description="residual blocks of the encoder at a resolution; the decoder has one more"
     )
     latent_channels: Count = Field(64, description="channels between encoder or decoder and the codes")
-    vqgan_epochs: Count = Field(10, description="passes over the pictures for the VQGAN")
+    vqgan_epochs: Count = Field(7, description="passes over the pictures for the VQGAN")
     vqgan_batch: Batch = Field(16, description="pictures of a step of the VQGAN")
     vqgan_learning_rate: Rate = Field(6e-4, description="peak learning rate of Adam for the VQGAN")
     quantize_from: Fraction = Field(
@@ -60,7 +60,12 @@ class GeneratorRecipe(Section):
         0.0, description="price of a nat of code length, in units of the mean absolute error of pictures in -1..1"
     )
     perceptual_weight: NotNegative = Field(
-        0.05, description="weight of the distance of EfficientNet-Lite0's features; 0: none, and no such weights needed"
+        0.3, description="weight of the distance of EfficientNet-Lite0's features; 0: none, and no such weights needed"
+    )
+    perceptual_epochs: Annotated[int, Field(ge=0)] = Field(
+        2,
+        description="passes over the pictures in which EfficientNet-Lite0 learns their classes, before the VQGAN; "
+        "0: it keeps ImageNet's weights",
     )
     adversarial_weight: NotNegative = Field(
         0.25, description="gradient of the discriminator's term relative to all others; 0: no discriminator"
@@ -70,7 +75,7 @@ class GeneratorRecipe(Section):
     gpt_layers: Count = Field(4, description="layers of the GPT")
     gpt_heads: Count = Field(4, description="attention heads of the GPT")
     gpt_width: Count = Field(192, description="channels of the GPT")
-    gpt_epochs: Count = Field(40, description="passes over the pictures for the GPT")
+    gpt_epochs: Count = Field(20, description="passes over the pictures for the GPT")
     gpt_batch: Batch = Field(64, description="grids of a step of the GPT")
     gpt_learning_rate: Rate = Field(1e-3, description="peak learning rate of AdamW for the GPT")
     dropout: Fraction = Field(0.1, description="dropout of the GPT")

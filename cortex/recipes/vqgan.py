@@ -1,8 +1,9 @@
 """Train a VQGAN on pictures (Esser et al., CVPR 2021).
 
-Two departures: the perceptual term has the features of EfficientNet-Lite0, whose weights the package index has, and a
-rate term, of neural compression, may price rare codes: without it the encoder spreads details of sparse pictures over
-the tokens of their empty background, and what a token means would not be where it stands.
+Two departures: the perceptual term has the features of a network that knows the pictures' classes
+(:mod:`~cortex.recipes.perceptual`), and a rate term, of neural compression, may price rare codes: without it the
+encoder spreads details of sparse pictures over the tokens of their empty background, and what a token means would not
+be where it stands.
 """
 
 from contextlib import nullcontext
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from taming.modules.diffusionmodules.model import ResnetBlock
 from taming.modules.discriminator.model import NLayerDiscriminator, weights_init
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cortex.core.device import place
@@ -21,7 +22,7 @@ from cortex.data.augment import augment
 from cortex.generators.network.vqgan import VQGAN
 from cortex.recipes.codes import RESTART_EVERY, Codebook
 from cortex.recipes.loop import History, Loop
-from cortex.recipes.losses import PerceptualDistance, balanced_gradient, code_length
+from cortex.recipes.losses import balanced_gradient, code_length
 from cortex.recipes.pictures import pictures_at, place_images
 from cortex.recipes.schedule import warm_up_then_cosine
 from cortex.recipes.settings import GeneratorRecipe
@@ -54,6 +55,7 @@ def train_vqgan(
     images: NDArray[Any],
     held_out: NDArray[Any],
     *,
+    perceptual: nn.Module | None,
     recipe: GeneratorRecipe,
     device: torch.device,
     state: Path,
@@ -67,6 +69,8 @@ def train_vqgan(
     Args:
         images: pictures uint8 ``[N, S, S, 3]``, in memory or mapped.
         held_out: likewise, to measure on.
+        perceptual: the perceptual distance of two batches of pictures ``[B, 3, S, S]`` in -1..1, on the device; None:
+            the loss has no such term.
         recipe: the network, its loss and its training.
         device: where to compute.
         state: file of the training's state.
@@ -78,7 +82,7 @@ def train_vqgan(
         fourth are None before the outputs are quantized.
     """
     torch.manual_seed(recipe.seed)
-    step = _Step(recipe, device)
+    step = _Step(recipe, device, perceptual)
     loop = Loop(
         "vqgan", len(images), recipe.vqgan_batch, recipe.vqgan_epochs, step.random, step.parts, state, identity,
         recipe.save_every,
@@ -101,13 +105,12 @@ def train_vqgan(
 class _Step:
     """One step of the training, and what it changes."""
 
-    def __init__(self, recipe: GeneratorRecipe, device: torch.device):
-        self.recipe, self.device = recipe, device
+    def __init__(self, recipe: GeneratorRecipe, device: torch.device, perceptual: nn.Module | None = None):
+        self.recipe, self.device, self.perceptual = recipe, device, perceptual
         self.random = torch.Generator().manual_seed(recipe.seed)
         self.model = place(VQGAN(**vqgan_arguments(recipe)), device)
         self.codebook = Codebook(self.model, self.random)
-        self.perceptual = place(PerceptualDistance(), device) if recipe.perceptual_weight else None
-        self.discriminator: torch.nn.Module | None = None
+        self.discriminator: nn.Module | None = None
         if recipe.adversarial_weight:
             self.discriminator = place(NLayerDiscriminator(ndf=32, n_layers=2).apply(weights_init), device)
         if recipe.compiled:

@@ -16,10 +16,11 @@ from tests.unit.recipes.conftest import TINY
 CPU = torch.device("cpu")
 
 
-def train(images, state, recipe=TINY):
+def train(images, state, recipe=TINY, perceptual=None):
     return train_vqgan(
-        images, images[:16], recipe=recipe, device=CPU, state=state, identity=recipe.model_dump(mode="json")
-    )
+        images, images[:16], perceptual=perceptual, recipe=recipe, device=CPU, state=state,
+        identity=recipe.model_dump(mode="json"),
+    )  # fmt: skip
 
 
 @pytest.mark.slow
