@@ -50,7 +50,6 @@ def measure_quality(
     images: str,
     judges: list[Path],
     strengths: list[float],
-    sampling: Sampling,
     class_names: Path | None = None,
     per_class: int = 100,
     seed: int = 0,
@@ -72,8 +71,8 @@ def measure_quality(
         images: labelled pictures that neither the generator nor the judges were trained on, in any form that
             train-generator reads.
         judges: weights of judges.
-        strengths: values of the guidance to draw with.
-        sampling: the other options of the sampling.
+        strengths: values of the guidance to draw with; the other options of the sampling are the generator's published
+            ones.
         class_names: text file of class names, one a line, for pictures whose classes are numbers.
         per_class: drawn pictures of a class.
         seed: seed of the drawn pictures.
@@ -96,7 +95,9 @@ def measure_quality(
         sets.append(("reconstructed", None, rebuilt, labels))
         for strength in strengths:
             log.info("drawing %d pictures a class with guidance %g", per_class, strength)
-            drawn, asked = draw_pictures(model, per_class, seed, sampling.model_copy(update={"guidance": strength}))
+            drawn, asked = draw_pictures(
+                model, per_class, seed, model.spec.published.model_copy(update={"guidance": strength})
+            )
             sets.append(("drawn", strength, drawn, asked))
         if sheet is not None:
             with whole_file(sheet) as part:
