@@ -283,7 +283,7 @@ if RECONSTRUCTED:
         conda:
             ENVIRONMENT
         resources:
-            mem_mb=growing(4000, 2),
+            mem_mb=growing(4000),
             runtime=growing(60, 0.1),
             gpu=GPUS,
         params:

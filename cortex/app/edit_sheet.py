@@ -12,6 +12,7 @@ from cortex.evaluate.reconstruction import errors_of, fits
 from cortex.explain.settings import Region
 from cortex.report.figures.style import BLUE, INK, VERMILION, WIDTH, Images, styled
 
+PART = 10_000  # train images whose tokens are looked up at a time
 RARE = 0.01  # share of the train images that may have rarer tokens than a picture that is like them
 
 
@@ -73,9 +74,11 @@ def warnings_of(
             f"the codebook does not fit the picture: its decoded tokens differ from it by {error:.2f}, "
             f"one plain colour by {plain:.2f} (of -1..1)"
         )
-    counts = np.bincount(train.ravel(), minlength=codes)
+    parts = [train[start : start + PART] for start in range(0, len(train), PART)]
+    counts = np.sum([np.bincount(part.ravel(), minlength=codes) for part in parts], axis=0)
     frequency = np.log((counts + 1) / (counts.sum() + codes))  # of a code, one occurrence added to each
-    own, others = frequency[grids["before"]].mean(), frequency[train].mean((1, 2))
+    own = frequency[grids["before"]].mean()
+    others = np.concatenate([frequency[part].mean((1, 2)) for part in parts])
     if (others < own).mean() < RARE:
         yield (
             "the picture is unlike the images that the extractor was trained on: "
