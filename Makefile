@@ -39,6 +39,7 @@ lint: .venv/dev
 	$(BIN)/snakefmt --check Snakefile rules cortex/studies
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 # What a run needs. taming-transformers declares torchvision and pytorch-lightning, which the modules used here do
 # not need: hence --no-deps.

@@ -23,8 +23,8 @@ KINDS = (".tar", ".parquet", ".npy", ".safetensors")
 def verify(results: Positional[Path]) -> None:
     """Check every file of a finished run, print a line for each damaged or lost file, and fail if there are any.
 
-    The data set's shards are compared with the size and SHA-256 in the manifest, tables with the checksums of their
-    pages, packed grids and decoded images with the manifest's counts. Shards elsewhere, such as a study's, are read in
+    The data set's shards are compared with the size and SHA-256 in the manifest; tables with the checksums of their
+    pages; packed grids and decoded images with the manifest's counts. Shards elsewhere, such as a study's, are read in
     full. Weights and other arrays have no checksum; their size is compared with the size that they declare. Delete
     damaged files and run snakemake: it makes them, and all that depends on them, again. Snakemake itself notices
     missing files; missing shards are also listed here.

@@ -48,8 +48,8 @@ def tokenize_pictures(
 
     Args:
         output: folder to write the shards to, 000000.tar and so on. It appears when all shards are complete.
-        images: labelled pictures: a folder of class folders, a WebDataset tar or a folder of tars, a Parquet file or a
-            folder of Parquet files with image and label, a folder that save_to_disk of Hugging Face's datasets wrote,
+        images: labelled pictures: a folder of class folders; a WebDataset tar or a folder of tars; a Parquet file or a
+            folder of Parquet files with image and label; a folder that save_to_disk of Hugging Face's datasets wrote;
             or digits (those of the package).
         part: which of the pictures, and the split that they make.
         shards: format of the images, samples of a shard.

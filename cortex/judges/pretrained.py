@@ -25,8 +25,8 @@ def pretrained_judge(
         needed: class indices that the judge must know; all if not given.
 
     Raises:
-        InputError: the network has no published weights, the weights do not fit, the network's package cannot be
-            imported, or the judge does not know a class that it must know.
+        InputError: the network has no published weights; the weights do not fit; the network's package cannot be
+            imported; or the judge lacks a class that it must have.
     """
     if not isinstance(settings, PretrainedJudge):
         raise InputError(f"judge network {settings.network}: no published weights; cortex train-judge trains it")

@@ -148,9 +148,9 @@ def rank_attributions(
     A lower area is a better method. Rows of a training have 95 % intervals from a bootstrap of the images (percentiles)
     and paired t-tests of the difference to tis (the method's area minus its). Rows with training null are claims about
     an extractor: means, intervals and tests over its trainings and images (METHOD.md, section 9). Claims have a p that
-    is corrected (Holm, 1979) for their number at a `curve_axis`, those of single judges apart from those of all
-    together, and a verdict on the method against tis: better, worse or "no difference found". An extractor with one
-    training has none.
+    is corrected (Holm, 1979) for their number at a `curve_axis`. Claims by single judges are corrected apart from
+    claims by all judges. The verdict compares the method with tis: better, worse or "no difference
+    found". An extractor with one training has none.
 
     Args:
         output: Parquet to write: extractor, training (null: all of them), judge (null: each image's mean over judges),

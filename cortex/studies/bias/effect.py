@@ -80,11 +80,12 @@ def measure_bias(
 ) -> None:
     """Measure the lean of neutral images to one of two groups, by the number of positions that hold a group's tokens.
 
-    The published figure is Cliff's delta between the counts of the first group's tokens and those of the second's,
-    -1 to 1, above 0 where the first's are more. It differs from 0 for even images, too, where tokens of one group are
-    more frequent in all images. The second figure is the share: where the images are between the groups' own held-out
-    ones, by the mean difference of the counts. It is 0 where that is as in the second group, 1 as in the first, and in
-    a mixture, on average, the first group's share. Intervals are of 95 % (bootstrap over images, percentiles). Groups
+    The published figure is Cliff's delta between the counts of the first group's tokens and the counts of the
+    second group's. It is in -1..1, above 0 where the first group's tokens are more. Where the tokens of one group are
+    more frequent in all images, it differs from 0 for even images, too. The second figure is the share: where the
+    images are between the groups' own held-out ones, by the mean difference of the counts. It is 0 where that
+    difference is that of the second group, 1 where it is that of the first. In a mixture it is, on average, the first
+    group's share. Intervals are of 95 % (bootstrap over images, percentiles). Groups
     by property have the same number of images of each class; the bootstrap keeps these numbers.
 
     Sets of images: mixtures of a known share of the first group, of the groups' test images, which no stage learned

@@ -45,7 +45,7 @@ def group_classes(
         output: Parquet to write: split, row (in the split's packed grids), label, group (first, second, neutral),
             value (null).
         train_groups: packed grids to write: those of the groups in the train split; labels 0 (first) and 1 (second).
-        validation_groups: likewise, of the validation split.
+        validation_groups: the same of the validation split.
         train: packed grids of the train split.
         validation: packed grids of the validation split.
         test: packed grids of the test split.
@@ -84,13 +84,13 @@ def group_by_property(
         output: Parquet to write: split, row (in the split's packed grids), label, group (first, second, neutral),
             value (of the property).
         train_groups: packed grids to write: those of the groups in the train split; labels 0 (first) and 1 (second).
-        validation_groups: likewise, of the validation split.
+        validation_groups: the same of the validation split.
         train: packed grids of the train split.
         validation: packed grids of the validation split.
         test: packed grids of the test split.
         train_values: measured properties (measure-property) of the train split's shards, in their order.
-        validation_values: likewise, of the validation split.
-        test_values: likewise, of the test split.
+        validation_values: the same of the validation split.
+        test_values: the same of the test split.
     """
     paths = dict(zip(SPLITS, (train, validation, test), strict=True))
     measured = dict(zip(SPLITS, (train_values, validation_values, test_values), strict=True))

@@ -82,9 +82,9 @@ def measure_transfer(
             minus theirs; log_likelihood_ratio: given the target, not the source), selection (last: a search's last
             step, references averaged over their draws; best: each reader's own best of steps or draws), samples,
             value, low, high, effect_size, p, p_corrected, verdict (the last two: see the command comparisons).
-        rows: Parquet to write, the readings: key, extractor, training, method, step, source, target, kind, reader, and
-            the reader's logit and probability of the target, or the log-likelihood of the region's tokens (nats a
-            token) under the prior, conditioned on the class that reader names.
+        rows: Parquet to write, the readings: key, extractor, training, method, step, source, target, kind, reader,
+            logit and probability (of the target), log_likelihood (of the region's tokens under the prior, in nats a
+            token). For the prior, reader names the class of the condition; it has the last of these columns only.
         searches: results of codebook searches, of the same images and region: each the trained extractor that made
             it and the file, as name/training=path.
         tokens: token tables of the test split.

@@ -207,7 +207,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step(tmp_path, tiny_data, mo
 def test_a_pre_empted_job_of_the_workflow_goes_on(tiny_run, tmp_path):
     """SIGTERM to Snakemake and all of its jobs, as SLURM sends it; then a plain rerun."""
     model = "results/tiny/extractors/cnn/0/model.safetensors"
-    folders = tmp_path / "undisturbed", tmp_path / "pre-empted"
+    folders = tmp_path / "undisturbed", tmp_path / "preempted"
     for folder in folders:
         shutil.copytree(tiny_run, folder, symlinks=True)
         change_config(folder / "tests" / "tiny.yaml", {"extractors": {"cnn": {"epochs": 60, "batch": 2}}})
