@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cortex.core.randomness import uniforms
 from cortex.explain.context import AttributionContext
 from cortex.explain.importance import reduce_channels, token_importance
+from cortex.explain.memory import inputs_at_once
 
 
 def gradient(extractor: nn.Module, embeddings: Tensor, labels: Tensor, context: AttributionContext) -> Tensor:
@@ -43,7 +44,9 @@ def integrated_gradients(
         context.nothing[None, :, None, None].expand_as(embeddings),
         labels,
         n_steps=context.steps,
-        internal_batch_size=context.samples * len(embeddings),
+        internal_batch_size=max(
+            len(embeddings), min(context.samples * len(embeddings), inputs_at_once(extractor, embeddings))
+        ),
     )
     return scores.sum(1).detach()
 

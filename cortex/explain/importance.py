@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cortex.explain.context import AttributionContext
+from cortex.explain.memory import inputs_at_once
 from cortex.explain.settings import Importance, Reduction
 
 PUBLISHED = Importance()
@@ -56,8 +57,8 @@ def smooth_gradient(
     """SmoothGrad of the label's logit: its mean gradient over noisy copies of every image (Smilkov et al., 2017).
 
     The noise of an image has standard deviation ``noise`` × (max − min of its own embedding) and is drawn from its
-    own seed, so a score does not depend on the other images of the batch. One backward pass computes all gradients: in
-    eval mode no image's logit depends on another image.
+    own seed, so a score does not depend on the other images of the batch. One backward pass takes as many
+    copies as memory permits: in eval mode no image's logit depends on another image.
 
     Args:
         extractor: in eval mode, its weights without gradients.
@@ -78,10 +79,20 @@ def smooth_gradient(
     flat = embeddings.flatten(1)
     spread = noise * (flat.amax(1) - flat.amin(1))
     noisy.mul_(spread[:, None, None, None, None]).add_(embeddings[:, None])
-    noisy = noisy.flatten(0, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
-    logits = extractor(noisy).gather(1, labels.repeat_interleave(samples)[:, None])
-    (gradients,) = torch.autograd.grad(logits.sum(), noisy)
+    noisy = noisy.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    targets, gradients = labels.repeat_interleave(samples), torch.empty_like(noisy)
+    for rows in torch.arange(len(noisy)).split(inputs_at_once(extractor, noisy)):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        gradients[part] = _gradient(extractor, noisy[part], targets[part])
     return gradients.unflatten(0, (count, samples)).mean(1)
+
+
+def _gradient(extractor: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Gradient of the labels' logits with regard to embeddings ``[B, d, h, w]``, of their shape."""
+    embeddings = embeddings.detach().requires_grad_()
+    logits = extractor(embeddings).gather(1, labels[:, None])
+    (gradient,) = torch.autograd.grad(logits.sum(), embeddings)
+    return gradient
 
 
 def tis(extractor: nn.Module, embeddings: Tensor, labels: Tensor, context: AttributionContext) -> Tensor:
