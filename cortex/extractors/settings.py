@@ -81,7 +81,9 @@ class ResnetSettings(StepTraining):
 class TransformerSettings(WarmUpTraining):
     """TE, the transformer extractor."""
 
-    shape: ClassVar[frozenset[str]] = frozenset({"width", "layers", "heads", "mlp", "hidden", "dropout"})
+    shape: ClassVar[frozenset[str]] = frozenset(
+        {"width", "layers", "heads", "mlp", "hidden", "dropout", "initial_deviation"}
+    )
     published_gpu_precision: ClassVar[Precision] = "float16"
 
     width: Count = Field(512, description="channels of the transformer")
@@ -90,6 +92,10 @@ class TransformerSettings(WarmUpTraining):
     mlp: Count = Field(2048, description="units of the transformer's MLPs")
     hidden: Count = Field(1024, description="units of the classifier's hidden layer")
     dropout: Fraction = Field(0.2, description="dropout of the transformer")
+    # Of the tokens' own size after scaling: at 0.02 positions drown, and training starts position-blind.
+    initial_deviation: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="standard deviation of the initial class token and positions; 0.02 in the released code"
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "TransformerSettings":

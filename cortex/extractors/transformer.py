@@ -44,6 +44,7 @@ class Transformer(nn.Module):
         layers, heads, mlp: depth, attention heads, units of the MLPs.
         hidden: units of the head's first fully connected layer.
         dropout: everywhere.
+        initial_deviation: standard deviation of the initial class token and positions.
     """
 
     Settings = TransformerSettings
@@ -59,13 +60,13 @@ class Transformer(nn.Module):
         mlp: int,
         hidden: int,
         dropout: float,
+        initial_deviation: float,
     ):
         super().__init__()
         self.scale = math.sqrt(width)
         self.proj = nn.Sequential(nn.Linear(channels, width), nn.LayerNorm(width), nn.GELU())
-        # Of the tokens' own size after scaling: at the usual 0.02 they would drown, and training starts position-blind.
-        self.cls_token = nn.Parameter(torch.randn(1, 1, width))
-        self.pos_embed = nn.Parameter(torch.randn(1, grid[0] * grid[1] + 1, width))
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * initial_deviation)
+        self.pos_embed = nn.Parameter(torch.randn(1, grid[0] * grid[1] + 1, width) * initial_deviation)
         self.dropout = nn.Dropout(dropout)
         self.encoder = nn.ModuleList(Layer(width, heads, mlp, dropout) for _ in range(layers))
         self.final_norm = nn.LayerNorm(width)

@@ -259,3 +259,16 @@ def test_history_is_a_plain_table(tmp_path, tiny_data):
     _, history = run_training(tmp_path, tiny_data, "resnet", epochs=1)
     assert history.schema.field("epoch").type == pa.int32()
     assert history["seconds"][0].as_py() > 0
+
+
+def test_the_transformer_starts_with_the_deviation_asked_for():
+    """Deviations of the initial positions; those of the same seed differ by the factor alone."""
+    found = {}
+    for deviation in (1.0, 0.02):
+        torch.manual_seed(0)
+        network = build_extractor(
+            "transformer", channels=5, classes=3, grid=(8, 8), initial_deviation=deviation, **SMALL["transformer"]
+        )
+        found[deviation] = torch.cat([network.cls_token, network.pos_embed], 1)
+    assert 0.9 < found[1.0].std().item() < 1.1
+    torch.testing.assert_close(found[0.02], found[1.0] * 0.02)
