@@ -8,8 +8,10 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+# The folder of this workflow: that of the Snakefile, also where another workflow uses it as a module.
+HERE = str(Path(str(workflow.current_basedir)).parent)
 # The package beside this workflow, and modules of the user's own in the working directory, which a config may name.
-sys.path[:0] = [workflow.basedir, os.getcwd()]
+sys.path[:0] = [HERE, os.getcwd()]
 # Jobs call `python -m cortex` of Snakemake's environment, activated or not. A conda environment's own comes before it.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
@@ -59,7 +61,7 @@ MODEL = f"{RUN}/extractors/{{extractor}}/model.safetensors"
 SCORES = f"{RUN}/importance/{{attribution}}/{{extractor}}/{{split}}/{{shard}}.parquet"
 CONCEPT_TOKENS = f"{RUN}/tokens/{{attribution}}/{{extractor}}.parquet"
 JUDGE = f"{RUN}/judges/{{judge}}/model.safetensors"
-ENVIRONMENT = f"{workflow.basedir}/envs/cortex.yaml"
+ENVIRONMENT = f"{HERE}/envs/cortex.yaml"
 
 # The generator's weights: the user's, those converted from the user's folder, or bundled ones. Those are no input of a
 # rule: their content is a parameter.
@@ -75,7 +77,7 @@ GENERATOR = {"family": "tokenizer", "generator": TOKENIZER} if OWN_CLASSES else 
 GENERATOR_FILES = [TOKENIZER, *GENERATOR_WEIGHTS] if OWN_CLASSES else GENERATOR_WEIGHTS
 BUNDLED_WEIGHTS = of_package.bundled_fingerprint(CONFIG.generator) if BUNDLED else ""
 
-refusing(of_package.state_origin, CONFIG, workflow.basedir, main=workflow.is_main_process)
+refusing(of_package.state_origin, CONFIG, HERE, main=workflow.is_main_process)
 of_package.allow_references(CONFIG)
 snakemake_internals.keep_records_in_jobs(workflow)
 

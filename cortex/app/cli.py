@@ -12,6 +12,9 @@ from cortex.core.errors import InputError, StoppedError
 
 # Command → (module:function, its description). Modules are imported when their command runs: help stays fast.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "run": {
+        "run": ("cortex.app.run_workflow:run_workflow", "run the pipeline in this folder"),
+    },
     "generate": {
         "train-generator": ("cortex.recipes.generator:train_generator", "train a generator of labelled pictures"),
         "generator-quality": ("cortex.recipes.quality:measure_quality", "let judges read a generator's pictures"),

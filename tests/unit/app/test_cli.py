@@ -97,9 +97,10 @@ def test_help_explains_every_parameter_in_the_words_of_the_function(command, cap
     assert first_line in output
     options = options_of(output)
     parameters, documented = documentation(function)
-    unnamed = {"verify": "results", "compare": "runs"}.get(command)  # an argument without a name on the command line
+    # An argument without a name on the command line.
+    unnamed = {"verify": "results", "compare": "runs", "run": "targets"}.get(command)
     if unnamed:
-        (explanation,) = re.findall(rf"{unnamed}: (folders? of .*?)(?:\.| output:)", documented)
+        (explanation,) = re.findall(rf"{unnamed}: ((?:folders?|rules) .*?)(?:\.| output:| config:)", documented)
         assert explanation in re.sub(r"[\s│]+", " ", output)
         parameters = [name for name in parameters if name != unnamed]
     assert set(options) == set(parameters)
