@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from cortex.core.checkpoint import read_state
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights
+from cortex.judges.judge import not_importable
 from cortex.judges.settings import ImageNetJudge
 
 SIDE = 224  # pixels (METHOD.md, section 6)
@@ -156,9 +157,3 @@ class ResNet50(TorchvisionClassifier):
     """ResNet-50."""
 
     name = "resnet50"
-
-
-def not_importable(network: str, package: str, error: Exception) -> InputError:
-    """The error to raise where the package that has a network, or its weights, cannot be imported."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"judge network {network}: {reason}; install {package} (pip)")

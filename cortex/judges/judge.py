@@ -97,6 +97,12 @@ def build_judge(name: str, arguments: dict[str, Any]) -> nn.Module:
     return network
 
 
+def not_importable(network: str, package: str, error: Exception) -> InputError:
+    """The error to raise where the package that has a network, or its weights, cannot be imported."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(f"judge network {network}: {reason}; install {package} (pip)")
+
+
 def save_judge(path: Path, network: nn.Module, stated: StatedJudge, *, half: bool = False) -> None:
     """Write a judge's weights with what is stated of it.
 

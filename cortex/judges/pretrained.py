@@ -33,9 +33,10 @@ def pretrained_judge(
     if isinstance(settings, BundledJudge):
         network, stated = read_judge(settings.file())
     else:
-        network = JUDGES.load(settings.network).pretrained(settings.file())
-        arguments = {} if settings.classes is None else {"classes": settings.classes}
-        stated = StatedJudge(settings.network, arguments, settings.known_classes() or ())
+        arguments = settings.network_arguments()
+        network = JUDGES.load(settings.network).pretrained(settings.file(), **arguments)
+        classes_stated = {} if settings.classes is None else {"classes": settings.classes}
+        stated = StatedJudge(settings.network, classes_stated | arguments, settings.known_classes() or ())
     if classes:
         stated = stated.for_classes(classes, needed or range(len(classes)), f"judge {settings.network}")
     save_judge(output, network, stated)

@@ -2,9 +2,9 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cortex.core.errors import InputError
 from cortex.core.settings import Count, File, Fraction, Rate, Section, Seed, WrongValueError
@@ -12,13 +12,30 @@ from cortex.data.settings import CLASS_NAMES, PICTURES, Augmentation
 from cortex.generators.class_names import read_class_names
 
 
-class JudgeSettings(Section):
-    """Settings of every judge."""
+def _positive(values: list[float]) -> list[float]:
+    if min(values) <= 0:
+        raise ValueError("should be above 0")
+    return values
 
+
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+
+
+class JudgeSettings(Section):
+    """Settings of every judge.
+
+    ``shape`` names the fields that the network's constructor takes.
+    """
+
+    shape: ClassVar[frozenset[str]] = frozenset()
     classes: ClassVar[int | None] = None  # classes that it knows; None: as many as its pictures or weights have
     other_classes: ClassVar[str | None] = None  # name of its classes, where they are one known list
 
     network: str = Field(description="network of the judge: a registered name, or module:Class")
+
+    def network_arguments(self) -> dict[str, Any]:
+        """The settings that the network's constructor takes."""
+        return {name: getattr(self, name) for name in sorted(self.shape)}
 
     def known_classes(self) -> tuple[str, ...] | None:
         """Names of the classes that the judge knows or may know; None where nothing states them.
@@ -30,12 +47,7 @@ class JudgeSettings(Section):
 
 
 class TrainedJudge(JudgeSettings):
-    """A judge that the run trains on labelled pictures.
-
-    ``shape`` names the fields that the network's constructor takes, beside ``classes`` and ``size``.
-    """
-
-    shape: ClassVar[frozenset[str]] = frozenset()
+    """A judge that the run trains on labelled pictures; its constructor takes ``classes`` and ``size``, too."""
 
     images: File = Field(description=f"labelled pictures: {PICTURES}")
     held_out: File | None = Field(
@@ -56,8 +68,7 @@ class TrainedJudge(JudgeSettings):
     seed: Seed = Field(0, description="seed of the initial weights, the order and the augmentation")
 
     def network_arguments(self) -> dict[str, Any]:
-        """The settings that the network's constructor takes."""
-        return {"size": self.size, **{name: getattr(self, name) for name in sorted(self.shape)}}
+        return {"size": self.size, **super().network_arguments()}
 
     def known_classes(self) -> tuple[str, ...] | None:
         from cortex.data.picture_sources import stated_classes
@@ -120,6 +131,28 @@ class ImageNetJudge(PretrainedJudge):
 
     classes: ClassVar[int | None] = 1000
     other_classes: ClassVar[str | None] = "ImageNet's 1000 classes"
+
+
+class OnnxJudge(PretrainedJudge):
+    """A judge of your own as an ONNX file; it needs the extra `onnx`."""
+
+    shape: ClassVar[frozenset[str]] = frozenset({"size", "mean", "std", "outputs"})
+
+    weights: File = Field(description="ONNX file of one input, float [B, 3, size, size], and one output, [B, classes]")
+    class_names: File = Field(
+        description="text file of the names of the model's classes, one a line in the order of its output; they are "
+        "matched to the run's by name"
+    )
+    size: Count = Field(description="height and width of the model's input in pixels; images are resized to it")
+    mean: Channels = Field([0.0, 0.0, 0.0], description="subtracted from red, green and blue in 0..1")
+    std: Annotated[Channels, AfterValidator(_positive)] = Field(
+        [1.0, 1.0, 1.0], description="what the differences are divided by"
+    )
+    outputs: Literal["logits", "probabilities"] = Field("logits", description="what the model gives for every class")
+
+    def network_arguments(self) -> dict[str, Any]:
+        length = Path(self.weights).stat().st_size
+        return {"classes": len(self.known_classes() or ()), "length": length, **super().network_arguments()}
 
 
 class BundledJudge(PretrainedJudge):

@@ -14,6 +14,7 @@ import cortex
 from cortex.core.weights import read_weights, write_weights
 from cortex.data.shard_reader import read_shard
 from cortex.extractors.names import join_name
+from tests.onnx_models import write_linear
 from tests.pipeline import CHECKOUT, change_config, copy_checkout, jobs_in, made, snakemake
 from tests.toy_generator import SPEC, ToyGenerator
 
@@ -64,7 +65,11 @@ def external(tmp_path_factory):
         generator={"family": "toy_generator:FAMILY", "top_k": None},
         extractors={"cnn": CNN | {"seeds": 2}, "mlp": MLP},
         importance=TINY["importance"] | {"method": ["tis", "methods:absolute_gradient"]},
-        judges={"vit": VIT | {"class_names": "toys.txt"}, "colour": {"network": "methods:MeanColour"}},
+        judges={
+            "vit": VIT | {"class_names": "toys.txt"},
+            "colour": {"network": "methods:MeanColour", "weights": "colours.safetensors", "class_names": "back.txt"},
+            "mine": {"network": "onnx", "weights": "mine.onnx", "class_names": "back.txt", "size": 32},
+        },
         studies={
             "attributions": {"methods": ["gradient_input", "methods:absolute_gradient"], "images_per_class": 2},
             "frequent": FREQUENT,
@@ -73,8 +78,16 @@ def external(tmp_path_factory):
     plugin = shutil.copytree(CHECKOUT / "tests" / "plugin", tmp_path_factory.mktemp("site") / "plugin")
     shutil.copy2(CHECKOUT / "tests" / "toy_generator.py", folder)
     (folder / "toys.txt").write_text("\n".join(SPEC.class_names))
+    (folder / "back.txt").write_text("\n".join(reversed(SPEC.class_names)))
+    write_weights(folder / "colours.safetensors", {"prototypes": torch.from_numpy(prototypes())}, {})
+    write_linear(folder / "mine.onnx", prototypes(), 32)
     made(folder, "full", modules=[plugin])
     return folder, plugin
+
+
+def prototypes():
+    """What judges of other people know of ten classes, the last class of the toys first: ``[10, 3]``."""
+    return np.random.default_rng(0).uniform(-1, 1, (10, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -105,14 +118,28 @@ def test_tables_hold_external_extractors_and_judges(results):
     trained = {"cnn/0", "cnn/1", "mlp/0"}
     of_networks = {"extractor_accuracy", "judge_accuracy", "agreement", "validity"}
     assert tables.keys() == {*LEVELS, *of_networks, "comparisons", "attributions", "frequent"}
-    assert set(tables["validity"]["name"]) == {"cnn", "mlp", "vit", "colour"}
+    assert set(tables["validity"]["name"]) == {"cnn", "mlp", "vit", "colour", "mine"}
     expected = dict.fromkeys(("image_level", "concept_level", "comparisons"), trained | {"cnn/average"})
     expected["agreement"] = {"cnn/0"}  # with cnn/1, and with mlp/0
     for name, table in tables.items():
         if name not in ("judge_accuracy", "validity"):
             assert trainings_in(table) == expected.get(name, trained), name
         if "judge" in table:
-            assert set(table["judge"].dropna()) == {"vit", "colour"}, name
+            assert set(table["judge"].dropna()) == {"vit", "colour", "mine"}, name
+
+
+def test_judges_of_other_people_read_classes_by_name(results):
+    """The nearest prototype of an image's mean colour, and the largest product with it, of an ONNX model."""
+    samples = {each.key: each for each in read_shard(results / "data" / "test" / "000000.tar", images=True)}
+    for judge, score in (
+        ("colour", lambda mean: -np.linalg.norm(2 * mean - 1 - prototypes(), axis=1)),
+        ("mine", lambda mean: prototypes() @ mean),
+    ):
+        rows = pd.read_parquet(results / f"evaluation/judge_accuracy/{judge}.parquet").set_index("key")
+        assert len(rows) == len(samples) == 12
+        for key, sample in samples.items():
+            best = score(sample.image.mean((0, 1)) / 255).argmax()
+            assert rows.loc[key, "predicted"] == 9 - best, (judge, key)
 
 
 def test_two_trainings_differ_in_weights_and_scores(results):
