@@ -120,7 +120,7 @@ for split, imported in IMPORTS.items():
             f"import_{split}"
         input:
             GENERATOR_FILES,
-            [imported.labels] if imported.labels else [],
+            [path for path in (imported.labels, imported.picture_file()) if path],
             source=imported.source,
         output:
             of_shards(TAR, split),
@@ -135,7 +135,7 @@ for split, imported in IMPORTS.items():
         params:
             options=options(
                 {"output": f"{RUN}/data/{split}", "split": split, "labels": imported.labels},
-                {"embeddings": imported.embeddings, "classes": CLASSES},
+                {"embeddings": imported.embeddings, "pictures": imported.pictures, "classes": CLASSES},
                 {"per_class": getattr(CONFIG.data.per_class, split), "shard_size": CONFIG.data.shard_size},
                 kept_images(split),
                 GENERATOR,

@@ -11,7 +11,7 @@ rule study:
         scores=of_shards(first_method(SCORES.replace("{split}", "test")), "test"),
         extractor=MODEL,
         codebook=CODEBOOK,
-        images=of_shards(IMAGES, "test") if SPEC.decodes and JUDGES else [],
+        images=of_shards(IMAGES, "test") if JUDGES else [],
         extra=lambda wildcards: list(extra_inputs(wildcards).values()),
     output:
         rows=STUDY_ROWS,

@@ -3,12 +3,13 @@
 The defaults are those of the paper (METHOD.md). Sections stand beside the stages that take them.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from cortex.config.cross_checks import cross_checks
-from cortex.config.picture_checks import find_imported, picture_checks
+from cortex.config.picture_checks import find_imported, given_size, picture_checks
 from cortex.config.schema import Config
 from cortex.core.errors import InputError
 from cortex.core.messages import one_line
@@ -21,8 +22,8 @@ __all__ = ["Config", "parse_config"]
 def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
     """The validated config of the nested mapping that a YAML file holds, and the shapes of its generator.
 
-    A run on pictures alone has their classes. Sampling options that the mapping does not set have the values that the
-    generator's authors publish.
+    A run on pictures alone has their classes, and one on grids with pictures, without a decoder, their size. Sampling
+    options that the mapping does not set have the values that the generator's authors publish.
 
     Raises:
         InputError: one line naming the first wrong key, its value and what is allowed.
@@ -41,6 +42,8 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
         raise InputError(f"config: generator.{origin} = {path!r}: {reason}") from None
     if config.data.imports.pictures_alone():
         spec = spec.with_classes(pictures["train"].class_names)
+    if not spec.decodes:
+        spec = replace(spec, image=given_size(config, spec) or (0, 0))
     config = config.model_copy(update={"generator": config.generator.as_published(spec.published)})
     for problem in (*picture_checks(config, spec, pictures), *cross_checks(config, spec)):
         raise InputError(f"config: {problem}")

@@ -39,7 +39,7 @@ def cross_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
 def _missing_imports(config: Config) -> Iterator[str]:
     for split, imported in config.data.imports.chosen().items():
         for key, path in imported:
-            if key == "images":  # their labels were read
+            if key == "images" or path == "image":  # their labels were read; a column of the source
                 continue
             kind, there = ("folder", os.path.isdir) if key == "embeddings" else ("file", os.path.isfile)
             if path is not None and not there(path):
@@ -58,7 +58,12 @@ def _generator_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
         yield f"{where}: a generator without a transformer has no classes: set generator.class_names, a file of names"
     yield from _sampling_checks(config.generator, spec)
     for split, kept in config.data.images:
-        if kept != "none" and not spec.decodes:
+        imported = config.data.imports.chosen().get(split)
+        given = imported is not None and imported.pictures is not None
+        if imported is not None and given and spec.decodes:
+            where = f"data.imports.{split}.pictures = {shown_value(imported.pictures)}"
+            yield f"{where}: should not be set, as the generator decodes the images"
+        if kept != "none" and not given and not spec.decodes:
             yield f"data.images.{split} = {kept!r}: should be 'none', as the generator decodes no images"
 
 

@@ -1,5 +1,6 @@
 """Labelled pictures that a run imports: their labels are read before anything is planned."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from cortex.config.schema import Config
 from cortex.core.errors import InputError
 from cortex.core.messages import shown_value
+from cortex.data.given_pictures import picture_size
 from cortex.data.picture_sources import PictureSource, find_pictures
 from cortex.data.settings import SPLITS
 from cortex.generators.class_names import ambiguous, match_names
@@ -64,6 +66,28 @@ def picture_checks(config: Config, spec: GeneratorSpec, pictures: Mapping[str, P
             if label < len(spec.class_names) and by_label.get(label, 0) < needed:
                 name = shown_value(spec.class_names[label])
                 yield f"{where}: class {name} has {by_label.get(label, 0)} pictures; {words}"
+
+
+def given_size(config: Config, spec: GeneratorSpec) -> tuple[int, int] | None:
+    """(height, width) of pictures that stand beside imported grids, of the first of every split; None: there are none.
+
+    Raises:
+        InputError: they cannot be read, do not fit the grid, or differ in size; the key is named.
+    """
+    first: tuple[str, tuple[int, int]] | None = None
+    for split, imported in config.data.imports.chosen().items():
+        if imported.pictures is None or not os.path.isfile(str(imported.source)):
+            continue
+        key = f"data.imports.{split}.pictures"
+        try:
+            (height, width) = size = picture_size(imported.pictures, Path(str(imported.source)), spec.grid)
+        except InputError as error:
+            raise InputError(f"config: {key} = {shown_value(imported.pictures)}: {error}") from None
+        first = first or (key, size)
+        if size != first[1]:
+            other = f"{first[0]} has {first[1][1]}×{first[1][0]}"
+            raise InputError(f"config: {key} = {shown_value(imported.pictures)}: {width}×{height} pixels; {other}")
+    return None if first is None else first[1]
 
 
 def _key(config: Config, split: str) -> str:

@@ -2,8 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +10,11 @@ from numpy.typing import NDArray
 
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
-from cortex.data.pixels import ENCODERS, EncodedImage, encode_image
+from cortex.data.given_pictures import decoded, given_pictures
 from cortex.data.settings import ImageFiles, Split
 from cortex.data.shard_reader import MAX_LABEL, Sample
-from cortex.data.shard_writer import write_shards
-from cortex.data.sources import Rows, read_embedding, read_rows
+from cortex.data.shard_writer import with_images, write_shards
+from cortex.data.sources import Rows, read_embedding, read_rows, with_pictures
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
 from cortex.generators.load import generator_spec, load_generator, read_codebook
@@ -40,6 +38,7 @@ def import_split(
     shard_size: int = 10_000,
     labels: Path | None = None,
     embeddings: Path | None = None,
+    pictures: str | None = None,
     family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
     device: str = "auto",
@@ -61,6 +60,8 @@ def import_split(
         labels: .npy file of class indices [N], if the source is .npy.
         embeddings: folder of the .npy files, float32 [d, h, w], that the column filename of a .csv names. Rows without
             indices take the nearest codes of their embedding. The folder of the .csv if not given.
+        pictures: images of the rows, for a generator that does not decode: .npy file of uint8 [N, H, W, 3], a picture
+            for every row of the source; or image, the column of a .parquet with image files.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator that the codes belong to, or the name of a bundled one; the default one
             if not given.
@@ -73,11 +74,18 @@ def import_split(
     spec, on = generator_spec(generator, family), choose_device(device)
     if classes[-1] > _last_class(spec) or classes[0] < 0:
         raise InputError(f"classes {classes}: the generator has classes 0 to {_last_class(spec)}")
-    if keep.images != "none" and not spec.decodes:
+    if pictures is not None and spec.decodes:
+        raise InputError(f"pictures {pictures}: the generator decodes the images")
+    if keep.images != "none" and pictures is None and not spec.decodes:
         raise InputError(f"images {keep.images}: the generator does not decode; allowed: none")
-    rows = _taken(read_rows(source, labels, embeddings, spec.grid), source, spec, classes, per_class)
+    found = read_rows(source, labels, embeddings, spec.grid)
+    if pictures is not None:
+        found = with_pictures(found, given_pictures(pictures, source), source)
+    rows = _taken(found, source, spec, classes, per_class)
     samples = _samples(rows, split, spec, lambda: read_codebook(generator, family).to(on))
-    imported = _with_images(samples, lambda: load_generator(generator, on, family=family, decode_only=True), keep)
+    if keep.images != "none" and pictures is None:
+        samples = _decoded(samples, lambda: load_generator(generator, on, family=family, decode_only=True))
+    imported = with_images(samples, keep.images, keep.quality)
     write_shards(output, imported, len(classes) * per_class, shard_size, "importing")
 
 
@@ -124,16 +132,21 @@ def _samples(
     """Samples of the rows that are taken; the codebook is read once a row has an embedding in place of tokens."""
     codebook: torch.Tensor | None = None
     infos = [{"class_name": name} for name in spec.class_names] or [{}] * (MAX_LABEL + 1)
+    size: tuple[int, int] | None = None
     for rows, indices in taken:
         missing = [row for row, path in enumerate(rows.embeddings) if path is not None]
         if missing:
             codebook = codebook_of() if codebook is None else codebook
             _snap(rows, missing, codebook, spec)
         grids = rows.grids.reshape(-1, *spec.grid).astype(np.uint16)
-        yield [
+        samples = [
             Sample(f"{split}-{label:04d}-{index:06d}", label, grid, info=infos[label])
             for label, index, grid in zip(rows.labels.tolist(), indices.tolist(), grids, strict=True)
         ]
+        for sample, picture in zip(samples, rows.pictures, strict=bool(rows.pictures)):
+            sample.image = decoded(picture, spec.grid, size)
+            size = size or (sample.image.shape[0], sample.image.shape[1])
+        yield samples
 
 
 def _snap(rows: Rows, missing: list[int], codebook: torch.Tensor, spec: GeneratorSpec) -> None:
@@ -148,19 +161,13 @@ def _snap(rows: Rows, missing: list[int], codebook: torch.Tensor, spec: Generato
         rows.grids[part] = nearest_codes(stacked.permute(0, 2, 3, 1), codebook).flatten(1).cpu().numpy()
 
 
-def _with_images(
-    batches: Iterator[list[Sample]], generator_of: Callable[[], Generator], keep: ImageFiles
-) -> Iterator[tuple[Sample, EncodedImage | None]]:
-    """Every sample with its image, decoded and encoded."""
-    if keep.images == "none":
-        for samples in batches:
-            yield from ((sample, None) for sample in samples)
-        return
+def _decoded(batches: Iterator[list[Sample]], generator_of: Callable[[], Generator]) -> Iterator[list[Sample]]:
+    """The samples with their images, which a generator decodes, some at a time."""
     model = generator_of()
-    encode = partial(encode_image, name=keep.images, quality=keep.quality)
-    with ThreadPoolExecutor(ENCODERS) as pool:
-        for samples in batches:
-            for first in range(0, len(samples), DECODED):
-                part = samples[first : first + DECODED]
-                grids = torch.from_numpy(np.stack([sample.grid for sample in part]).astype(np.int64))
-                yield from zip(part, pool.map(encode, model.decode(grids).cpu().numpy()), strict=True)
+    for samples in batches:
+        for first in range(0, len(samples), DECODED):
+            part = samples[first : first + DECODED]
+            grids = torch.from_numpy(np.stack([sample.grid for sample in part]).astype(np.int64))
+            for sample, image in zip(part, model.decode(grids).cpu().numpy(), strict=True):
+                sample.image = image
+            yield part

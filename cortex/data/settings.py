@@ -71,6 +71,11 @@ class ImportedSplit(Section):
     embeddings: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="folder of .npy embeddings, for the rows of a CSV that have no indices"
     )
+    pictures: Annotated[str, Field(pattern=r"^image$|\.npy$")] | None = Field(
+        None,
+        description="images of the source's rows, for a generator without decoder: .npy file of uint8 [N, H, W, 3], or "
+        "image, the column of a .parquet with image files",
+    )
     images: File | None = Field(
         None, description=f"in place of a source, labelled pictures that the generator's encoder reads: {PICTURES}"
     )
@@ -87,8 +92,18 @@ class ImportedSplit(Section):
             raise WrongValueError(
                 "embeddings", self.embeddings, "goes with a source that is .csv, and with nothing else"
             )
+        if self.pictures == "image" and not source.endswith(".parquet"):
+            raise WrongValueError(
+                "pictures", self.pictures, "goes with a source that is .parquet; others take a .npy file"
+            )
+        if self.pictures is not None and self.source is None:
+            raise WrongValueError("pictures", self.pictures, "goes with a source, and with nothing else")
         _names_go_with_images(self)
         return self
+
+    def picture_file(self) -> str | None:
+        """The file of the pictures beside the source, where they are not in it."""
+        return None if self.pictures == "image" else self.pictures
 
 
 class Imports(Section):

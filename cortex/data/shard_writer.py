@@ -4,7 +4,10 @@ import io
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,8 @@ from webdataset.writer import TarWriter
 
 from cortex.core.files import whole_file
 from cortex.core.progress import progress
-from cortex.data.pixels import EncodedImage, encode_image
+from cortex.data.pixels import ENCODERS, EncodedImage, encode_image
+from cortex.data.settings import KeptImages
 from cortex.data.shard_reader import CHECKSUMS, Sample, checksums
 
 
@@ -53,6 +57,27 @@ def write_shards(
             path = all_or_none.enter_context(whole_file(output / f"{first // shard_size:06d}.tar"))
             write_members(path, (sample for sample, _ in stretch), (image for _, image in stretch))
         deque(samples, maxlen=0)
+
+
+def with_images(
+    batches: Iterable[list[Sample]], name: KeptImages, quality: int
+) -> Iterator[tuple[Sample, EncodedImage | None]]:
+    """Every sample without its image, which a shard's samples would keep in memory, and the image, encoded.
+
+    Args:
+        batches: samples with images.
+        name: png, jpeg or webp; none: the images are left out.
+        quality: of jpeg and webp.
+    """
+    if name == "none":
+        for samples in batches:
+            yield from ((replace(sample, image=None), None) for sample in samples)
+        return
+    encode = partial(encode_image, name=name, quality=quality)
+    with ThreadPoolExecutor(ENCODERS) as pool:
+        for samples in batches:
+            encoded = pool.map(encode, [sample.image for sample in samples])
+            yield from zip((replace(sample, image=None) for sample in samples), encoded, strict=True)
 
 
 def write_members(path: Path, samples: Iterable[Sample], images: Iterable[EncodedImage | None] | None = None) -> None:

@@ -7,7 +7,8 @@ import csv
 import re
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
+from cortex.data.given_pictures import Given
 
 BATCH = 100  # rows
 MAX_LINE = 1 << 20  # bytes of a CSV file's line
@@ -39,6 +41,7 @@ class Rows:
         labels: int64 ``[B]``.
         grids: tokens int64 ``[B, h·w]``, row-major; 0 where there are none.
         embeddings: of a row without tokens, the file that has its embedding; else None.
+        pictures: of the rows, where they have some.
     """
 
     place: str
@@ -46,6 +49,7 @@ class Rows:
     labels: NDArray[np.int64]
     grids: NDArray[np.int64]
     embeddings: list[Path | None]
+    pictures: list[Given] = field(default_factory=list)
 
     def where(self, row: int) -> str:
         """A row's place in the file, for errors."""
@@ -53,8 +57,9 @@ class Rows:
 
     def only(self, kept: NDArray[np.bool_]) -> "Rows":
         """The rows that are kept, bool ``[B]``."""
-        embeddings = [path for path, keep in zip(self.embeddings, kept, strict=True) if keep]
-        return Rows(self.place, self.numbers[kept], self.labels[kept], self.grids[kept], embeddings)
+        embeddings = list(compress(self.embeddings, kept))
+        pictures = list(compress(self.pictures, kept))
+        return Rows(self.place, self.numbers[kept], self.labels[kept], self.grids[kept], embeddings, pictures)
 
 
 def read_rows(source: Path, labels: Path | None, embeddings: Path | None, grid: tuple[int, int]) -> Iterator[Rows]:
@@ -83,6 +88,21 @@ def read_rows(source: Path, labels: Path | None, embeddings: Path | None, grid: 
         yield from _npy_rows(source, labels, grid)
     else:
         raise InputError(f"{source}: unknown kind of file; allowed: .csv, .parquet, .npy")
+
+
+def with_pictures(rows: Iterator[Rows], pictures: Iterator[Given], source: Path) -> Iterator[Rows]:
+    """The rows of a source with their pictures.
+
+    Raises:
+        InputError: there are more or fewer of them than rows.
+    """
+    for some in rows:
+        found = list(islice(pictures, len(some.labels)))
+        if len(found) < len(some.labels):
+            raise InputError(f"{some.where(len(found))}: no picture; {source} has more rows than there are pictures")
+        yield replace(some, pictures=found)
+    for where, _ in islice(pictures, 1):
+        raise InputError(f"{where}: a picture without a row in {source}")
 
 
 def read_embedding(path: Path, shape: tuple[int, int, int], where: str) -> NDArray[np.float32]:

@@ -2,9 +2,6 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +12,9 @@ from cortex.core.device import choose_device, one_thread
 from cortex.core.errors import InputError, shown
 from cortex.data.picture_sources import PictureSource, find_pictures
 from cortex.data.pictures import Pictures, store_pictures
-from cortex.data.pixels import ENCODERS, EncodedImage, encode_image
 from cortex.data.settings import PicturePart, Shards
 from cortex.data.shard_reader import MAX_LABEL, Sample
-from cortex.data.shard_writer import write_shards
+from cortex.data.shard_writer import with_images, write_shards
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
 from cortex.generators.class_names import ambiguous, match_names
@@ -81,7 +77,8 @@ def tokenize_pictures(
         model = load_generator(generator, on, family=family, decode_only=True)
         with one_thread():
             samples = _samples(model, pictures, order, of_pictures[rows], indices, part.split, names)
-            write_shards(output, _with_images(samples, shards), len(rows), shards.shard_size, "encoding")
+            encoded = with_images(samples, shards.format, shards.quality)
+            write_shards(output, encoded, len(rows), shards.shard_size, "encoding")
     finally:
         shutil.rmtree(store, ignore_errors=True)
 
@@ -177,19 +174,6 @@ def _samples(
                 labels[some].tolist(), indices[some].tolist(), grids, images, order[some], strict=True
             )
         ]
-
-
-def _with_images(batches: Iterator[list[Sample]], shards: Shards) -> Iterator[tuple[Sample, EncodedImage | None]]:
-    """Every sample with its image, encoded."""
-    if shards.format == "none":
-        for samples in batches:
-            yield from ((replace(sample, image=None), None) for sample in samples)
-        return
-    encode = partial(encode_image, name=shards.format, quality=shards.quality)
-    with ThreadPoolExecutor(ENCODERS) as pool:
-        for samples in batches:
-            encoded = pool.map(encode, [sample.image for sample in samples])
-            yield from zip((replace(sample, image=None) for sample in samples), encoded, strict=True)
 
 
 def _listed(names: Sequence[str]) -> str:

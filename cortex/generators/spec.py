@@ -42,7 +42,7 @@ class GeneratorSpec:
         grid: (h, w) of a token grid.
         codes: codes in the codebook, K, at most 65,536.
         channels: channels of a code, d.
-        image: (H, W) of an image; (0, 0) where the generator does not decode.
+        image: (H, W) of an image; (0, 0) where the generator does not decode, and the run was given no pictures.
         pixels: what the decoder calls black and white: (-1, 1) or (0, 1).
         samples: whether it draws grids of classes.
         decodes: whether it turns grids into images.

@@ -335,44 +335,51 @@ def test_a_study_that_needs_judges_is_refused_in_one_line(tmp_path):
 # --- a codebook alone -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def codebook_alone(tmp_path_factory):
-    """A run of imported grids of 4×4 of 24 codes, without decoder and judges; the folder of its results.
+def codebook_run(folder, name, imports, **parts):
+    """A run of imported grids of 4×4 of 24 codes and three classes; the folder of its results, and the grids by split.
 
     Code 20 + label stands at four positions of every grid.
     """
-    folder, rng = tmp_path_factory.mktemp("codebook"), np.random.default_rng(0)
-    counts = {"train": 12, "validation": 6, "test": 4}
+    counts, rng = {"train": 12, "validation": 6, "test": 4}, np.random.default_rng(0)
+    generator = {"family": "codebook", "weights": "codebook.safetensors", "class_names": "names.txt", "grid": [4, 4]}
     checkout(
         folder,
-        "codebook",
-        generator={
-            "family": "codebook",
-            "weights": "codebook.safetensors",
-            "class_names": "names.txt",
-            "grid": [4, 4],
-        },
-        data={
-            "per_class": counts,
-            "images": dict.fromkeys(counts, "none"),
-            "imports": {split: {"source": f"{split}.npy", "labels": f"{split}_labels.npy"} for split in counts},
-        },
+        name,
+        generator=generator,
+        data={"per_class": counts} | imports(counts),
         extractors={"cnn": CNN},
-        judges=None,
         codebook_search=TINY["codebook_search"]
         | {"region": {"top": 1, "left": 1, "height": 2, "width": 2}, "pairs": {0: 2}},
+        **parts,
     )
     codebook = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
     write_weights(folder / "codebook.safetensors", {"codebook": codebook}, {})
     (folder / "names.txt").write_text("ant\nbee\ncat\n")
+    grids = {}
     for split, count in counts.items():
         labels = np.tile(np.arange(3), count)
-        grids = rng.integers(0, 20, (len(labels), 16))
-        grids[:, rng.permutation(16)[:4]] = 20 + labels[:, None]
-        np.save(folder / f"{split}.npy", grids.reshape(-1, 4, 4))
+        grids[split] = rng.integers(0, 20, (len(labels), 16))
+        grids[split][:, rng.permutation(16)[:4]] = 20 + labels[:, None]
+        np.save(folder / f"{split}.npy", grids[split].reshape(-1, 4, 4))
         np.save(folder / f"{split}_labels.npy", labels)
+    return folder / "results" / name, grids
+
+
+@pytest.fixture(scope="module")
+def codebook_alone(tmp_path_factory):
+    """A run of imported grids, without decoder and judges; the folder of its results."""
+    folder = tmp_path_factory.mktemp("codebook")
+    results, _ = codebook_run(
+        folder,
+        "codebook",
+        lambda splits: {
+            "images": dict.fromkeys(splits, "none"),
+            "imports": {split: {"source": f"{split}.npy", "labels": f"{split}_labels.npy"} for split in splits},
+        },
+        judges=None,
+    )
     made(folder)
-    return folder / "results" / "codebook"
+    return results
 
 
 def test_a_codebook_alone_explains_imported_grids(codebook_alone):
@@ -395,3 +402,69 @@ def test_its_page_says_what_is_missing(codebook_alone):
     assert "Classes and their tokens" in page and "the 5 positions of highest importance" in page
     assert "3 (ant, bee, cat)" in page and "imported" in page
     assert not re.search("Judges classify|[Pp]atch|by the generator|First test image", page)
+
+
+# --- a codebook, grids and pictures -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_pictures(tmp_path_factory):
+    """A run of imported grids beside pictures of 8×12 pixels, whose tokens have colours; results, pictures of test."""
+    folder = tmp_path_factory.mktemp("given")
+    results, grids = codebook_run(
+        folder,
+        "given",
+        lambda splits: {
+            "imports": {
+                split: {"source": f"{split}.npy", "labels": f"{split}_labels.npy", "pictures": f"{split}_pictures.npy"}
+                for split in splits
+            }
+        },
+        judges={"mine": {"network": "onnx", "weights": "mine.onnx", "class_names": "back.txt", "size": 12}},
+        studies={"attributions": {"methods": ["gradient_input"], "images_per_class": 2}},
+        evaluation=TINY["evaluation"] | {"accuracy": {"k": [1]}},
+    )
+    (folder / "back.txt").write_text("cat\nbee\nant\n")
+    write_linear(folder / "mine.onnx", prototypes()[:3], 12)
+    colours = np.random.default_rng(1).integers(0, 256, (24, 3), np.uint8)
+    pictures = {split: colours[of.reshape(-1, 4, 4)].repeat(2, 1).repeat(3, 2) for split, of in grids.items()}
+    for split, shown in pictures.items():
+        np.save(folder / f"{split}_pictures.npy", shown)
+    made(folder, "full")
+    return results, pictures["test"]
+
+
+def test_given_pictures_are_judged_and_masked(with_pictures):
+    results, pictures = with_pictures
+    images = np.load(results / "data" / "test" / "images" / "000000.npy")
+    assert np.array_equal(images, pictures)
+    tables = tables_of(results)
+    judged = {"image_level", "concept_level", "comparisons", "judge_accuracy"}
+    assert tables.keys() == judged | {"extractor_accuracy", "validity", "attributions"}
+    rows = pd.read_parquet(results / "evaluation/judge_accuracy/mine.parquet")
+    means = pictures.mean((1, 2)) / 255
+    assert rows["predicted"].tolist() == (2 - (means @ prototypes()[:3].T).argmax(1)).tolist()
+
+
+def test_masks_are_painted_on_the_given_pictures(with_pictures):
+    """Against the judge's weights: the mean colour without the tiles of highest importance, of one token each."""
+    results, pictures = with_pictures
+    (path,) = (results / "evaluation/image_level/tis/cnn/0/mine").glob("*.parquet")
+    rows = pd.read_parquet(path).query("method == 'importance' and n == 1").set_index("key")
+    scores = pd.read_parquet(results / "importance/tis/cnn/0/test/000000.parquet")
+    for place, row in enumerate(scores.itertuples()):
+        masked = row.tokens == row.tokens[np.argmax(row.importance)]  # a token is masked wherever its code stands
+        black = pictures[place] * ~masked.reshape(4, 4).repeat(2, 0).repeat(3, 1)[..., None]
+        logits = prototypes()[:3] @ np.stack([pictures[place].mean((0, 1)), black.mean((0, 1))], 1) / 255
+        change = logits[2 - row.label, 1] - logits[2 - row.label, 0]
+        assert rows.loc[row.key, "logit_change"] == pytest.approx(change, abs=1e-4)
+
+
+def test_the_page_names_what_needs_a_decoder(with_pictures):
+    results, _ = with_pictures
+    page = text_of(results / "report.html")
+    assert page.count("Not measured. The run has no decoder.") == 1
+    assert "Judges classify" in page and "imported" in page
+    figures = {path.name for path in (results / "figures").iterdir()}
+    assert {"samples.png", "importance.png", "masking_by_n.svg"} <= figures
+    assert not {"reconstruction.png", "codebook_level.svg", "codebook_search.mine.png"} & figures

@@ -16,8 +16,9 @@ def _checks(settings: Bias, config: Any, spec: GeneratorSpec) -> Iterator[str]:
     yield from at_most_positions("top_n", [settings.top_n], spec)
     if settings.tokens > spec.codes:
         yield f"tokens = {settings.tokens}: at most {spec.codes}, the codes of the codebook"
-    if settings.property is not None and not spec.decodes:
-        yield f"property = {shown_value(settings.property)}: it needs a generator that decodes images"
+    if settings.property is not None and not spec.decodes and "none" in dict(config.data.images).values():
+        needed = "a generator that decodes images, or given pictures of all splits"
+        yield f"property = {shown_value(settings.property)}: it needs {needed}"
     key, fewest = ("property", 6) if settings.property is not None else ("pairs", 2)  # two images in a third of a class
     for split in ("validation", "test"):
         if (images := getattr(config.data.per_class, split)) < fewest:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from cortex.app.plan import counts_of
 from cortex.app.workflow import levels, part_of
 from cortex.config import parse_config
 from cortex.core.errors import InputError
@@ -134,3 +135,61 @@ def test_judges_can_be_left_out_and_are_matched_by_name(config, folder, tmp_path
     assert "classes of the generator that it does not know: 'blue'" in told
     bundled = {"network": "landuse_vit", "class_names": judge["class_names"]}
     assert "should not be set: the judge's file states its classes" in refusal(config | {"judges": {"land": bundled}})
+
+
+# --- pictures beside imported grids ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def beside(config, tmp_path):
+    """A config of a codebook alone of 4×4 tokens, and of pictures of 8×12 pixels beside imported grids."""
+    np.save(tmp_path / "codes.npy", np.eye(24, dtype=np.float32))
+    np.save(tmp_path / "grids.npy", np.zeros((6, 4, 4), int))
+    np.save(tmp_path / "labels.npy", np.arange(6) % 3)
+    np.save(tmp_path / "pictures.npy", np.zeros((6, 8, 12, 3), np.uint8))
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat")
+    names = {"weights": "codes.npy", "class_names": "names.txt"}
+    config["generator"] = {"family": "codebook", "grid": [4, 4]} | {k: str(tmp_path / v) for k, v in names.items()}
+    files = {"source": "grids.npy", "labels": "labels.npy", "pictures": "pictures.npy"}
+    imported = {key: str(tmp_path / file) for key, file in files.items()}
+    config["data"]["imports"] = {split: dict(imported) for split in SPLITS}
+    config["codebook_search"]["region"] = {"top": 0, "left": 0, "height": 2, "width": 2}
+    return config
+
+
+def test_given_pictures_have_judges_and_no_decoder(beside, tmp_path):
+    parsed, spec = parse_config(beside)
+    assert (spec.image, spec.decodes) == ((8, 12), False)
+    assert levels(spec, ["mine"]).keys() == {"image_level", "concept_level"}
+    assert {size.pixels for size in counts_of(parsed, spec).splits.values()} == {6 * 288, 3 * 288}
+    beside["studies"] = {"transfer": {}}
+    beside["judges"] = {"mine": {"network": "saved", "weights": str(tmp_path / "codes.npy")}}
+    assert refusal(beside) == "studies.transfer: it needs a generator that decodes images"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"pictures": "image"}, "data.imports.test.pictures = 'image': goes with a source that is .parquet"),
+        ({"pictures": "gone.npy"}, "data.imports.test.pictures = 'gone.npy': gone.npy: no such file of pictures"),
+        ({"pictures": None}, "data.images.test = 'png': should be 'none', as the generator decodes no images"),
+        ({"pictures": "labels.npy"}, "labels.npy: int64 of (6,); expected uint8 of (N, H, W, 3)"),
+        ({"pictures": "wide.npy"}, "'wide.npy': 16×8 pixels; data.imports.train.pictures has 12×8"),
+        ({"pictures": "odd.npy"}, "row 1: a picture of 13×8 pixels, no multiple of the grid's 4×4 tokens"),
+        ({"source": None, "labels": None, "images": "digits"}, "pictures = 'pictures.npy': goes with a source"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_refused(beside, changes, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("wide.npy", np.zeros((6, 8, 16, 3), np.uint8))
+    np.save("odd.npy", np.zeros((6, 8, 13, 3), np.uint8))
+    beside["data"]["imports"]["test"] |= {"pictures": "pictures.npy"} | changes
+    assert told in refusal(beside)
+
+
+def test_a_generator_with_a_decoder_shows_its_own_images(beside):
+    beside["generator"] = TINY["generator"]
+    beside["data"] |= {"images": dict.fromkeys(SPLITS, "none")}
+    told = refusal(beside)
+    assert told.startswith("data.imports.train.pictures = ")
+    assert told.endswith(": should not be set, as the generator decodes the images")

@@ -25,6 +25,7 @@ from cortex.core.errors import InputError
 from cortex.core.weights import read_weights, write_weights
 from cortex.data.draw import Stretch, generate_shard
 from cortex.data.importing import import_split
+from cortex.data.pixels import encode_image
 from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
 from cortex.data.sources import MAX_LINE, read_rows
@@ -162,6 +163,90 @@ def test_images_are_decoded_where_they_are_asked_for(tmp_path, generator_weights
     samples = imported(tmp_path / "train", source, generator_weights, images="png")
     assert np.abs(np.stack([sample.image for sample in samples]) - decoded).max() <= 1
     assert all(sample.image is None for sample in imported(tmp_path / "train", source, generator_weights))
+
+
+PICTURES = np.random.default_rng(5).integers(0, 256, (10, 8, 12, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def codebook_weights(tmp_path):
+    """A codebook alone, of the tests' generator's shapes."""
+    architecture = json.dumps({"grid": GRID, "classes": ["ant", "bee", "cat", "dog", "eel", "fox"]})
+    write_weights(tmp_path / "codes.safetensors", {"codebook": torch.eye(CODES)}, {"architecture": architecture})
+    return tmp_path / "codes.safetensors"
+
+
+def with_column(path, images, kind=None):
+    """The grids in Parquet beside a column ``image``."""
+    table = pq.read_table(written_parquet(path))
+    pq.write_table(table.append_column("image", pa.array(images, kind)), path)
+    return path
+
+
+def png(image):
+    return encode_image(image).content
+
+
+@pytest.mark.parametrize("form", ["array", "binary", "struct"])
+def test_given_pictures_are_kept_as_they_are(tmp_path, codebook_weights, form):
+    """Those of the rows that are taken: row 9 is one too many; 3 classes from row 0 on."""
+    files = [png(image) for image in PICTURES]
+    source, pictures = tmp_path / "grids.parquet", "image"
+    if form == "array":
+        np.save(tmp_path / "pictures.npy", PICTURES)
+        written_csv(source.with_suffix(".csv"))
+        source, pictures = source.with_suffix(".csv"), str(tmp_path / "pictures.npy")
+    else:
+        with_column(source, files if form == "binary" else [{"bytes": file, "path": None} for file in files])
+    options = {"family": "codebook", "pictures": pictures}
+    samples = imported(tmp_path / "train", source, codebook_weights, images="png", **options)
+    assert_first_three_of_each(samples)
+    assert np.array_equal(np.stack([sample.image for sample in samples]), PICTURES[:9])
+    some = imported(tmp_path / "some", source, codebook_weights, "png", classes=[2], per_class=4, **options)
+    assert np.array_equal(np.stack([sample.image for sample in some]), PICTURES[LABELS == 2])
+    unkept = imported(tmp_path / "none", source, codebook_weights, **options)
+    assert all(sample.image is None for sample in unkept)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "said"),
+    [
+        (PICTURES[:9], r"grids\.csv: line 11: no picture; .*grids\.csv has more rows than there are pictures"),
+        (np.concatenate([PICTURES, PICTURES[:1]]), r"pictures\.npy: row 11: a picture without a row in .*grids\.csv"),
+        (PICTURES[:, :, :10], r"pictures\.npy: row 1: a picture of 10×8 pixels, no multiple of the grid's 4×4 tokens"),
+        (PICTURES[:, :0], r"row 1: a picture of 12×0 pixels, no multiple"),
+        (PICTURES.astype(np.float32), r"pictures\.npy: float32 of \(10, 8, 12, 3\); expected uint8 of \(N, H, W, 3\)"),
+        (PICTURES[..., 0], r"uint8 of \(10, 8, 12\); expected uint8"),
+    ],
+)
+def test_an_array_of_pictures_that_does_not_fit_is_refused(tmp_path, codebook_weights, pictures, said):
+    np.save(tmp_path / "pictures.npy", pictures)
+    options = {"family": "codebook", "pictures": str(tmp_path / "pictures.npy"), "images": "png"}
+    with pytest.raises(InputError, match=said):
+        imported(tmp_path / "train", written_csv(tmp_path / "grids.csv"), codebook_weights, **options)
+    assert not list((tmp_path / "train").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("row", "image", "said"),
+    [
+        (4, None, r"grids\.parquet: row 5: nothing in image"),
+        (4, b"no image", r"grids\.parquet: row 5: not an image"),
+        (4, png(PICTURES[0])[:60], r"grids\.parquet: row 5: not a whole image"),
+        (4, png(PICTURES[0][:4]), r"row 5: a picture of 12×4 pixels; those before it have 12×8"),
+    ],
+)
+def test_a_picture_of_a_row_that_does_not_fit_is_refused(tmp_path, codebook_weights, row, image, said):
+    files = [png(each) for each in PICTURES]
+    files[row] = image
+    source = with_column(tmp_path / "grids.parquet", files, pa.binary())
+    with pytest.raises(InputError, match=said):
+        imported(tmp_path / "train", source, codebook_weights, "png", family="codebook", pictures="image")
+
+
+def test_a_generator_that_decodes_takes_no_pictures(tmp_path, generator_weights):
+    with pytest.raises(InputError, match=r"^pictures image: the generator decodes the images$"):
+        imported(tmp_path / "train", written_parquet(tmp_path / "a.parquet"), generator_weights, pictures="image")
 
 
 def test_a_vqgan_alone_takes_grids_of_any_classes(tmp_path, generator_weights):
