@@ -17,6 +17,7 @@ GENERATORS = Registry(
         "maskgit_pytorch": "cortex.generators.maskgit:FAMILY",
         "halton": "cortex.generators.halton:FAMILY",
         "dalle_mini": "cortex.generators.dalle_mini:FAMILY",
+        "janus": "cortex.generators.janus:FAMILY",
         "codebook": "cortex.generators.codebook_only:FAMILY",
         "tokenizer": "cortex.generators.tokenizer:FAMILY",
     },

@@ -52,13 +52,52 @@ def tokenizer_of(path: Path, shapes: Shapes, side: int) -> tuple[dict[str, Any],
         InputError: a weight that tells the arguments is missing.
     """
     levels = _levels(shapes)
+    return _arguments(path, shapes, side), tokenizer_part(path, levels)
+
+
+def tokenizer_of_parts(
+    paths: list[Path], side: int, *, prefix: str, others: tuple[str, ...]
+) -> tuple[dict[str, Any], tuple[Part, ...]]:
+    """A tokenizer's arguments and its files, where it is a part of a larger model in one or several files.
+
+    Args:
+        paths: files of the model.
+        side: rows and columns of a token grid.
+        prefix: how the names of the tokenizer's tensors begin.
+        others: regular expressions of whole names of all other tensors.
+
+    Raises:
+        InputError: a weight that tells the arguments is missing.
+    """
+    found = {path: shapes_of(path) for path in paths}
+    shapes = {
+        name.removeprefix(prefix): shape
+        for of_path in found.values()
+        for name, shape in of_path.items()
+        if name.startswith(prefix)
+    }
+    holding = [path for path, of_path in found.items() if any(name.startswith(prefix) for name in of_path)]
+    levels = _levels(shapes)
+    parts = tuple(tokenizer_part(path, levels, prefix, others) for path in holding)
+    return _arguments(paths[0], shapes, side), parts
+
+
+def _arguments(path: Path, shapes: Shapes, side: int) -> dict[str, Any]:
+    levels = _levels(shapes)
     try:
-        vqgan = vqgan_of_shapes({taming_name(name, levels): shape for name, shape in shapes.items()}, side)
+        return vqgan_of_shapes({taming_name(name, levels): shape for name, shape in shapes.items()}, side)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    codebook = f"first_stage_model.{CODEBOOK}"
-    part = Part(path, lambda name: f"first_stage_model.{taming_name(name, levels)}", DROPPED, {codebook: unit_vectors})
-    return vqgan, part
+
+
+def tokenizer_part(path: Path, levels: int, prefix: str = "", others: tuple[str, ...] = ()) -> Part:
+    """A tokenizer's file, or a part of it, of so many levels."""
+    codebook, dropped = f"first_stage_model.{CODEBOOK}", tuple(re.escape(prefix) + name for name in DROPPED)
+
+    def rename(name: str) -> str:
+        return f"first_stage_model.{taming_name(name.removeprefix(prefix), levels)}"
+
+    return Part(path, rename, (*dropped, *others), {codebook: unit_vectors})
 
 
 def _levels(shapes: Shapes) -> int:

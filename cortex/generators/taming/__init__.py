@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 DEFAULT = "digits"  # the bundled generator of a config that names none
 
 # Where the YAML and the checkpoint may lie in a folder; of several that match, the first pattern counts.
-CONFIGS = ("configs/*-project.yaml", "configs/model.yaml", "*-project.yaml", "model.yaml", "config.yaml")
-CHECKPOINTS = ("checkpoints/last.ckpt", "ckpts/last.ckpt", "last.ckpt", "model.ckpt")
+CONFIGS = (
+    *("configs/*-project.yaml", "configs/model.yaml", "*-project.yaml", "model.yaml", "config.yaml"),
+    *("vqgan.yaml", "tokenizer/vqgan.yaml"),  # Chameleon and Anole
+)
+CHECKPOINTS = (
+    *("checkpoints/last.ckpt", "ckpts/last.ckpt", "last.ckpt", "model.ckpt"),
+    *("vqgan.ckpt", "tokenizer/vqgan.ckpt"),
+)
 # The VQGAN's discriminator and perceptual loss, which are for training only; the causal masks, which are constants.
 DROPPED = (r"(first_stage_model\.)?loss\..*", r"transformer\.blocks\.\d+\.attn\.mask")
+# What only encoding needs: the codes of a GumbelVQ are told by a layer that other tokenizers do not have.
+ENCODING = (r"encoder\..*", r"quant_conv\..*", r"quantize\.proj\..*")
 
 
 class Taming(NetworkFamily):
@@ -37,6 +45,7 @@ class Taming(NetworkFamily):
     telltale = (
         frozenset({"first_stage_model.quantize.embedding.weight", "transformer.blocks.0.attn.key.weight"}),
         frozenset({"quantize.embedding.weight", "encoder.down.0.block.0.norm1.weight", "quant_conv.weight"}),
+        frozenset({"quantize.embed.weight", "quantize.proj.weight", "quant_conv.weight"}),
     )
 
     def source(self, folder: Path, class_names: Path | None, grid: tuple[int, int] | None) -> Source:
@@ -44,8 +53,14 @@ class Taming(NetworkFamily):
             raise InputError(f"grid {list(grid)}: should not be set: the networks state their own")
         config, checkpoint = first_match(folder, CONFIGS), first_match(folder, CHECKPOINTS)
         architecture = read_architecture(config, class_names)
-        bare = architecture["prior"] is None
-        part = Part(checkpoint, rename=lambda name: f"first_stage_model.{name}" if bare else name, dropped=DROPPED)
+        bare, encodes = architecture["prior"] is None, architecture["tokenizer"].get("encodes", True)
+
+        def rename(name: str) -> str:
+            if not encodes:
+                name = name.replace("quantize.embed.", "quantize.embedding.")
+            return f"first_stage_model.{name}" if bare else name
+
+        part = Part(checkpoint, rename, DROPPED if encodes else DROPPED + ENCODING)
         return Source(architecture, (part,), described=config)
 
     def build_prior(self, prior: dict[str, Any]) -> ClassGPT:

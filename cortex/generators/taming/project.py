@@ -1,9 +1,9 @@
 """What a folder of taming-transformers holds, as its YAML says it: read without torch, before anything is computed.
 
 Two kinds of folder: a class-conditional transformer over a VQGAN (``2021-04-03T19-39-50_cin_transformer``), and a
-VQGAN alone (``vqgan_imagenet_f16_16384``), which decodes grids that come from elsewhere. The YAML says what the
-networks look like, in the keyword arguments of taming-transformers' constructors. What it asks for beyond the settings
-below would sample or decode otherwise than we do, and is refused.
+VQGAN alone (``vqgan_imagenet_f16_16384``, ``vqgan_gumbel_f8``), which decodes grids that come from elsewhere. The YAML
+says what the networks look like, in the keyword arguments of taming-transformers' constructors. What it asks for beyond
+the settings below would sample or decode otherwise than we do, and is refused.
 """
 
 from pathlib import Path
@@ -94,6 +94,16 @@ class VqganParams(Section):
         return {"n_embed": self.n_embed, "embed_dim": self.embed_dim, "ddconfig": self.ddconfig.model_dump()}
 
 
+class GumbelParams(VqganParams):
+    """Arguments of taming's ``GumbelVQ``, of which the decoder is taken."""
+
+    temperature_scheduler_config: Any = None
+    kl_weight: Any = None
+
+    def arguments(self) -> dict[str, Any]:
+        return super().arguments() | {"encodes": False}
+
+
 class GptParams(Section):
     """Arguments of taming's ``GPT``, with its defaults."""
 
@@ -124,6 +134,12 @@ class LabelParams(Section):
 class Vqgan(Section):
     target: Annotated[str, _only("VQModel")]
     params: VqganParams
+    base_learning_rate: Any = None
+
+
+class Gumbel(Section):
+    target: Annotated[str, _only("GumbelVQ")]
+    params: GumbelParams
     base_learning_rate: Any = None
 
 
@@ -188,9 +204,8 @@ def read_architecture(config: Path, class_names: Path | None = None) -> dict[str
         InputError: the YAML is missing or wrong, or asks for what we do not do; or the class names do not fit.
     """
     section = _read_model(config)
-    kind: type[Transformer] | type[Vqgan] = Vqgan
-    if str(section.get("target")).endswith("Net2NetTransformer"):
-        kind = Transformer
+    kinds: dict[str, type[Transformer | Gumbel]] = {"Net2NetTransformer": Transformer, "GumbelVQ": Gumbel}
+    kind = kinds.get(str(section.get("target")).rpartition(".")[2], Vqgan)
     try:
         model = kind.model_validate(section)
     except ValidationError as error:

@@ -307,7 +307,7 @@ PARAMS, FIRST, GPT_PARAMS = "params", "params.first_stage_config", "params.trans
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("target", "taming.models.vqgan.GumbelVQ", "model.target = 'taming.models.vqgan.GumbelVQ': only VQModel"),
+        ("target", "taming.models.vqgan.VQSegmentationModel", "model.target = .*VQSegmentationModel': only VQModel"),
         (f"{FIRST}.target", "taming.models.vqgan.GumbelVQ", "first_stage_config.target = .*GumbelVQ': only VQModel"),
         (f"{FIRST}.params.remap", "used.npy", "remap = 'used.npy'"),
         (f"{FIRST}.params.ddconfig.double_z", True, "ddconfig.double_z = 'True': Input should be False"),
