@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cortex.core.errors import InputError
 from cortex.generators.base import Family
 from cortex.generators.class_names import name_classes
+from cortex.generators.llamagen import TOKENIZER
 from cortex.generators.llamagen.sizes import hidden_units
 from cortex.generators.network.architecture import describe, known_of
 from cortex.generators.network.family import NetworkFamily
@@ -40,6 +41,7 @@ class Halton(NetworkFamily):
     name = "halton"
     masked = True
     telltale = (frozenset({"cls_emb.weight", "reg_tokens.weight", "last_norm.norm_final.weight"}),)
+    borrowed = TOKENIZER
 
     def source(self, folder: Path, class_names: Path | None, grid: tuple[int, int] | None) -> Source:
         from cortex.generators.llamagen.files import tokenizer_of

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from cortex.generators.llamagen.networks import LlamaTransformer
 
 
+TOKENIZER = frozenset({"quantize.embedding.weight", "decoder.conv_blocks.0.res.0.norm1.weight"})
+
+
 class LlamaGen(NetworkFamily):
     """The family. Its codebook is normalised at conversion: the authors normalise it at every look-up."""
 
     name = "llamagen"
     telltale = (
         frozenset({"cls_embedding.embedding_table.weight", "layers.0.attention.wqkv.weight"}),
-        frozenset({"quantize.embedding.weight", "decoder.conv_blocks.0.res.0.norm1.weight"}),
+        TOKENIZER,
     )
 
     def source(self, folder: Path, class_names: Path | None, grid: tuple[int, int] | None) -> Source:

@@ -21,6 +21,7 @@ from cortex.generators.network.source import Part, Source, first_match, shapes_o
 from cortex.generators.network.vqgan_files import Shapes, vqgan_of_shapes
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import GeneratorSpec
+from cortex.generators.taming import TOKENIZER
 
 if TYPE_CHECKING:
     from cortex.generators.maskgit.networks import MaskTransformer
@@ -41,6 +42,7 @@ class MaskGit(NetworkFamily):
     name = "maskgit_pytorch"
     masked = True
     telltale = (frozenset({"tok_emb.weight", "first_layer.2.weight", "transformer.layers.0.0.fn.mha.in_proj_weight"}),)
+    borrowed = TOKENIZER
 
     def source(self, folder: Path, class_names: Path | None, grid: tuple[int, int] | None) -> Source:
         if grid is not None:

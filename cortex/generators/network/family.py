@@ -37,12 +37,14 @@ class NetworkFamily(ABC):
     """What a family states of its published files and networks; it is a :class:`cortex.generators.base.Family`.
 
     ``name`` is the registered name, which weights files state. ``telltale`` are names of tensors of the published files
-    that no other family's have together: any of the sets tells the family. ``masked`` states whether priors draw tokens
+    that no other family's have together: any of the sets tells the family. ``borrowed`` are those by which a tokenizer
+    of another family, which its folder holds, too, would tell that family. ``masked`` states whether priors draw tokens
     of many positions at once: such a prior has no likelihood of grids.
     """
 
     name: ClassVar[str]
     telltale: ClassVar[tuple[frozenset[str], ...]]
+    borrowed: ClassVar[frozenset[str]] = frozenset()
     masked: ClassVar[bool] = False
 
     # What a family adds

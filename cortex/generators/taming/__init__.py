@@ -37,6 +37,8 @@ DROPPED = (r"(first_stage_model\.)?loss\..*", r"transformer\.blocks\.\d+\.attn\.
 # What only encoding needs: the codes of a GumbelVQ are told by a layer that other tokenizers do not have.
 ENCODING = (r"encoder\..*", r"quant_conv\..*", r"quantize\.proj\..*")
 
+TOKENIZER = frozenset({"quantize.embedding.weight", "encoder.down.0.block.0.norm1.weight", "quant_conv.weight"})
+
 
 class Taming(NetworkFamily):
     """The family. A folder's YAML describes the networks; the checkpoint of PyTorch Lightning holds the weights."""
@@ -44,7 +46,7 @@ class Taming(NetworkFamily):
     name = "taming"
     telltale = (
         frozenset({"first_stage_model.quantize.embedding.weight", "transformer.blocks.0.attn.key.weight"}),
-        frozenset({"quantize.embedding.weight", "encoder.down.0.block.0.norm1.weight", "quant_conv.weight"}),
+        TOKENIZER,
         frozenset({"quantize.embed.weight", "quantize.proj.weight", "quant_conv.weight"}),
     )
 

@@ -28,6 +28,7 @@ from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
 from tests.published import (
     TAMING_F16,
     detoker,
+    halton_prior,
     ibq_prior,
     ibq_state,
     llamagen_prior,
@@ -47,6 +48,7 @@ CONFIGS = [
     "configs/rar_b.yaml",
     "configs/ibq_b.yaml",
     "configs/maskgit.yaml",
+    "configs/halton.yaml",
     "configs/dalle_mini.yaml",
 ]
 
@@ -62,13 +64,16 @@ def checkout(tmp_path_factory):
     project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
     shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
     (generator / "checkpoints" / "last.ckpt").touch()
-    for name in ("llamagen", "rar", "ibq", "pretrained_maskgit", "min-dalle", "dalle_mini"):
+    for name in ("llamagen", "rar", "ibq", "pretrained_maskgit", "halton", "min-dalle", "dalle_mini"):
         (folder / name).mkdir()
     with torch.device("meta"):
         vqgan = VQGAN(TAMING_F16, n_embed=16384, embed_dim=256)
     shapes = {name: tuple(weight.shape) for name, weight in vqgan.state_dict().items()}
     torch.save(stand_in(detoker(shapes)), folder / "min-dalle" / "detoker.pt")
     torch.save({"model": llamagen_tokenizer_file([1, 1, 2, 2, 4])}, folder / "llamagen" / "vq_ds16_c2i.pt")
+    shutil.copy(folder / "llamagen" / "vq_ds16_c2i.pt", folder / "halton")
+    prior = stand_in(halton_prior(12, 768, 768, 2048))
+    torch.save({"model_state_dict": prior}, folder / "halton" / "ImageNet_256_base.pth")
     torch.save({"model": stand_in(llamagen_prior(12, 768, 2048))}, folder / "llamagen" / "c2i_B_256.pt")
     torch.save(stand_in(maskgit_tokenizer()), folder / "rar" / "maskgit-vqgan-imagenet-f16-256.bin")
     torch.save(stand_in(rar_prior(24, 768, 3072)), folder / "rar" / "rar_b.bin")
@@ -319,6 +324,18 @@ def test_maskgits_steps_are_counted(counts, checkout):
     logits = 2 * 500 * 256 * 1025 * 8
     assert cost.sampling_memory == logits + 4 * (174_160_874 + 72_141_699) + 2 * layers and not cost.prior_flops
     assert "the device's memory: weights, logits." in memory_line(config, spec, cost)
+
+
+def test_haltons_steps_are_counted(counts, checkout):
+    cost = counts("configs/halton.yaml").generator
+    with chdir(checkout):
+        config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs/halton.yaml").read_text()))
+    assert config.generator.sampling() == spec.published
+    assert (spec.published.steps, spec.published.guidance) == (32, 1.7)
+    layers, logits = 12 * (4 * 768**2 + 3 * 768 * 2048), 16385
+    products = 257 * layers + 256 * 768 * logits + (6 * 12 + 2) * 768**2
+    assert cost.sample_flops == 32 * 2 * 2 * (products + 12 * 2 * 768 * 257**2), "two rows a grid, and a register"
+    assert cost.sampling_memory > 2 * 50 * 256 * logits * 8 and not cost.prior_flops
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from cortex.generators.halton import FAMILY
 from cortex.generators.halton.networks import HaltonOrder, halton_order, passed
 from cortex.generators.load import load_generator
 from cortex.generators.network.masked import MaskedSampler
+from cortex.generators.recognise import recognise
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import Origin
 from tests.published import (
@@ -299,3 +300,14 @@ def test_what_a_folder_lacks_or_has_too_much_is_told(files, tmp_path, monkeypatc
     with pytest.raises(InputError, match=r"not a prior of Halton-MaskGIT: 15 tokens make no square"):
         FAMILY.spec(Origin(folder=tmp_path))
     assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_folder_is_recognised_though_its_tokenizer_is_llamagens(converted, files, tmp_path):
+    assert recognise(converted) == "halton"
+    torch.save(files[0], tmp_path / "vq_ds4_c2i.pt")
+    assert recognise(tmp_path) == "llamagen", "the tokenizer alone"
+    torch.save(files[1], tmp_path / "ImageNet_16_tiny.pth")
+    prior = {"cls_embedding.embedding_table.weight": torch.ones(1), "layers.0.attention.wqkv.weight": torch.ones(1)}
+    torch.save(prior, tmp_path / "c2i_B_256.pt")
+    with pytest.raises(InputError, match=r"files of llamagen and halton: name the family"):
+        convert_generator(tmp_path / "weights.safetensors", folder=tmp_path)

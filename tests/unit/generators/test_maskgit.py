@@ -18,10 +18,12 @@ from cortex.core.randomness import uniforms
 from cortex.core.weights import read_weights, write_weights
 from cortex.generators import maskgit
 from cortex.generators.convert import convert_generator
+from cortex.generators.halton.networks import HaltonOrder
 from cortex.generators.load import load_generator
 from cortex.generators.maskgit import FAMILY
 from cortex.generators.network.masked import MaskedSampler, MostConfident, counts
 from cortex.generators.network.vqgan import VQGAN
+from cortex.generators.recognise import recognise
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import Origin
 from tests.checkpoints import lightning
@@ -209,6 +211,62 @@ def test_guidance_of_1_is_none_bit_for_bit(converted, generator, tmp_path):
         unguided.sample(labels, seeds, GUIDED)
 
 
+class Stated:
+    """A network that gives the same logits whatever it is given."""
+
+    positions, codes = POSITIONS, CODES
+
+    def __init__(self):
+        self.table = torch.from_numpy(np.random.default_rng(5).normal(size=(POSITIONS, CODES + 1)) * 2)
+        self.table[:, CODES] = -1000.0
+
+    def logits(self, classes, tokens, precision):
+        return self.table.expand(len(tokens), -1, -1).to(precision)
+
+
+@pytest.mark.parametrize("choice", [MostConfident(), HaltonOrder(SIDE)], ids=["MaskGIT-pytorch", "Halton"])
+def test_sm_temp_is_an_inverse_temperature(choice):
+    """Of the authors: softmax(logits · sm_temp). sm_temp = 1.3 is a temperature of 1/1.3, and draws more sharply."""
+    network, sm_temp = Stated(), 1.3
+    sampling = Sampling(top_k=None, top_p=None, steps=1, temperature=1 / sm_temp)
+    sampler = MaskedSampler(network, choice, torch.float64)
+    numbers = torch.from_numpy(np.random.default_rng(6).random((40, sampler.numbers(POSITIONS, sampling))))
+    found = sampler.draw(torch.zeros(40, dtype=torch.int64), numbers, sampling).numpy()
+
+    def drawn(factor):
+        shares = np.exp(network.table.numpy() * factor)
+        ends = (shares / shares.sum(1, keepdims=True)).cumsum(1)
+        return np.array([[int((ends[p] <= row[p]).sum()) for p in range(POSITIONS)] for row in numbers.numpy()])
+
+    assert np.array_equal(found, drawn(sm_temp))
+    assert (found != drawn(1 / sm_temp)).mean() > 0.05, "the two readings differ"
+    likelihood = network.table.log_softmax(1).numpy()[np.arange(POSITIONS), found].mean()
+    assert likelihood > network.table.log_softmax(1).numpy()[np.arange(POSITIONS), drawn(1 / sm_temp)].mean()
+
+
+def test_sm_temp_sharpens_the_confidence_too():
+    """The choice of positions compares log softmax(logits · sm_temp) + noise."""
+    network, sm_temp = Stated(), 1.3
+    network.table[:, :CODES] *= torch.linspace(0.2, 1.5, POSITIONS)[:, None]
+    sampling = Sampling(top_k=None, top_p=None, steps=STEPS, choice_temperature=2.0, temperature=1 / sm_temp)
+    seen = []
+
+    class Watched(MostConfident):
+        def kept(self, step, masks, confidence, numbers, sampling):
+            seen.append(confidence.clone())
+            return super().kept(step, masks, confidence, numbers, sampling)
+
+    sampler = MaskedSampler(network, Watched(), torch.float64)
+    numbers = torch.from_numpy(np.random.default_rng(7).random((3, sampler.numbers(POSITIONS, sampling))))
+    sampler.draw(torch.zeros(3, dtype=torch.int64), numbers, sampling)
+    chances = (network.table * sm_temp).log_softmax(1)
+    codes = chances.exp().cumsum(1)
+    first = [[int((codes[p] <= row[p]).sum()) for p in range(POSITIONS)] for row in numbers[:, :POSITIONS]]
+    expected = torch.stack([chances[torch.arange(POSITIONS), torch.tensor(row)] for row in first])
+    torch.testing.assert_close(seen[0], expected)
+    assert len(seen) == STEPS
+
+
 def test_steps_belong_to_generators_that_draw_in_steps(generator):
     with pytest.raises(InputError, match="steps null: the generator draws in steps: allowed: a number from 1 on"):
         generator.sample([0], np.zeros(1, np.uint64), Sampling(top_k=None, top_p=None))
@@ -317,6 +375,15 @@ def test_what_a_folder_lacks_or_has_too_much_is_told(files, tmp_path, monkeypatc
     torch.save(prior | {"pos_emb": torch.ones(1, 16, WIDTH)}, path)
     with pytest.raises(InputError, match=r"not a prior of MaskGIT-pytorch: 15 tokens make no square"):
         FAMILY.spec(Origin(folder=tmp_path))
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
+def test_a_folder_is_recognised_though_its_tokenizer_is_tamings(converted, files, tmp_path):
+    assert recognise(converted) == "maskgit_pytorch"
+    torch.save(files[0], tmp_path / "last.ckpt")
+    assert recognise(tmp_path) == "taming", "the tokenizer alone"
+    torch.save(files[1], tmp_path / "MaskGIT_ImageNet_t.pth")
+    torch.save({"transformer.blocks.0.attn.key.weight": torch.ones(1)}, tmp_path / "other.ckpt")
+    torch.save({"first_stage_model.quantize.embedding.weight": torch.ones(1)}, tmp_path / "another.ckpt")
     with pytest.raises(InputError, match=r"files of taming and maskgit_pytorch: name the family"):
         convert_generator(tmp_path / "weights.safetensors", folder=tmp_path)
-    assert not (tmp_path / "weights.safetensors").exists()
