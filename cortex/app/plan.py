@@ -73,6 +73,8 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
     kept = sum(line.stage.written for line in lines)
     if any(line.stage.rule == "generate_shard" for line in lines):
         print(f"\n{memory_line(parsed, spec, counts.generator)}")
+    if unknown := [name for name, judge in counts.judges.items() if not judge.forward]:
+        print(f"\nJudges whose arithmetic is not known and counted as 0: {', '.join(unknown)}.")
     print(f"\nAll that is written is kept: {amount(kept, 'B')} on disk. Times are a bound, one job after another.")
 
 

@@ -120,7 +120,7 @@ class ExtractorCost:
 
 @dataclass(frozen=True)
 class JudgeCost:
-    """FLOP an image, of its training if the run trains it, and bytes of the weights."""
+    """FLOP an image, 0 where they are not known; of its training if the run trains it; and bytes of the weights."""
 
     forward: float
     training: float

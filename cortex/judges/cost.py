@@ -11,7 +11,7 @@ from cortex.core.flops import count_flops
 from cortex.data.picture_sources import find_pictures
 from cortex.data.pictures import every_tenth
 from cortex.judges.judge import build_judge
-from cortex.judges.settings import BundledJudge, JudgeSettings, TrainedJudge
+from cortex.judges.settings import BundledJudge, JudgeSettings, PretrainedJudge, TrainedJudge
 from cortex.judges.stated import stated_judge
 
 # Multiply-adds of an image and parameters, as torchvision's and efficientnet-lite's documentations state them.
@@ -25,15 +25,18 @@ PRETRAINED = {
 
 
 def judge_cost(settings: JudgeSettings) -> JudgeCost:
-    """What a judge of the config costs; a pretrained judge of another package states nothing, and costs 0 here."""
+    """What a judge of the config costs. Of a judge of an ONNX file or a plug-in, the file's bytes alone are known."""
     if isinstance(settings, TrainedJudge):
         return _trained(settings)
     if isinstance(settings, BundledJudge):
         stated = stated_judge(settings.file())
         network, images = _on_meta(stated.network, stated.arguments)
         return JudgeCost(count_flops(lambda: network(images)) / 2, 0, weight_bytes(network))
-    multiply_adds, parameters = PRETRAINED.get(settings.network, (0, 0))
-    return JudgeCost(2 * multiply_adds, 0, 4 * parameters)
+    if settings.network in PRETRAINED:
+        multiply_adds, parameters = PRETRAINED[settings.network]
+        return JudgeCost(2 * multiply_adds, 0, 4 * parameters)
+    file = settings.file() if isinstance(settings, PretrainedJudge) else None
+    return JudgeCost(0, 0, 0 if file is None else file.stat().st_size)
 
 
 def _trained(settings: TrainedJudge) -> JudgeCost:

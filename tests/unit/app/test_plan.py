@@ -8,6 +8,7 @@ from contextlib import chdir
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,13 +18,14 @@ from cortex.app.plan import Line, amount, counts_of, duration, memory_line, stag
 from cortex.app.rates import copy_rate, product_rate
 from cortex.app.snakemake_internals import Job, planned_jobs
 from cortex.config import parse_config
-from cortex.core.cost import Stage
+from cortex.core.cost import JudgeCost, Stage
 from cortex.data.draw import Stretch, generate_shard
 from cortex.data.settings import SPLITS, ImageFiles
 from cortex.generators.load import generator_spec
 from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling
 from cortex.generators.taming import FAMILY
+from tests.onnx_models import write_linear
 from tests.pipeline import CHECKOUT, copy_checkout, jobs_in, made
 from tests.published import (
     TAMING_F16,
@@ -448,6 +450,24 @@ def test_the_command_measures_where_no_rate_is_given(capsys, monkeypatch):
     monkeypatch.setattr("cortex.app.plan.planned_jobs", lambda config, target: [])
     assert main(["plan", "--config", str(TINY)]) == 0
     assert "at 2e+11 FLOP and 3e+10 bytes of memory a second, measured on" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_judge_whose_arithmetic_is_not_known_is_named(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("cortex.app.plan.planned_jobs", lambda config, target: [])
+    model = write_linear(tmp_path / "judge.onnx", np.ones((10, 3), np.float32), 8)
+    (tmp_path / "names.txt").write_text("\n".join(generator_spec().class_names))
+    config = yaml.safe_load(TINY.read_text())
+    files = {"weights": str(model), "class_names": str(tmp_path / "names.txt")}
+    config["judges"]["mine"] = {"network": "onnx", "size": 8, **files}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    rates = ["--flops", "1e12", "--bandwidth", "1e10"]
+    assert main(["plan", "--config", str(tmp_path / "config.yaml"), *rates]) == 0
+    assert "Judges whose arithmetic is not known and counted as 0: mine.\n" in capsys.readouterr().out
+    parsed, spec = parse_config(config)
+    assert counts_of(parsed, spec).judges["mine"] == JudgeCost(0, 0, model.stat().st_size)
+    assert main(["plan", "--config", str(TINY), *rates]) == 0
+    assert "not known" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
