@@ -383,7 +383,9 @@ def test_what_a_folder_leaves_open_is_asked_for(files, tmp_path):
     with pytest.raises(InputError, match=r"c2i_T_256\.pt: its name states a grid of 64 × 64; grid \[4, 4\] is another"):
         FAMILY.spec(Origin(folder=folder, grid=(4, 4)))
     (folder / "c2i_T_256.pt").rename(folder / "c2i_T.pt")
-    with pytest.raises(InputError, match=r"c2i_T\.pt: a prior of width 32 and 3 layers, .*: B \(768 × 12\), L "):
+    with pytest.raises(
+        InputError, match=r"c2i_T\.pt: a prior of width 32 and 3 layers: no published size; allowed: B \(768 × 12\), L "
+    ):
         FAMILY.spec(Origin(folder=folder, grid=(4, 4)))
     (folder / "vq_ds4_c2i.pt").unlink()
     with pytest.raises(InputError, match=r"none of vq\*\.pt, .* is there"):
