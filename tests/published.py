@@ -8,6 +8,7 @@ from cortex.generators.ibq import sizes as ibq_sizes
 from cortex.generators.llamagen import sizes
 from cortex.generators.network.build import empty_networks
 from cortex.generators.network.vqgan import VQGAN
+from cortex.generators.var.tokenizer import ScaleVQGAN
 from tests.checkpoints import Hostile
 
 TAMING_F16 = {  # the tokenizer of most generators of 256 × 256 pixels
@@ -338,3 +339,92 @@ def tiny_halton(side=4):
             prior[name] = 1 + 0.2 * torch.randn(prior[name].shape, generator=random)
     prior["head.weight"] = prior["tok_emb.weight"]
     return tiny_llamagen(side)[0], prior
+
+
+# --- VAR ---------------------------------------------------------------------------------------------------------
+
+
+def var_tokenizer(tokenizer, scales=10):
+    """VAR's file of a tokenizer's weights by taming's names: queries, keys and values are one product."""
+    found = {}
+    for name, weight in tokenizer.items():
+        if match := re.search(r"\.([qkv])\.(weight|bias)$", name):
+            rest = name[: match.start()]
+            found[f"{rest}.qkv.{match[2]}"] = torch.cat([tokenizer[f"{rest}.{part}.{match[2]}"] for part in "qkv"])
+        else:
+            found[name] = weight
+    return found | {"quantize.ema_vocab_hit_SV": torch.zeros(scales, len(tokenizer["quantize.embedding.weight"]))}
+
+
+def var_tokenizer_file():
+    """A stand-in for VAR's file of a tokenizer."""
+    ddconfig = TAMING_F16 | {"ch": 160, "z_channels": 32}
+    with torch.device("meta"):
+        vqgan = ScaleVQGAN(range(1, 11), ddconfig=ddconfig, n_embed=4096, embed_dim=32)
+    return stand_in({name: tuple(weight.shape) for name, weight in var_tokenizer(vqgan.state_dict()).items()})
+
+
+def var_prior(layers, width, hidden, positions=680, heads=None, codes=4096, channels=32, classes=1000, shared=False):
+    """Names and shapes of VAR's file of a prior."""
+    heads = heads or layers
+    shapes = {
+        "lvl_1L": (1, positions),
+        "attn_bias_for_masking": (1, 1, positions, positions),
+        "pos_start": (1, 1, width),
+        "pos_1LC": (1, positions, width),
+        "word_embed.weight": (width, channels),
+        "word_embed.bias": (width,),
+        "class_emb.weight": (classes + 1, width),
+        "lvl_embed.weight": (10, width),
+        "head_nm.ada_lin.1.weight": (2 * width, width),
+        "head_nm.ada_lin.1.bias": (2 * width,),
+        "head.weight": (codes, width),
+        "head.bias": (codes,),
+    }
+    if shared:
+        shapes |= {"shared_ada_lin.1.weight": (6 * width, width), "shared_ada_lin.1.bias": (6 * width,)}
+    for layer in range(layers):
+        name = f"blocks.{layer}"
+        shapes |= {f"{name}.attn.{vector}": (width,) for vector in ("q_bias", "v_bias", "zero_k_bias", "proj.bias")}
+        shapes |= {
+            f"{name}.attn.scale_mul_1H11": (1, heads, 1, 1),
+            f"{name}.attn.mat_qkv.weight": (3 * width, width),
+            f"{name}.attn.proj.weight": (width, width),
+            f"{name}.ffn.fc1.weight": (hidden, width),
+            f"{name}.ffn.fc1.bias": (hidden,),
+            f"{name}.ffn.fc2.weight": (width, hidden),
+            f"{name}.ffn.fc2.bias": (width,),
+        }
+        if shared:
+            shapes[f"{name}.ada_gss"] = (1, 1, 6, width)
+        else:
+            shapes |= {f"{name}.ada_lin.1.weight": (6 * width, width), f"{name}.ada_lin.1.bias": (6 * width,)}
+    return shapes
+
+
+VAR_HIDDEN, VAR_CHANNELS = 48, 16
+TINY_SIDES = {4: (1, 1, 2, 2, 2, 3, 3, 3, 4, 4), 8: (1, 1, 2, 2, 3, 3, 4, 5, 6, 8)}  # by the last one's
+
+
+def tiny_var(side=4, shared=False):
+    """Tensors of both files by the authors' names; the prior's predictions are far from uniform."""
+    random, sides = torch.Generator().manual_seed(8), TINY_SIDES[side]
+    with torch.random.fork_rng():
+        torch.manual_seed(8)
+        ddconfig = TINY_DDCONFIG | {"resolution": 4 * side, "attn_resolutions": [side], "z_channels": VAR_CHANNELS}
+        vqgan = ScaleVQGAN(sides, ddconfig=ddconfig, n_embed=CODES, embed_dim=VAR_CHANNELS)
+        vqgan.vectors.data.normal_(generator=random)
+    positions = sum(each**2 for each in sides)
+    shapes = var_prior(LAYERS, WIDTH, VAR_HIDDEN, positions, HEADS, CODES, VAR_CHANNELS, CLASSES, shared)
+    prior = drawn(shapes, random, 1.0)
+    for name in ("pos_start", "pos_1LC", "class_emb.weight", "lvl_embed.weight"):
+        prior[name] = torch.randn(prior[name].shape, generator=random)
+    for name in prior:
+        if name.endswith("scale_mul_1H11"):
+            prior[name] = torch.tensor([1.0, 7.0]).view(1, HEADS, 1, 1)  # a head beyond the most
+        elif name.endswith("zero_k_bias"):
+            prior[name] = torch.zeros(WIDTH)
+    prior["head.weight"] *= 2
+    prior["lvl_1L"] = torch.cat([torch.full((each**2,), scale) for scale, each in enumerate(sides)])[None]
+    prior["attn_bias_for_masking"] = torch.full((1, 1, positions, positions), -torch.inf)
+    return var_tokenizer(vqgan.state_dict()), prior

@@ -16,6 +16,7 @@ GENERATORS = Registry(
         "ibq": "cortex.generators.ibq:FAMILY",
         "maskgit_pytorch": "cortex.generators.maskgit:FAMILY",
         "halton": "cortex.generators.halton:FAMILY",
+        "var": "cortex.generators.var:FAMILY",
         "dalle_mini": "cortex.generators.dalle_mini:FAMILY",
         "janus": "cortex.generators.janus:FAMILY",
         "codebook": "cortex.generators.codebook_only:FAMILY",

@@ -32,9 +32,8 @@ def is_name(weights: Path) -> bool:
 class GeneratorSpec:
     """Shapes and capabilities of a generator of any family. The defaults are those of a codebook alone.
 
-    Every token is a tile of the image: token (i, j) covers rows i·H/h and columns j·W/w onwards. A family whose tokens
-    are no tiles (several scales, or no place at all) will state their ``boxes`` here, float64 ``[P, 4]``: top, left,
-    bottom, right in pixels.
+    Every token is a tile of the image: token (i, j) covers rows i·H/h and columns j·W/w onwards. Tokens of several
+    scales stand in one row of the grid, scale after scale, each row by row: every scale tiles the image.
 
     Args:
         class_names: one a class, in the order of the class indices; empty where the generator is not conditional on
@@ -50,6 +49,8 @@ class GeneratorSpec:
         prior: whether it states the likelihood of grids.
         guidance: whether it has a null class, and so can be guided.
         published: how its authors sample for the figures of their paper.
+        scales: rows and columns of every scale, from coarse to fine; empty: tokens have one scale. Every scale has the
+            same number of codes, of its own.
     """
 
     class_names: tuple[str, ...]
@@ -64,6 +65,7 @@ class GeneratorSpec:
     prior: bool = False
     guidance: bool = False
     published: Sampling = field(default_factory=Sampling)
+    scales: tuple[int, ...] = ()
 
     def with_classes(self, class_names: tuple[str, ...]) -> "GeneratorSpec":
         """The spec of the tokenizer alone, for images of other classes: what needs the own ones is left out."""

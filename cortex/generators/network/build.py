@@ -24,6 +24,7 @@ def empty_networks(family: Described, architecture: dict[str, Any]) -> nn.Module
         if architecture["prior"] is not None:
             prior: Any = family.build_prior(architecture["prior"])
             networks["transformer"] = prior
+            family.connect(prior, networks["first_stage_model"])
     return networks
 
 

@@ -7,7 +7,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,10 +82,24 @@ def convert_source(output: Path, family: NetworkFamily, source: Source) -> None:
 
 def _tensors(part: Part, checkpoint: Checkpoint) -> dict[str, Found]:
     """The tensors of a part by our name, those that are dropped left out."""
-    kept = {name: part.rename(name) for name in checkpoint.tensors if not part.drops(name)}
-    if twice := [name for name, count in Counter(kept.values()).items() if count > 1]:
+    renamed = [(part.rename(name), tensor) for name, tensor in checkpoint.tensors.items() if not part.drops(name)]
+    kept = [each for name, tensor in renamed for each in _divided(part.divided(name), tensor, part.path)]
+    if twice := [name for name, count in Counter(name for name, _ in kept).items() if count > 1]:
         raise InputError(f"{part.path}: several tensors would be {_listed(twice)}")
-    return {ours: Found(checkpoint, checkpoint.tensors[name], part.changed.get(ours)) for name, ours in kept.items()}
+    return {name: Found(checkpoint, tensor, part.changed.get(name)) for name, tensor in kept}
+
+
+def _divided(names: tuple[str, ...], tensor: StoredTensor, path: Path) -> list[tuple[str, StoredTensor]]:
+    """Equal parts of a tensor's rows by name; the tensor itself where there is one name."""
+    if len(names) == 1:
+        return [(names[0], tensor)]
+    if not tensor.shape or tensor.shape[0] % len(names):
+        raise InputError(f"{path}: {_listed(list(names))}: {tensor.shape} has no {len(names)} equal parts of rows")
+    rows = tensor.shape[0] // len(names)
+    return [
+        (name, replace(tensor, offset=tensor.offset + part * rows * tensor.stride[0], shape=(rows, *tensor.shape[1:])))
+        for part, name in enumerate(names)
+    ]
 
 
 def _expected_shapes(

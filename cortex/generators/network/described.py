@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cortex.generators.network.prior_sizes import MaskedSize, PriorSize
+from cortex.generators.network.prior_sizes import MaskedSize, PriorSize, ScaleSize
 from cortex.generators.spec import GeneratorSpec
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ class Described(Protocol):
     def build_tokenizer(self, tokenizer: dict[str, Any]) -> nn.Module:
         """The tokenizer's network of its arguments."""
 
-    def prior_size(self, prior: dict[str, Any]) -> PriorSize | MaskedSize:
+    def connect(self, prior: Any, tokenizer: Any) -> None:
+        """Give the prior's network what it reads of the tokenizer's."""
+
+    def prior_size(self, prior: dict[str, Any]) -> PriorSize | MaskedSize | ScaleSize:
         """What decides the cost of a prior."""
 
     def spec_of(self, architecture: dict[str, Any]) -> GeneratorSpec:

@@ -17,7 +17,7 @@ from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
 from cortex.core.weights_metadata import read_metadata
 from cortex.generators.network.architecture import stated_architecture, vqgan_shapes
-from cortex.generators.network.prior_sizes import MaskedSize, PriorSize
+from cortex.generators.network.prior_sizes import MaskedSize, PriorSize, ScaleSize
 from cortex.generators.network.source import Source
 from cortex.generators.sampling import Sampling
 from cortex.generators.settings import Precision, Step
@@ -37,8 +37,8 @@ class NetworkFamily(ABC):
     """What a family states of its published files and networks; it is a :class:`cortex.generators.base.Family`.
 
     ``name`` is the registered name, which weights files state. ``telltale`` are names of tensors of the published files
-    that no other family's have together: any of the sets tells the family. ``borrowed`` are those by which a tokenizer
-    of another family, which its folder holds, too, would tell that family. ``masked`` states whether priors draw tokens
+    that no other family's have together: any of the sets tells the family. ``borrowed`` are those by which its
+    tokenizer would tell another family, whose tokenizer or network it is. ``masked`` states whether priors draw tokens
     of many positions at once: such a prior has no likelihood of grids.
     """
 
@@ -67,6 +67,9 @@ class NetworkFamily(ABC):
 
         return VQGAN(**{name: value for name, value in tokenizer.items() if name != "pixels"})
 
+    def connect(self, prior: Any, tokenizer: Any) -> None:  # noqa: B027
+        """Give the prior's network what it reads of the tokenizer's: nothing, of most families."""
+
     def known(self, prior: dict[str, Any], spec: GeneratorSpec) -> tuple[int, int]:
         """Codes that a prior draws, and indices that stand for a class or none; a ValueError if it does not fit.
 
@@ -74,7 +77,7 @@ class NetworkFamily(ABC):
         """
         raise ValueError(f"the family {self.name} has no prior")
 
-    def prior_size(self, prior: dict[str, Any]) -> PriorSize | MaskedSize:
+    def prior_size(self, prior: dict[str, Any]) -> PriorSize | MaskedSize | ScaleSize:
         """What decides the cost of a prior."""
         raise InputError(f"the family {self.name} has no prior")
 

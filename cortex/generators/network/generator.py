@@ -12,7 +12,7 @@ from cortex.core.errors import InputError
 from cortex.core.randomness import uniforms
 from cortex.generators import settings
 from cortex.generators.network.prior import PriorNetwork, RasterPrior, Sampler
-from cortex.generators.network.raster import Step
+from cortex.generators.network.raster import RasterSampler, Step
 from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.pixels import from_bytes, to_bytes
 from cortex.generators.sampling import Sampling
@@ -59,7 +59,11 @@ class NetworkGenerator:
 
     def compose(self, vectors: Tensor) -> Tensor:
         """What extractors read, ``[B, d, h, w]``, of token vectors ``[B, P, d]``."""
-        return vectors.transpose(1, 2).unflatten(2, self.spec.grid)
+        if not self.spec.scales:
+            return vectors.transpose(1, 2).unflatten(2, self.spec.grid)
+        tokenizer: Any = self.tokenizer
+        composed: Tensor = tokenizer.composition(vectors)
+        return composed
 
     def sample(
         self, classes: Sequence[int] | NDArray[np.integer], seeds: NDArray[np.uint64], sampling: Sampling
@@ -99,14 +103,14 @@ class NetworkGenerator:
         return to_bytes(self.tokenizer.decode(grids.to(self.device, torch.int64)), self.spec.pixels)
 
     def prior(self) -> RasterPrior | None:
-        """The likelihoods of grids; None of a tokenizer alone, and of a prior that draws in steps.
+        """The likelihoods of grids; None of a tokenizer alone, and of a prior that draws many tokens at once.
 
         Load the generator in float32 for it.
 
         Raises:
             InputError: the prior does not know all codes of the codebook.
         """
-        if self.transformer is None or self.spec.published.steps is not None:
+        if not isinstance(self._sampler, RasterSampler):
             return None
         if not self.spec.prior:
             raise InputError(

@@ -1,6 +1,7 @@
 """What decides the cost of a prior: numbers of its network. No torch is needed to count with them."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True)
@@ -91,3 +92,53 @@ class MaskedSize:
     def more_bytes(self, size: int) -> float:
         """Bytes that the weights take more than in the file: in 16 bits, large products are copies."""
         return size * self.layers * self.products if size < 4 else 0
+
+
+@dataclass(frozen=True)
+class ScaleSize:
+    """What decides the cost of a transformer that draws all tokens of a scale at once, with a key/value cache.
+
+    Args:
+        layers: how many.
+        width: channels of an activation, and of a key or value of all heads.
+        products: numbers in the matrices of a layer.
+        logits: of a token.
+        channels: of a code.
+        once: numbers in matrices that the class alone passes, at every scale.
+        sides: rows and columns of every scale, from coarse to fine.
+    """
+
+    layers: int
+    width: int
+    products: int
+    logits: int
+    channels: int
+    once: int
+    sides: tuple[int, ...]
+
+    def token_flops(self, positions: int) -> float:
+        """FLOP for all positions, the sequence's; tokens see their own scale and all coarser ones."""
+        entry = (positions - self.sides[0] ** 2) * self.channels * self.width
+        weights = positions * (self.layers * self.products + self.width * self.logits) + len(self.sides) * self.once
+        seen = sum(side**2 * end for side, end in zip(self.sides, self._ends(), strict=True))
+        return 2 * (entry + weights + self.layers * 2 * self.width * seen)
+
+    def kept_bytes(self, positions: int, size: int) -> float:
+        """Bytes of a sequence's keys and values, of ``size`` bytes a number, and of the last scale's float64 logits."""
+        return self._place_bytes(size) * positions + 8 * self.logits * self.sides[-1] ** 2
+
+    def sampling_bytes(self, positions: int, batch: int, size: int) -> float:
+        """Bytes that drawing a sequence reads: cache, logits, and its share of the weights, once a batch and scale."""
+        weights = 4 * (self.width * self.logits + self.once) + size * self.layers * self.products
+        read = self._place_bytes(size) * sum(self._ends()) + 8 * self.logits * positions
+        return read + len(self.sides) * weights / batch
+
+    def more_bytes(self, size: int) -> float:
+        """Bytes that the weights take more than in the file: in 16 bits, large products are copies."""
+        return size * self.layers * self.products if size < 4 else 0
+
+    def _ends(self) -> list[int]:
+        return list(accumulate(side**2 for side in self.sides))
+
+    def _place_bytes(self, size: int) -> float:
+        return self.layers * 2 * self.width * size

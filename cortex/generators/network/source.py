@@ -19,6 +19,11 @@ def unchanged(name: str) -> str:
     return name
 
 
+def whole(name: str) -> tuple[str, ...]:
+    """The name alone."""
+    return (name,)
+
+
 @dataclass(frozen=True)
 class Part:
     """A published file of tensors.
@@ -28,12 +33,15 @@ class Part:
         rename: our name of a tensor of the file.
         dropped: regular expressions of whole names in the file: tensors that are left out.
         changed: what becomes of some tensors, by our name.
+        divided: names of the equal parts that a tensor's rows are divided into, by our name of it; the name alone of
+            one that is not.
     """
 
     path: Path
     rename: Callable[[str], str] = unchanged
     dropped: tuple[str, ...] = ()
     changed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    divided: Callable[[str], tuple[str, ...]] = whole
 
     def drops(self, name: str) -> bool:
         """Whether a tensor of the file is left out."""

@@ -75,7 +75,7 @@ def test_a_family_and_its_generator_fulfil_the_protocols(family, whole):
 
 
 def test_the_registry_has_this_packages_families():
-    families = ["taming", "llamagen", "rar", "ibq", "maskgit_pytorch", "halton", "dalle_mini", "janus"]
+    families = ["taming", "llamagen", "rar", "ibq", "maskgit_pytorch", "halton", "var", "dalle_mini", "janus"]
     families += ["codebook", "tokenizer"]
     assert GENERATORS.names() == families
     allowed = f"generator 'vqgan': allowed: {', '.join(families)}, or module:Attribute"
