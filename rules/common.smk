@@ -168,6 +168,7 @@ def options(*parts, without=()):
 SEED = {"seed": CONFIG.seed}
 DEVICE = {"device": CONFIG.device}
 CODES = {"codes": SPEC.codes}
+SCALES = {"scales": list(SPEC.scales) or None}
 BATCH = {"batch": CONFIG.evaluation.batch}
 # Judges match their classes to the generator's by name; those of the run must be among them.
 JUDGED = {"classes": SPEC.class_names or None, "needed": CONFIG.data.classes}

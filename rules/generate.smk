@@ -223,7 +223,7 @@ rule read_tokens:
         mem_mb=growing(1000, 0.1),
         runtime=growing(30, 0.001),
     params:
-        options=options(CODES),
+        options=options(CODES, SCALES),
         code=code_of("tokens"),
     message:
         "Read the tokens of shard {wildcards.shard} of the {wildcards.split} split"

@@ -29,6 +29,7 @@ from cortex.app import job_client
 from cortex.app.job_server import THREAD_VARIABLES, RunServer
 from cortex.app.rates import copy_rate, product_rate
 from cortex.core.device import choose_device, place
+from cortex.data.layout import Layout
 from cortex.data.packed import pack_grids
 from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
@@ -56,6 +57,7 @@ from cortex.judges.judge import Judge
 from cortex.judges.networks import ResNet
 
 CODES, CHANNELS, CLASSES, GRID = 16384, 256, 1000, (16, 16)  # the paper's
+LAYOUT = Layout(GRID)
 
 
 @dataclass(frozen=True)
@@ -221,9 +223,9 @@ def masking() -> Row:
     judge = Judge(ResNet(width=32), torch.device("cpu"))
 
     def ours() -> None:
-        bright = brightness(images, GRID)
-        masks = image_masks(grids, scores, random.random((count, 256)), bright, n, CODES)
-        judge_masks(judge, images, labels, masks.reshape(-1, count, 256), GRID, batch=count)
+        bright = brightness(images, LAYOUT)
+        masks = image_masks(grids, scores, random.random((count, 256)), bright, n, CODES, LAYOUT.scale_of)
+        judge_masks(judge, images, labels, masks.reshape(-1, count, 256), LAYOUT, batch=count)
 
     shown = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 

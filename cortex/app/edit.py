@@ -114,6 +114,8 @@ def edit_image(
     network = load_extractor(run / "extractors" / name / str(training) / "model.safetensors", on)
     judges = {path.parent.name: load_judge(path, on) for path in sorted(run.glob("judges/*/model.safetensors"))}
     model = load_generator_of(run, generator, on)
+    if model.spec.scales:
+        raise InputError(f"{run}: tokens of its generator have several scales: only tokens of one can be edited")
     train = read_packed(run / "data" / "train" / "grids.npy")
     target = find_class(settings.to, model.spec.class_names, np.unique(train["label"]).tolist())
     picture = take_picture(image, key, model)

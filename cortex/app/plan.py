@@ -89,13 +89,16 @@ def counts_of(config: Config, spec: GeneratorSpec) -> Counts:
         classes=len(classes),
         grid=spec.grid,
         codes=spec.codes,
+        scales=spec.scales,
         channels=spec.channels,
         splits={
             split: data.split_size(split, config.data, config.generator.batch, classes, spec, image) for split in SPLITS
         },
         generator=_generator_cost(config, spec),
         extractors={
-            name: extractors.extractor_cost(settings, spec.channels, len(spec.class_names), spec.grid, region.window)
+            name: extractors.extractor_cost(
+                settings, spec.channels, len(spec.class_names), spec.grid, region.window, spec.scales
+            )
             for name, settings in config.extractors.items()
         },
         judges={name: judges.judge_cost(settings) for name, settings in sorted(config.judges.items())},

@@ -7,6 +7,7 @@ from cortex.config.schema import Config
 from cortex.core.errors import InputError
 from cortex.core.messages import shown_value
 from cortex.data.digits import DIGITS
+from cortex.data.layout import Layout
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
 from cortex.judges.settings import JudgeSettings, PretrainedJudge, TrainedJudge
@@ -85,6 +86,8 @@ def _study_checks(name: str, study: Study, config: Config, spec: GeneratorSpec) 
         "extractors": (bool(config.extractors), "extractors, and the run has none"),
         "judges": (bool(config.judges), "judges, and the run has none"),
         "decoder": (spec.decodes, "a generator that decodes images"),
+        "one scale": (not spec.scales, "a generator whose tokens have one scale"),
+        "scales": (bool(spec.scales), "a generator whose tokens have several scales"),
     }
     for need in sorted(study.needs & has.keys()):
         there, what = has[need]
@@ -102,7 +105,7 @@ def _extractor_checks(config: Config) -> Iterator[str]:
 
 
 def _search_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
-    height, width = spec.grid
+    height, width = spec.map
     search, region, classes = config.codebook_search, config.codebook_search.region, config.classes(spec)
     for source, target in search.pairs.items():
         for label in (source, target):
@@ -166,11 +169,13 @@ def _named_class_checks(name: str, judge: JudgeSettings, config: Config, spec: G
 
 def _count_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
     """Numbers of positions, codes and classes that are more than there are."""
-    positions = spec.grid[0] * spec.grid[1]
+    layout = Layout(spec.grid, spec.scales)
+    positions, maskable = len(layout.scale_of), len(layout.maskable)
+    masked = "tokens of the grid that masks may hide" if spec.scales else "positions of the grid"
     for key, counts, most, of in (
         ("concept_tokens.top_n", config.concept_tokens.top_n, positions, "positions of the grid"),
         ("concept_tokens.tokens", [config.concept_tokens.tokens], spec.codes, "codes of the codebook"),
-        ("evaluation.image_level.n", config.evaluation.image_level.n, positions, "positions of the grid"),
+        ("evaluation.image_level.n", config.evaluation.image_level.n, maskable, masked),
         ("evaluation.accuracy.k", config.evaluation.accuracy.k, len(config.classes(spec)), "classes"),
     ):
         for count in counts:

@@ -136,6 +136,7 @@ class Counts:
         classes: how many classes the run is about.
         grid: (h, w) of a token grid.
         codes: in the codebook, K.
+        scales: rows and columns of every scale of tokens; empty: they have one.
         channels: of a code, d.
         splits: sizes by split.
         generator: its cost.
@@ -151,6 +152,7 @@ class Counts:
     generator: GeneratorCost
     extractors: Mapping[str, ExtractorCost]
     judges: Mapping[str, JudgeCost]
+    scales: tuple[int, ...] = ()
 
     @property
     def positions(self) -> int:

@@ -1,7 +1,8 @@
 """The token table: keys, labels and tokens of images, and their scores where there are any.
 
 A table is Parquet: key (string), label (int32), tokens (fixed-size list of uint16, row-major), and maybe columns of
-scores (fixed-size lists of float32, one a position). Its schema metadata holds the shape of the grid.
+scores (fixed-size lists of float32, one a position). Its schema metadata holds the shape of the grid, and the sides of
+all scales where tokens have several.
 Stages read tables. Shards (tars) are the exchange format: each is read once, where it enters.
 """
 
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 
 from cortex.core.errors import InputError, shown
 from cortex.core.tables import read_table, write_table
+from cortex.data.layout import Layout
 from cortex.data.shard_reader import MAX_LABEL, read_shard
 
 GRID = "cortex.grid"  # key of the schema metadata: rows and columns of a grid, as text "16x16"
+SCALES = "cortex.scales"  # key of the schema metadata: sides of all scales, as text "1 2 4"; none where there is one
 _SHAPE = re.compile(rb"([1-9]\d{0,5})x([1-9]\d{0,5})")
 
 
@@ -35,6 +38,7 @@ class Tokens:
         shape: (h, w) of a grid.
         scores: by column name, float32 ``[N, P]``.
         path: the file that they come from, for error messages.
+        scales: rows and columns of every scale, from coarse to fine; empty: tokens have one scale.
     """
 
     keys: list[str]
@@ -43,6 +47,12 @@ class Tokens:
     shape: tuple[int, int]
     scores: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     path: Path = Path("tokens")
+    scales: tuple[int, ...] = ()
+
+    @property
+    def layout(self) -> Layout:
+        """Where the tokens stand in an image."""
+        return Layout(self.shape, self.scales)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -113,7 +123,8 @@ def write_tokens(path: str | Path, images: Tokens, more: Mapping[str, pa.Array] 
         **(more or {}),
         **{name: _lists(values, pa.float32(), positions) for name, values in images.scores.items()},
     }
-    write_table(Path(path), pa.table(columns), {GRID: f"{images.shape[0]}x{images.shape[1]}"})
+    scales = {SCALES: " ".join(map(str, images.scales))} if images.scales else {}
+    write_table(Path(path), pa.table(columns), {GRID: f"{images.shape[0]}x{images.shape[1]}"} | scales)
 
 
 def read_tokens(
@@ -166,19 +177,21 @@ def iterate_tokens(paths: Sequence[Path], scores: Sequence[str] = (), *, codes: 
         yield part
 
 
-def read_shard_tokens(output: Path, shard: Path, *, codes: int) -> None:
+def read_shard_tokens(output: Path, shard: Path, *, codes: int, scales: list[int] | None = None) -> None:
     """Read a shard strictly, member by member, and write its keys, labels and tokens as a token table.
 
     Args:
         output: Parquet to write: key, label, tokens (h·w uint16, row-major).
         shard: WebDataset tar.
         codes: codes in the codebook; a token outside is an error.
+        scales: rows and columns of every scale of tokens, from coarse to fine; not given: tokens have one scale.
     """
     samples = list(read_shard(shard, codes=codes))
     height, width = samples[0].grid.shape
     tokens = np.stack([sample.grid.ravel() for sample in samples])
     labels = np.array([sample.label for sample in samples])
-    write_tokens(output, Tokens([sample.key for sample in samples], labels, tokens, (height, width)))
+    keys = [sample.key for sample in samples]
+    write_tokens(output, Tokens(keys, labels, tokens, (height, width), scales=tuple(scales or ())))
 
 
 def _joined(parts: Sequence[Tokens], scores: Sequence[str]) -> Tokens:
@@ -189,6 +202,7 @@ def _joined(parts: Sequence[Tokens], scores: Sequence[str]) -> Tokens:
         parts[0].shape,
         {name: np.concatenate([part.scores[name] for part in parts]) for name in scores},
         parts[0].path.parent,
+        parts[0].scales,
     )
 
 
@@ -222,6 +236,7 @@ def _read(path: Path, scores: Sequence[str]) -> Tokens:
         (height, width),
         {name: _flat(path, table[name], name, pa.float32(), height * width) for name in scores},
         path,
+        tuple(map(int, (table.schema.metadata or {}).get(SCALES.encode(), b"").split())),
     )
 
 

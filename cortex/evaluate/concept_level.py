@@ -48,10 +48,11 @@ class TokenSets:
     tokens: NDArray[np.int32]
 
     def mask(self, images: Tokens, codes: int) -> NDArray[np.bool_]:
-        """Positions ``[N, P]`` of images whose token is one of their label's."""
+        """Positions ``[N, P]`` of images whose token is one of their label's, and can be masked."""
         belongs = np.zeros((max(images.labels.max(), self.labels.max(initial=0)) + 1, codes), bool)
         belongs[self.labels, self.tokens] = True
-        mask: NDArray[np.bool_] = belongs[images.labels[:, None], images.tokens]
+        fine, mask = images.layout.maskable, np.zeros(images.tokens.shape, bool)
+        mask[:, fine] = belongs[images.labels[:, None], images.tokens[:, fine]]
         return mask
 
     def sizes(self, images: Tokens) -> NDArray[np.int64]:
@@ -104,7 +105,7 @@ def judge_concepts(
     masks = np.stack([each.mask(labelled, codes) for each in sets])
     panelist = load_judge(judge, choose_device(device))
     pictures = decoded_of(labelled, images)
-    verdict = judge_masks(panelist, pictures, labelled.labels, masks, labelled.shape, batch)
+    verdict = judge_masks(panelist, pictures, labelled.labels, masks, labelled.layout, batch)
     of_rows = np.repeat(np.arange(len(sets)), len(labelled))
     columns = {
         "key": labelled.keys * len(sets),

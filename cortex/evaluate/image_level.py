@@ -30,12 +30,13 @@ def image_masks(
     bright: NDArray[np.floating],
     n: list[int],
     codes: int,
+    scale_of: NDArray[np.integer],
 ) -> NDArray[np.bool_]:
     """The masks of all methods and n: bool ``[4, len(n), N, P]``, methods in the order of :data:`METHODS`.
 
     - ``importance`` masks every position whose code is among the codes at the top-n positions.
     - ``random`` masks the same for n random positions.
-    - ``random_area`` masks as many random positions as ``importance``, whatever their codes.
+    - ``random_area`` masks as many random positions of every scale as ``importance``, whatever their codes.
     - ``random_brightness`` masks as many random positions as come closest to the brightness that ``importance`` hides.
 
     Args:
@@ -45,12 +46,16 @@ def image_masks(
         bright: share of the image's brightness at every position, ``[N, P]``.
         n: numbers of positions.
         codes: codes in the codebook.
+        scale_of: scale of every position, ``[P]``.
     """
     sizes = np.array(n)[:, None, None]
     random_ranks = ranks(random)
     important = code_ranks(grids, ranks(importance), codes) < sizes
     at_random = code_ranks(grids, random_ranks, codes) < sizes
-    same_area = random_ranks < important.sum(2, keepdims=True)
+    same_area = np.zeros_like(important)
+    for scale in np.unique(scale_of):
+        of_scale = scale_of == scale
+        same_area[..., of_scale] = ranks(random[:, of_scale]) < important[..., of_scale].sum(2, keepdims=True)
     hidden = np.zeros((len(grids), grids.shape[1] + 1))  # brightness of the first 0, 1, …, P random positions
     np.cumsum(np.take_along_axis(bright, random_ranks.argsort(1), 1), axis=1, out=hidden[:, 1:])
     by_importance = np.einsum("mnp,np->mn", important, bright)
@@ -90,11 +95,20 @@ def judge_images(
     explained = read_tokens(scores, [IMPORTANCE], codes=codes)
     pictures = decoded_of(explained, images)
     random = uniforms(key_seeds(seed, "random positions", explained.keys), explained.tokens.shape[1])
-    bright = brightness(pictures, explained.shape)
-    masks = image_masks(explained.tokens, explained.scores[IMPORTANCE], random, bright, n, codes)
+    layout = explained.layout
+    fine = layout.maskable
+    every = np.zeros((len(METHODS) * len(n), *explained.tokens.shape), bool)
+    every[..., fine] = image_masks(
+        explained.tokens[:, fine],
+        explained.scores[IMPORTANCE][:, fine],
+        random[:, fine],
+        brightness(pictures, layout)[:, fine],
+        n,
+        codes,
+        layout.scale_of[fine],
+    ).reshape(-1, len(explained), len(fine))
     panelist = load_judge(judge, choose_device(device))
-    every = masks.reshape(-1, *masks.shape[2:])
-    verdict = judge_masks(panelist, pictures, explained.labels, every, explained.shape, batch)
+    verdict = judge_masks(panelist, pictures, explained.labels, every, layout, batch)
     count, combinations = len(explained), len(METHODS) * len(n)
     table = pa.table(
         {

@@ -93,14 +93,14 @@ def search(
     Raises:
         InputError: the region reaches beyond the grid, or there are not as many targets as images.
     """
-    check_fits(region, images.shape)
+    check_fits(region, images.layout.tilings[-1])
     wanted = [targets] * len(images) if isinstance(targets, int) else list(targets)
     if len(wanted) != len(images):
         raise InputError(f"{len(wanted)} targets; there are {len(images)} images")
     grids = torch.from_numpy(images.grids).to(codebook.device)
     goals = torch.tensor(wanted, device=codebook.device)
-    part = search_part(prepare(extractor), codebook, images.keys, grids, goals, region)
+    part = search_part(prepare(extractor), codebook, images.keys, grids, goals, region, images.scales)
     found = [tokens for _, tokens in token_selection(part, optimisation or SearchOptimisation(), seed)][-1]
     edited = images.tokens.copy()
-    edited[:, region.positions(images.shape[1])] = found.cpu().numpy()
+    edited[:, part.positions] = (found + part.first).cpu().numpy()
     return replace(images, tokens=edited, scores={})

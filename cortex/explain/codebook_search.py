@@ -16,6 +16,7 @@ from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds
 from cortex.core.tables import write_table
+from cortex.data.layout import Layout
 from cortex.data.tokens import read_tokens
 from cortex.explain.settings import CodebookSearch, Region, SearchOptimisation
 from cortex.extractors.codebook import look_up
@@ -56,8 +57,10 @@ class Part:
         grids: int64 ``[B, h, w]``.
         targets: class that each image is to read as, int64 ``[B]``.
         positions: of the region, in the flattened grid.
-        codebook: float ``[K, d]``.
+        codebook: float ``[K, d]``: the codes that a position of the region can hold.
         target_logits: the extractor's logits of the targets, given the region's embeddings.
+        first: token of the first of these codes at every position, int64 ``[p]``; not 0 where tokens have several
+            scales. A search finds codes, from 0 on.
     """
 
     keys: list[str]
@@ -66,15 +69,16 @@ class Part:
     positions: list[int]
     codebook: Tensor
     target_logits: TargetLogits
+    first: Tensor
 
     @property
     def original(self) -> Tensor:
-        """Tokens of the region before the search, int64 ``[B, p]``."""
-        return self.grids.flatten(1)[:, self.positions]
+        """Codes of the region before the search, int64 ``[B, p]``."""
+        return self.grids.flatten(1)[:, self.positions] - self.first
 
     @torch.no_grad()
     def logits_of(self, tokens: Tensor) -> Tensor:
-        """Target logits ``[B]`` of the images with tokens int64 ``[B, p]`` in the region."""
+        """Target logits ``[B]`` of the images with codes int64 ``[B, p]`` in the region."""
         return self.target_logits(self.codebook[tokens])
 
 
@@ -90,6 +94,7 @@ def search_part(
     grids: Tensor,
     targets: Tensor,
     region: Region,
+    scales: Sequence[int] = (),
 ) -> Part:
     """Images as a search takes them; see :class:`Part`.
 
@@ -99,10 +104,23 @@ def search_part(
         keys: keys of the images.
         grids: int64 ``[B, h, w]``.
         targets: int64 ``[B]``.
-        region: within the grid.
+        region: within the grid; within the finest scale where tokens have several.
+        scales: rows and columns of every scale; empty: tokens have one.
     """
-    logits = target_logits_with(extractor, look_up(codebook, grids), targets, region)
-    return Part(keys, grids, targets, region.positions(grids.shape[2]), codebook, logits)
+    embeddings = look_up(codebook, grids)
+    if not scales:
+        positions, logits = region.positions(grids.shape[2]), target_logits_with(extractor, embeddings, targets, region)
+        return Part(keys, grids, targets, positions, codebook, logits, torch.zeros_like(grids[0, 0, :1]))
+    layout = Layout((grids.shape[1], grids.shape[2]), tuple(scales))
+    positions, codes = layout.inside(*region.window), len(codebook) // len(scales)
+    first = torch.from_numpy(layout.scale_of[positions] * codes).to(grids.device)
+
+    def target_logits(inside: Tensor) -> Tensor:
+        whole = embeddings.clone()
+        whole[:, :, 0, positions] = inside.transpose(1, 2)
+        return cast(Tensor, cast(nn.Module, extractor)(whole)).gather(1, targets[:, None])[:, 0]
+
+    return Part(keys, grids, targets, positions, codebook[:codes], target_logits, first)
 
 
 def token_selection(
@@ -308,7 +326,7 @@ def search_images(
     images = read_tokens(tokens, codes=len(code_vectors))
     images = images.take(images.first(settings.images_per_class, settings.pairs))
     check_reads(extractor, images.shape, max(settings.pairs.values()))
-    check_fits(settings.region, images.shape)
+    check_fits(settings.region, images.layout.tilings[-1])
     prepared = prepare(network)
     grids = torch.from_numpy(images.grids).to(device)
     targets = torch.tensor([settings.pairs[label] for label in images.labels.tolist()], device=device)
@@ -316,7 +334,7 @@ def search_images(
     batches = torch.arange(len(images)).split(settings.batch)
     for rows in progress(batches, len(batches), "codebook search", "batch"):
         keys = [images.keys[row] for row in rows]
-        part = search_part(prepared, code_vectors, keys, grids[rows], targets[rows], settings.region)
+        part = search_part(prepared, code_vectors, keys, grids[rows], targets[rows], settings.region, images.scales)
         tables += _tables(part, images.labels[rows.numpy()], methods(part))
     return pa.concat_tables(tables)
 
@@ -343,7 +361,7 @@ def _tables(part: Part, sources: NDArray[np.int64], searches: Mapping[str, Recor
                 "source": sources,
                 "target": part.targets.tolist(),
                 "positions": [part.positions] * images,
-                "tokens": tokens.tolist(),
+                "tokens": (tokens + part.first).tolist(),
                 "logit_before": before,
                 "logit_after": part.logits_of(tokens).tolist(),
             }

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from cortex.core.cost import Counts, ExtractorCost, Stage
+from cortex.data.layout import Layout
 from cortex.explain import TIS
 from cortex.explain.settings import CodebookSearch, Explainers, Importance, SearchOptimisation
 
@@ -33,9 +34,15 @@ def records(search: SearchOptimisation) -> int:
     return -(-search.steps // search.record_every)
 
 
-def soft_flops(search: CodebookSearch, channels: int, codes: int) -> float:
-    """FLOP of the region's gradient against all codes, or of its distances to them."""
-    return 2 * search.region.height * search.region.width * channels * codes
+def soft_flops(positions: int, channels: int, codes: int) -> float:
+    """FLOP of the gradient of a region's positions against all codes that they can hold, or of distances to these."""
+    return 2 * positions * channels * codes
+
+
+def searched_positions(counts: Counts) -> int:
+    """Positions of the searched region."""
+    region = counts.config.codebook_search.region
+    return len(Layout(counts.grid, counts.scales).inside(*region.window))
 
 
 def costs(counts: Counts) -> Iterator[Stage]:
@@ -44,7 +51,8 @@ def costs(counts: Counts) -> Iterator[Stage]:
     train = counts.splits["train"]
     yield Stage("frequent_tokens", read=train.packed)
     search, images = counts.config.codebook_search, searched_images(counts.config.codebook_search)
-    soft = soft_flops(search, counts.channels, counts.codes)
+    positions = searched_positions(counts)
+    soft = soft_flops(positions, counts.channels, counts.codes // max(len(counts.scales), 1))
     for name, cost in counts.extractors.items():
         found = cost.trainings * images
         yield Stage(
@@ -53,7 +61,7 @@ def costs(counts: Counts) -> Iterator[Stage]:
             samples=found,
             flops=found * (search.steps * (2 * cost.search + soft) + records(search) * soft),  # snapped when recorded
             read=cost.trainings * counts.splits["test"].tables,
-            written=found * 2 * records(search) * search.region.height * search.region.width * 4,
+            written=found * 2 * records(search) * positions * 4,
         )
 
 

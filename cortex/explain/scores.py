@@ -1,6 +1,7 @@
 """Scores of images by attributions: of a shard for the run, of some images of every class to compare methods."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,7 @@ def explain_shard(
         batches = _grids(images, on).split(settings.batch)
         parts = [network(look_up(code_vectors, part)).argmax(1) for part in batches]
     predicted = pa.array(torch.cat(parts).cpu().numpy(), pa.int32())
-    explained = Tokens(images.keys, images.labels, images.tokens, images.shape, {IMPORTANCE: scores})
+    explained = replace(images, scores={IMPORTANCE: scores})
     write_tokens(output, explained, {"predicted": predicted})
 
 

@@ -1,6 +1,6 @@
 """What information extractors cost: counted on the network that the settings describe, without weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -13,7 +13,12 @@ from cortex.fast.winograd import Window
 
 
 def extractor_cost(
-    settings: ExtractorSettings, channels: int, classes: int, grid: tuple[int, int], searched: Window | None = None
+    settings: ExtractorSettings,
+    channels: int,
+    classes: int,
+    grid: tuple[int, int],
+    searched: Window | None = None,
+    scales: Sequence[int] = (),
 ) -> ExtractorCost:
     """What an extractor costs on grids of (h, w) codes of d channels, of which a region may be searched.
 
@@ -23,10 +28,16 @@ def extractor_cost(
         classes: that it tells apart.
         grid: (h, w).
         searched: rows and columns of the region.
+        scales: rows and columns of every scale of tokens; empty: they have one.
     """
     with torch.device("meta"):
         network = build_extractor(
-            settings.network, channels=channels, classes=classes, grid=grid, **settings.network_arguments()
+            settings.network,
+            scales=scales,
+            channels=channels,
+            classes=classes,
+            grid=grid,
+            **settings.network_arguments(),
         )
         embeddings = torch.empty(2, channels, *grid)
         targets = torch.empty(2, dtype=torch.int64)

@@ -1,6 +1,7 @@
 """Build an extractor by name, save it, and load it back from its file alone."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,39 @@ from cortex.core.errors import InputError
 from cortex.core.weights import load_into, read_weights, write_weights
 from cortex.extractors import EXTRACTORS, extractor_settings
 from cortex.extractors.codebook import load_codebook
+from cortex.generators.scales import Composition
 
 
-def build_extractor(name: str, **arguments: Any) -> nn.Module:
+class Composed(nn.Module):
+    """An extractor of tokens of several scales: it reads the map that they add up to.
+
+    Args:
+        composition: of the tokens; it is not trained.
+        network: an extractor of such maps.
+    """
+
+    def __init__(self, composition: Composition, network: nn.Module):
+        super().__init__()
+        self.composition, self.network = composition.requires_grad_(False), network
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Logits ``[B, classes]`` of token vectors ``[B, d, 1, P]``."""
+        logits: Tensor = self.network(self.composition(vectors.flatten(2).transpose(1, 2)))
+        return logits
+
+
+def learned(network: nn.Module) -> nn.Module:
+    """The part of an extractor that is trained: all but the composition of tokens of several scales."""
+    return network.network if isinstance(network, Composed) else network
+
+
+def build_extractor(name: str, *, scales: Sequence[int] = (), **arguments: Any) -> nn.Module:
     """A new extractor.
 
     Args:
         name: of its network: a registered name, or module:Class.
+        scales: rows and columns of every scale; empty: tokens have one scale. The weights of their composition are not
+            those of the generator yet.
         arguments: the constructor's: ``channels``, ``classes``, ``grid``, and the network's shape. A shape's default is
             that of the network's settings.
 
@@ -28,11 +55,12 @@ def build_extractor(name: str, **arguments: Any) -> nn.Module:
     settings = extractor_settings(name)
     fields = {field: settings.model_fields[field] for field in settings.shape}
     defaults = {field: info.get_default() for field, info in fields.items() if not info.is_required()}
+    read = {"grid": (scales[-1], scales[-1])} if scales else {}
     try:
-        network: nn.Module = EXTRACTORS.load(name)(**defaults | arguments)
+        network: nn.Module = EXTRACTORS.load(name)(**defaults | arguments | read)
     except (TypeError, AssertionError) as error:
         raise InputError(f"extractor {name}: {error}") from None
-    return network
+    return Composed(Composition(scales, arguments["channels"]), network) if scales else network
 
 
 def save_extractor(path: Path, name: str, arguments: dict[str, Any], state: dict[str, Tensor]) -> None:
@@ -88,7 +116,10 @@ def untrained_extractor(path: Path, device: torch.device, seed: int) -> nn.Modul
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network, _ = _build_as(path)
+        network, tensors = _build_as(path)
+    if isinstance(network, Composed):  # no part of it is learned
+        own = {name.removeprefix("composition."): each for name, each in tensors.items() if "composition." in name}
+        network.composition.load_state_dict(own)
     return place(network, device).eval().requires_grad_(False)
 
 

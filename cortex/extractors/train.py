@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -19,7 +20,7 @@ from cortex.core.progress import progress
 from cortex.core.tables import write_table
 from cortex.data.packed import read_packed
 from cortex.extractors import EXTRACTORS
-from cortex.extractors.codebook import load_codebook, look_up
+from cortex.extractors.codebook import load_codebook, load_composition, look_up
 from cortex.extractors.names import training_seed
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.extractors.process_group import ALONE, ProcessGroup, join_process_group
@@ -83,12 +84,16 @@ def train_extractor(
     precision = settings.precision or (settings.published_gpu_precision if on.type == "cuda" else "float32")
     code_vectors = load_codebook(codebook, on)
     data = [_load(path, len(code_vectors), classes, on) for path in (train, validation)]
-    shape = {"channels": code_vectors.shape[1], "classes": classes, "grid": tuple(data[0][0].shape[1:])}
-    arguments = shape | settings.network_arguments()
+    shape: dict[str, Any] = {"channels": code_vectors.shape[1], "classes": classes, "grid": tuple(data[0][0].shape[1:])}
+    composition = load_composition(codebook)
+    scales = {} if composition is None else {"scales": composition.sides}
+    arguments = shape | scales | settings.network_arguments()
     seed = training_seed(seed, training)
 
     torch.manual_seed(seed)
     model = place(build_extractor(settings.network, **arguments), on)
+    if composition is not None:
+        model.get_submodule("composition").load_state_dict(composition.state_dict())
     steps = steps_in(len(data[0][0]), settings.batch)
     fused = on.type == "cuda" or precision == "float16"  # one kernel, which skips steps of gradients too large to scale
     optimizer, schedule = optimizer_of(settings, model, steps, fused=fused)

@@ -1,14 +1,15 @@
 """A codebook alone, for runs that explain imported grids: it neither draws, decodes nor encodes.
 
 Its weights file is a safetensors file of one tensor, ``codebook`` ``[K, d]``. The metadata's ``architecture`` is JSON:
-``{"grid": [h, w], "classes": [names]}``. For a file without it, such as ``.npy`` or ``.pt``, the config states the grid
-and the class names, and a run converts it first.
+``{"grid": [h, w], "classes": [names]}``. Of tokens of several scales it also states ``scales``, and the file holds the
+weights of their composition (:mod:`cortex.generators.scales`). For a file without metadata, such as ``.npy`` or
+``.pt``, the config states the grid and the class names, and a run converts it first.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -29,18 +30,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from cortex.generators.scales import Composition
+
 CODEBOOK = "codebook"  # name of the tensor
+COMPOSITION = "composition."  # begins the names of the composition's weights
 MAX_CODES = 1 << 16  # grids are stored as uint16
 
 
 class CodebookGenerator:
     """A codebook on a device; see :class:`cortex.generators.base.Generator`."""
 
-    def __init__(self, spec: GeneratorSpec, codebook: Tensor):
-        self.spec, self.codebook, self.device = spec, codebook, codebook.device
+    def __init__(self, spec: GeneratorSpec, codebook: Tensor, composition: Composition | None = None):
+        self.spec, self.codebook, self.device, self._composition = spec, codebook, codebook.device, composition
 
     def compose(self, vectors: Tensor) -> Tensor:
         """What extractors read, ``[B, d, h, w]``, of token vectors ``[B, P, d]``."""
+        if self._composition is not None:
+            composed: Tensor = self._composition(vectors)
+            return composed
         return vectors.transpose(1, 2).unflatten(2, self.spec.grid)
 
     def sample(
@@ -66,13 +73,13 @@ class CodebookAlone:
         shape, stated = (codebook_shape(path), None) if path.suffix in KINDS else _described(path)
         if len(shape) != 2 or not 1 <= shape[0] <= MAX_CODES or shape[1] < 1:
             raise InputError(f"{path}: not a codebook: expected a tensor '{CODEBOOK}' [K, d] of at most 65,536 codes")
-        grid, names = _stated(stated, path)
+        grid, names, scales = _stated(stated, path)
         if origin.class_names is not None:
             names = tuple(read_class_names(origin.class_names))
         grid = origin.grid or grid
         if grid is None:
             raise InputError(f"{path}: states no grid: set generator.grid, such as [16, 16]")
-        return GeneratorSpec(names, grid, codes=shape[0], channels=shape[1])
+        return GeneratorSpec(names, grid, codes=shape[0], channels=shape[1], scales=scales)
 
     def files(self, origin: Origin) -> list[Path]:
         return [_path(origin.weights)]
@@ -86,7 +93,10 @@ class CodebookAlone:
         precision: Precision = "auto",
         step: Step = "auto",
     ) -> CodebookGenerator:
-        return CodebookGenerator(self.spec(Origin(weights)), self.codebook(weights).to(device))
+        spec, composition = self.spec(Origin(weights)), None
+        if spec.scales and (found := self.composition(weights)) is not None:
+            composition = found.to(device)
+        return CodebookGenerator(spec, self.codebook(weights).to(device), composition)
 
     def codebook(self, weights: Path | None) -> Tensor:
         from cortex.core.weights import read_weights
@@ -98,6 +108,12 @@ class CodebookAlone:
         if CODEBOOK not in tensors:
             raise InputError(f"{path}: not a codebook: it has no tensor '{CODEBOOK}'")
         return tensors[CODEBOOK].float()
+
+    def composition(self, weights: Path | None) -> Composition | None:
+        """See :func:`cortex.generators.load.read_composition`."""
+        from cortex.core.weights import read_weights
+
+        return composition_of(*read_weights(_path(weights)))
 
     def cost(self, origin: Origin, *, batch: int, half: bool) -> GeneratorCost:
         spec = self.spec(origin)
@@ -114,7 +130,17 @@ class CodebookAlone:
 
 def codebook_metadata(spec: GeneratorSpec) -> dict[str, str]:
     """Metadata of a codebook's file that make it a generator of this family."""
-    return {"architecture": json.dumps({"grid": spec.grid, "classes": spec.class_names})}
+    scales = {"scales": spec.scales} if spec.scales else {}
+    return {"architecture": json.dumps({"grid": spec.grid, "classes": spec.class_names} | scales)}
+
+
+def composition_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Composition | None:
+    """The composition of a codebook's tensors and metadata; None: tokens have one scale."""
+    from cortex.generators.scales import Composition
+
+    scales = json.loads(metadata.get("architecture", "{}")).get("scales")
+    found = {name.removeprefix(COMPOSITION): each for name, each in tensors.items() if name.startswith(COMPOSITION)}
+    return Composition.of_weights(scales, found) if scales else None
 
 
 def _path(weights: Path | None) -> Path:
@@ -135,20 +161,21 @@ def _described(path: Path) -> tuple[Sequence[int], str | None]:
         raise InputError(f"{path}: not a whole safetensors file: {error}") from None
 
 
-def _stated(architecture: str | None, path: Path) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
-    """Grid and class names of the metadata, where it states them."""
+def _stated(architecture: str | None, path: Path) -> tuple[tuple[int, int] | None, tuple[str, ...], tuple[int, ...]]:
+    """Grid, class names and scales of the metadata, where it states them."""
     if architecture is None:
-        return None, ()
+        return None, (), ()
     try:
         stated: dict[str, Any] = json.loads(architecture)
         (height, width), names = stated["grid"], tuple(stated["classes"])
-        if not all(type(side) is int and side > 0 for side in (height, width)):
+        scales = tuple(stated.get("scales", ()))
+        if not all(type(side) is int and side > 0 for side in (height, width, *scales)):
             raise ValueError("the sides of a grid are whole numbers from 1 on")
         if not all(isinstance(name, str) for name in names):
             raise ValueError("classes are names")
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"{path}: not a codebook's metadata: its 'architecture' is wrong: {error!r}") from None
-    return (height, width), names
+    return (height, width), names, scales
 
 
 FAMILY: Family = CodebookAlone()

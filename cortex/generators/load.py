@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cortex.generators import DEFAULT_FAMILY, GENERATORS
 from cortex.generators.base import Family, Generator
@@ -13,6 +13,8 @@ from cortex.generators.spec import GeneratorSpec, Origin
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from cortex.generators.scales import Composition
 
 
 def load_family(family: str) -> Family:
@@ -97,3 +99,14 @@ def read_codebook(weights: Path | None = None, family: str = DEFAULT_FAMILY) -> 
         InputError: there is no such family; or the file is missing, damaged, or of another family.
     """
     return load_family(family).codebook(weights)
+
+
+def read_composition(weights: Path | None = None, family: str = DEFAULT_FAMILY) -> Composition | None:
+    """From token vectors of several scales to what extractors read; None: tokens have one scale.
+
+    Raises:
+        InputError: there is no such family; or the file is missing, damaged, or of another family.
+    """
+    found: Any = load_family(family)
+    composition: Composition | None = found.composition(weights) if generator_spec(weights, family).scales else None
+    return composition

@@ -4,7 +4,7 @@ A token sequence holds the maps one after another, each row by row. Every scale 
 scale s is s·K + k, where all scales share the K vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -37,6 +37,13 @@ class Composition(nn.Module):
         super().__init__()
         self.sides, self.ends = tuple(sides), ends_of(sides)
         self.qresi_ls = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(max(FILTERS) + 1))
+
+    @classmethod
+    def of_weights(cls, sides: Sequence[int], weights: Mapping[str, Tensor]) -> "Composition":
+        """The composition of its weights by name."""
+        composition = cls(sides, len(weights["qresi_ls.0.bias"]))
+        composition.load_state_dict(dict(weights))
+        return composition.requires_grad_(False)
 
     def add_scale(self, scale: int, vectors: Tensor) -> Tensor:
         """What the vectors ``[B, side², d]`` of a scale add to the map, ``[B, d, h, w]``."""

@@ -67,6 +67,11 @@ class GeneratorSpec:
     published: Sampling = field(default_factory=Sampling)
     scales: tuple[int, ...] = ()
 
+    @property
+    def map(self) -> tuple[int, int]:
+        """(h, w) of what extractors read: of the grid, or of the map that tokens of several scales add up to."""
+        return (self.scales[-1], self.scales[-1]) if self.scales else self.grid
+
     def with_classes(self, class_names: tuple[str, ...]) -> "GeneratorSpec":
         """The spec of the tokenizer alone, for images of other classes: what needs the own ones is left out."""
         return replace(self, class_names=class_names, samples=False, prior=False, guidance=False, published=Sampling())

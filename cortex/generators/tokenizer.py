@@ -17,7 +17,7 @@ from cortex.core.errors import InputError
 from cortex.core.weights_metadata import read_metadata
 from cortex.generators import DEFAULT_FAMILY, GENERATORS
 from cortex.generators.base import Family, Generator
-from cortex.generators.load import generator_spec, load_family, load_generator, read_codebook
+from cortex.generators.load import generator_spec, load_family, load_generator, read_codebook, read_composition
 from cortex.generators.sampling import Sampling
 from cortex.generators.settings import Precision, Step
 from cortex.generators.spec import GeneratorSpec, Origin, is_name
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from cortex.generators.scales import Composition
 
 
 class Stated(NamedTuple):
@@ -95,6 +97,11 @@ class TokenizerAlone:
     def codebook(self, weights: Path | None) -> Tensor:
         stated = _stated(_path(weights))
         return read_codebook(stated.weights, stated.family)
+
+    def composition(self, weights: Path | None) -> Composition | None:
+        """See :func:`cortex.generators.load.read_composition`."""
+        stated = _stated(_path(weights))
+        return read_composition(stated.weights, stated.family)
 
     def cost(self, origin: Origin, *, batch: int, half: bool) -> GeneratorCost:
         stated = _stated(_path(origin.weights))

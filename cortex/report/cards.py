@@ -14,6 +14,7 @@ from PIL import Image
 
 from cortex.core.tables import read_table
 from cortex.data.decoded import decoded_of
+from cortex.data.layout import Layout
 from cortex.data.shard_reader import read_shard
 from cortex.data.tokens import read_tokens
 from cortex.explain import IMPORTANCE
@@ -102,12 +103,14 @@ class Cards:
         names: of the classes.
         top_n: the lists of concept tokens to show.
         shard: tar of images for the patches; None in a run without images.
+        scales: rows and columns of every scale of tokens; empty: they have one.
     """
 
     files: RunFiles
     names: Sequence[str]
     top_n: int
     shard: Path | None
+    scales: tuple[int, ...] = ()
 
     @cached_property
     def extractor(self) -> str:
@@ -200,7 +203,7 @@ class Cards:
         shard = self.shard
         if shard is None:
             return None
-        patches = typical_patches(lambda: read_shard(shard, images="any"), tokens)
+        patches = typical_patches(lambda: read_shard(shard, images="any"), tokens, self.scales)
         return {token: data_uri(patch) for token, patch in patches.items()}
 
     def _examples(self) -> dict[int, Example]:
@@ -228,21 +231,19 @@ def first_examples(scores: Sequence[Path], images: Sequence[Path], labels: Seque
             reads = read_table(path, ["predicted"])["predicted"].to_pylist()
         for row, label in enumerate(shard.labels.tolist()):
             if label in labels and label not in found:
-                grid = shard.scores[IMPORTANCE][row].reshape(shard.shape)
-                found[label] = example(np.asarray(pixels[row]), grid, reads[row])
+                found[label] = example(np.asarray(pixels[row]), shard.scores[IMPORTANCE][row], shard.layout, reads[row])
         if len(found) == len(labels):
             break
     return found
 
 
-def example(image: Images, scores: NDArray[np.floating], predicted: int | None) -> Example:
-    """An image with the importance ``[h, w]`` of its tokens."""
+def example(image: Images, scores: NDArray[np.floating], layout: Layout, predicted: int | None) -> Example:
+    """An image with the importance ``[P]`` of its tokens."""
     height, width = image.shape[:2]
-    tall, wide = height / scores.shape[0], width / scores.shape[1]
-    highest = np.argsort(-scores.ravel(), kind="stable")[:OUTLINED]
-    corners = (divmod(int(position), scores.shape[1]) for position in highest)
-    boxes = [(x * wide, y * tall, wide, tall) for y, x in corners]
-    return Example(data_uri(image), data_uri(overlay(image, scores)), (width, height), boxes, predicted)
+    highest = np.argsort(-scores, kind="stable")[:OUTLINED]
+    of_image = layout.boxes((height, width))[highest].tolist()
+    boxes = [(left, top, wide, tall) for top, left, tall, wide in of_image]
+    return Example(data_uri(image), data_uri(overlay(image, layout.heat(scores))), (width, height), boxes, predicted)
 
 
 def tokens_of(

@@ -87,7 +87,7 @@ def write_report(
         run, extractors, judges, levels if judges else (), tuple(found), methods, tokens, source == "pictures"
     )
     invalid = [reader for reader in files.readers if not reader.valid]
-    cards = Cards(files, spec.class_names, top_n, shard)
+    cards = Cards(files, spec.class_names, top_n, shard, spec.scales)
     drawn = study_pictures(run / "figures", found, study_figures)
     topics = {
         name: study_section(study, files.metrics[name], read_tables(run, study), drawn[name], invalid)
@@ -152,6 +152,8 @@ def facts(spec: GeneratorSpec, cards: Cards, shards: Rows, source: Source) -> di
     labels, files = sorted(cards.files.frequent), cards.files
     names = [cards.name(label) for label in labels[:12]]
     grid = f"{spec.grid[0]} × {spec.grid[1]} an image"
+    if spec.scales:
+        grid = f"{spec.grid[1]:,} an image, in maps of {words.listed([f'{side} × {side}' for side in spec.scales])}"
     return {
         "classes": f"{len(labels):,} ({', '.join(names)}{', …' if len(labels) > len(names) else ''})",
         "images": f"{words.listed(counts)}, {ORIGINS[source]}, in {len(shards):,} shards of {size:,.1f} MB together",

@@ -33,7 +33,8 @@ class Study:
             device)``: an Arrow table with the columns key, those of ``by``, and value, a row an image and measure.
             See :class:`cortex.studies.inputs.StudyInputs`. Empty where the study has rules of its own instead.
         by: columns that tell the measures of ``rows`` apart; the metrics are means over images of each measure.
-        needs: which parts of a run it reads: "extractors", "judges", "decoder", "prior"; it is refused without them.
+        needs: which parts of a run it reads: "extractors", "judges", "decoder"; or "one scale" or "scales"
+            of tokens. It is refused without them.
         checks: problems of the settings in a run, ``checks(settings, config, spec)``, each one line that begins with
             the key within the study's section.
         extra: further inputs of ``rows`` for an extractor ("cnn/0"): name → path within the run's folder.

@@ -102,6 +102,11 @@ class NetworkGenerator:
         """Images uint8 ``[B, H, W, 3]`` of token grids int ``[B, h, w]``."""
         return to_bytes(self.tokenizer.decode(grids.to(self.device, torch.int64)), self.spec.pixels)
 
+    @torch.inference_mode()
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """Images uint8 ``[B, H, W, 3]`` of token vectors float ``[B, P, d]``, which need be no code's."""
+        return to_bytes(self.tokenizer.decode_embeddings(self.compose(vectors)), self.spec.pixels)
+
     def prior(self) -> RasterPrior | None:
         """The likelihoods of grids; None of a tokenizer alone, and of a prior that draws many tokens at once.
 

@@ -16,12 +16,13 @@ from cortex.generators.network.family import NetworkFamily
 from cortex.generators.network.prior_sizes import ScaleSize
 from cortex.generators.network.source import Source
 from cortex.generators.sampling import Sampling
-from cortex.generators.spec import GeneratorSpec
+from cortex.generators.spec import GeneratorSpec, Origin
 from cortex.generators.taming import TOKENIZER
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cortex.generators.scales import Composition
     from cortex.generators.var.networks import VarTransformer
     from cortex.generators.var.tokenizer import ScaleVQGAN
 
@@ -94,6 +95,16 @@ class Var(NetworkFamily):
         from cortex.generators.var.tokenizer import repeated
 
         return repeated(super().codebook(weights), SCALES)
+
+    def composition(self, weights: Path | None) -> Composition:
+        """See :func:`cortex.generators.load.read_composition`."""
+        from cortex.core.weights import read_weights
+        from cortex.generators.scales import Composition
+
+        prefix = "first_stage_model.quantize.quant_resi."
+        tensors, _ = read_weights(self.weights_file(weights), only=prefix)
+        found = {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items()}
+        return Composition.of_weights(self.spec(Origin(weights)).scales, found)
 
 
 FAMILY: Family = Var()

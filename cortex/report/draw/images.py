@@ -110,17 +110,19 @@ def draw_importance(
             of_label.setdefault(label, row)
     rows, labels = [of_label[label] for label in sorted(of_label)], sorted(of_label)
     pixels, name = decoded_of(first, images), class_names(generator, family)
-    grids, misread = {}, {}
+    grids, misread, outlined = {}, {}, {}
     for (extractor, table), path in zip(tables.items(), scores, strict=True):
         if table.keys != first.keys:
             raise InputError(f"{path}: not of the same images, in the same order, as {first.path}")
         predicted = read_table(path, ["predicted"])["predicted"].to_pylist()
-        grids[extractor] = [table.scores["importance"][row].reshape(table.shape) for row in rows]
+        of_rows, boxes = table.scores["importance"][rows], table.layout.boxes(pixels.shape[1:3])
+        grids[extractor] = [table.layout.heat(each) for each in of_rows]
+        outlined[extractor] = [boxes[np.argsort(-each, kind="stable")[:OUTLINED]] for each in of_rows]
         misread[extractor] = [
             None if predicted[row] == label else name(predicted[row]) for row, label in zip(rows, labels, strict=True)
         ]
     shown = [np.asarray(pixels[row]) for row in rows]
-    save_figure(figures.importance(shown, [name(label) for label in labels], grids, misread, OUTLINED), output)
+    save_figure(figures.importance(shown, [name(label) for label in labels], grids, misread, outlined), output)
 
 
 def first_of_classes(

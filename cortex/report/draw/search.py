@@ -12,6 +12,7 @@ from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.data.decoded import decoded_rows
+from cortex.data.layout import Layout
 from cortex.data.tokens import read_tokens
 from cortex.evaluate.codebook_level import edited_grids
 from cortex.generators import DEFAULT_FAMILY
@@ -76,7 +77,7 @@ def draw_search(
             ]
     class_name = class_names(generator, family)
     titles = [f"{short(class_name(row['source']))} → {short(class_name(row['target']))}" for row in chosen]
-    save_figure(figures.search(originals, titles, edited, _region(positions, split.shape, originals[0])), output)
+    save_figure(figures.search(originals, titles, edited, _region(positions, split.layout, originals[0])), output)
 
 
 def _judged_steps(
@@ -95,13 +96,11 @@ def _judged_steps(
     return found
 
 
-def _region(positions: Sequence[int], shape: tuple[int, int], image: Images) -> tuple[float, float, float, float]:
-    """Top, left, height and width, in pixels of an image, of the rectangle of some positions of its grid."""
-    rows, columns = np.divmod(positions, shape[1])
-    size = np.array(image.shape[:2]) / shape
-    top, left = np.array([rows.min(), columns.min()]) * size
-    height, width = np.array([np.ptp(rows) + 1, np.ptp(columns) + 1]) * size
-    return top, left, height, width
+def _region(positions: Sequence[int], layout: Layout, image: Images) -> tuple[float, float, float, float]:
+    """Top, left, height and width, in pixels of an image, of the rectangle that some positions cover."""
+    boxes = layout.boxes((image.shape[0], image.shape[1]))[list(positions)]
+    (top, left), (bottom, right) = boxes[:, :2].min(0), (boxes[:, :2] + boxes[:, 2:]).max(0)
+    return top, left, bottom - top, right - left
 
 
 def _decode(model: Generator, grids: NDArray[np.integer[Any]]) -> Images:

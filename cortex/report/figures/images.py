@@ -46,7 +46,7 @@ def importance(
     names: Sequence[str],
     scores: Mapping[str, Sequence[NDArray[np.floating]]],
     misread: Mapping[str, Sequence[str | None]],
-    outlined: int,
+    outlined: Mapping[str, Sequence[NDArray[np.floating]]],
 ) -> Figure:
     """Token importance laid over the images: images in columns, extractors in rows.
 
@@ -55,18 +55,16 @@ def importance(
         names: of their classes.
         scores: by extractor, a grid of scores ``[h, w]`` an image.
         misread: by extractor, what it takes an image for where that is not the image's class, else None.
-        outlined: positions of highest score to outline.
+        outlined: by extractor, top, left, height and width of the boxes to outline ``[n, 4]`` an image.
     """
     overlays = [[overlay(*pair) for pair in zip(images, grids, strict=True)] for grids in scores.values()]
     shown = ImageGrid([images, *overlays], ["image", *scores], text_below=True)
     for column, name in enumerate(names):
         shown.write_above(column, short(name))
-    for row, (extractor, grids) in enumerate(scores.items(), start=1):
-        for column, grid in enumerate(grids):
-            size = images[column].shape[0] / grid.shape[0], images[column].shape[1] / grid.shape[1]
-            for position in np.argsort(-grid.ravel(), kind="stable")[:outlined]:
-                y, x = divmod(int(position), grid.shape[1])
-                shown.frame(row, column, (y * size[0], x * size[1], *size), BLUE)
+    for row, extractor in enumerate(scores, start=1):
+        for column in range(len(images)):
+            for top, left, tall, wide in outlined[extractor][column].tolist():
+                shown.frame(row, column, (top, left, tall, wide), BLUE)
             taken_for = misread[extractor][column]
             if taken_for is not None:
                 shown.write_below(row, column, f"assigned: {short(taken_for)}", VERMILION)

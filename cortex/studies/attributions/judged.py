@@ -87,14 +87,18 @@ def judge_attributions(
         raise InputError(
             f"{scores}: {of_method.shape[2]} scores an image, the grids have {chosen.tokens.shape[1]} positions"
         )
-    sizes = np.array(n)[:, None, None]
-    masks = [code_ranks(chosen.tokens, ranks(values), codes) < sizes for values in of_method]
+    sizes, fine = np.array(n)[:, None, None], chosen.layout.maskable
+    masks = np.zeros((len(of_method) * len(n) + 1, *chosen.tokens.shape), bool)
+    masks[-1] = True
+    masks[:-1, :, fine] = np.concatenate(
+        [code_ranks(chosen.tokens[:, fine], ranks(values[:, fine]), codes) < sizes for values in of_method]
+    )
     verdict = judge_masks(
         load_judge(judge, choose_device(device)),
         decoded_rows(test, images, rows),
         chosen.labels,
-        np.concatenate([*masks, np.ones((1, *chosen.tokens.shape), bool)]),
-        chosen.shape,
+        masks,
+        chosen.layout,
         batch,
     )
     curves = [(method, count) for method in methods for count in n] + [(FULL_MASK, chosen.tokens.shape[1])]

@@ -10,7 +10,7 @@ from cortex.studies.bias.settings import Bias
 def costs(settings: Bias, counts: Counts) -> Iterator[Stage]:
     """The groups; an extractor for every two of them, its tokens, and their counts in the neutral images."""
     named, recipe, sizes = settings.names(), settings.extractor, counts.splits
-    cost = extractor_cost(recipe, counts.channels, 2, counts.grid)
+    cost = extractor_cost(recipe, counts.channels, 2, counts.grid, scales=counts.scales)
     of_groups = {
         split: 2 * (images if settings.property is None else images // 3 * counts.classes) * len(named)
         for split, images in counts.config.data.per_class

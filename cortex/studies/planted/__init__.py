@@ -22,7 +22,7 @@ def _checks(settings: Planted, config: Any, spec: GeneratorSpec) -> Iterator[str
 
 STUDY = Study(
     settings=Planted,
-    needs=frozenset(),
+    needs=frozenset({"one scale"}),
     checks=_checks,
     rules=Path(__file__).parent / "rules.smk",
     commands={

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cortex.core.cost import ROW, Counts, ExtractorCost, Stage
 from cortex.explain import TIS
-from cortex.explain.cost import attribution_flops, soft_flops
+from cortex.explain.cost import attribution_flops, searched_positions, soft_flops
 from cortex.extractors.cost import extractor_cost, training_flops
 from cortex.studies.planted.settings import Planted
 
@@ -45,7 +45,8 @@ def _explaining(
     flops = explained * (attribution_flops([TIS], cost, config.importance, counts.positions) + cost.forward)
     methods = list(dict.fromkeys([TIS, *asked.methods]))
     flops += attributed * attribution_flops(methods, cost, config.importance, counts.positions)
-    flops += searched * search.steps * (2 * cost.search + soft_flops(search, counts.channels, settings.codes))
+    soft = soft_flops(searched_positions(counts), counts.channels, settings.codes)
+    flops += searched * search.steps * (2 * cost.search + soft)
     return Stage(
         "explain_planted",
         {"extractor": name},

@@ -13,7 +13,7 @@ from cortex.data.tokens import Tokens
 from cortex.explain.rank_agreement import own_rank_correlation, rank_correlation
 from cortex.explain.ranks import ranks
 from cortex.explain.scores import score_images
-from cortex.extractors.network import load_extractor, untrained_extractor
+from cortex.extractors.network import learned, load_extractor, untrained_extractor
 from cortex.studies.inputs import StudyInputs
 from cortex.studies.sanity.settings import Sanity
 
@@ -106,7 +106,7 @@ def rows(inputs: StudyInputs, settings: Sanity, *, seed: int, device: torch.devi
         tables.append(_measured(images, "shuffled", 0, None, of_shuffled, settings.top_n))
     new_weights = int(key_seeds(seed, "randomised weights", [""])[0] >> np.uint64(1))
     untrained = untrained_extractor(inputs.extractor, device, new_weights)
-    for step, layer in enumerate(randomise_from_output(trained, untrained), start=1):
+    for step, layer in enumerate(randomise_from_output(learned(trained), learned(untrained)), start=1):
         of_layer = scores(trained, f"{layer} new")
         tables.append(_measured(images, "randomised", step, layer, of_layer, settings.top_n))
     return pa.concat_tables(tables)

@@ -18,7 +18,7 @@ def _checks(settings: Transfer, config: Any, spec: GeneratorSpec) -> Iterator[st
 
 STUDY = Study(
     settings=Transfer,
-    needs=frozenset({"extractors", "judges", "decoder"}),
+    needs=frozenset({"extractors", "judges", "decoder", "one scale"}),
     checks=_checks,
     rules=Path(__file__).parent / "rules.smk",
     commands={

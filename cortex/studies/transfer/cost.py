@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cortex.core.cost import ROW, Counts, Stage
-from cortex.explain.cost import records, searched_images, soft_flops
+from cortex.explain.cost import records, searched_images, searched_positions, soft_flops
 from cortex.studies.transfer.settings import Transfer
 
 
@@ -14,7 +14,8 @@ def costs(settings: Transfer, counts: Counts) -> Iterator[Stage]:
     passed = max(search.region.positions(counts.grid[1])) + 1  # the class and all tokens before the region's last
     prior = generator.prior_flops[passed] if generator.prior_flops else 0
     size, test = search.region.height * search.region.width, counts.splits["test"]
-    soft, refreshed = soft_flops(search, counts.channels, counts.codes), -(-search.steps // settings.refresh_every)
+    soft = soft_flops(searched_positions(counts), counts.channels, counts.codes)
+    refreshed = -(-search.steps // settings.refresh_every)
     read = generator.weights_bytes + test.tables
     for name, cost in counts.extractors.items():
         searched = cost.trainings * images * weights

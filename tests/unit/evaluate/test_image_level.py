@@ -6,20 +6,25 @@ import torch
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
+from cortex.data.layout import Layout
 from cortex.evaluate.image_level import METHODS, image_masks, judge_images
 from cortex.evaluate.masking import brightness, paint_black
 from cortex.judges.judge import load_judge
 from tests.unit.evaluate.by_hand import CODES, CPU, label_probability, painted_by_hand
+
+LAYOUT = Layout((8, 8))
 
 
 def test_masking_is_a_loop_over_pixels(rng):
     grids = rng.integers(0, CODES, (5, 8, 8))
     importance = rng.normal(size=(5, 64))
     images = rng.integers(0, 256, (5, 32, 32, 3)).astype(np.uint8)
-    bright = brightness(images, (8, 8))
-    masks = image_masks(grids.reshape(5, 64), importance, rng.random((5, 64)), bright, [1, 2, 3], CODES)
+    bright = brightness(images, LAYOUT)
+    masks = image_masks(
+        grids.reshape(5, 64), importance, rng.random((5, 64)), bright, [1, 2, 3], CODES, LAYOUT.scale_of
+    )
     for which, n in enumerate([1, 2, 3]):
-        painted = paint_black(torch.from_numpy(images), torch.from_numpy(masks[0, which]), (8, 8))
+        painted = paint_black(torch.from_numpy(images), torch.from_numpy(masks[0, which]), LAYOUT)
         for index in range(5):
             top = sorted(range(64), key=lambda position: -importance[index, position])[:n]
             codes = {grids[index].ravel()[position] for position in top}
@@ -30,7 +35,7 @@ def test_random_baselines(rng):
     grids = rng.integers(0, CODES, (200, 64))
     random = rng.random((200, 64))
     bright = rng.dirichlet(np.full(64, 0.1), 200)
-    masks = image_masks(grids, rng.normal(size=(200, 64)), random, bright, [1, 3], CODES)
+    masks = image_masks(grids, rng.normal(size=(200, 64)), random, bright, [1, 3], CODES, LAYOUT.scale_of)
     important, at_random, same_area, same_brightness = masks
     for which, n in enumerate([1, 3]):
         for image in range(200):
@@ -94,3 +99,15 @@ def test_images_of_another_shard_and_tokens_out_of_the_codebook_are_refused(run)
     with pytest.raises(InputError, match=r"importance.parquet: 'test-.*': token 5; allowed: 0 to 4"):
         judge_images(folder / "rows.parquet", scores, images, judge, codes=5, **options)
     assert not (folder / "rows.parquet").exists()
+
+
+def test_random_masks_have_as_many_tokens_of_every_scale(rng):
+    scale_of = np.repeat([0, 1], [16, 25])
+    grids = rng.integers(0, 40, (6, 41)) + 40 * scale_of
+    importance, bright = rng.normal(size=(6, 41)), np.full((6, 41), 1 / 41)
+    masks = image_masks(grids, importance, rng.random((6, 41)), bright, [3, 9], 80, scale_of)
+    for which in (0, 1):
+        of_scale = scale_of == which
+        counts = masks[..., of_scale].sum(-1)
+        assert np.array_equal(counts[0], counts[2]) and counts[0].max() > 0
+    assert not np.array_equal(masks[0], masks[2])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from cortex.data.layout import Layout
 from cortex.evaluate.masking import brightness, code_ranks, judge_masks
 from cortex.judges.judge import Judge
 from tests.unit.evaluate.by_hand import CODES, CPU
@@ -24,7 +25,7 @@ def test_verdict_by_hand(rng):
     images = rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
     labels, masks = np.array([0, 2, 1]), np.zeros((2, 3, 4), bool)
     masks[1, :, 1] = True  # the top right quarter
-    verdict = judge_masks(Judge(MeanJudge(), CPU), images, labels, masks, (2, 2), batch=2)
+    verdict = judge_masks(Judge(MeanJudge(), CPU), images, labels, masks, Layout((2, 2)), batch=2)
     for image, label in enumerate(labels):
         shown = images[image].astype(float) / 127.5 - 1
         before = shown.mean((0, 1))
@@ -45,4 +46,38 @@ def test_verdict_by_hand(rng):
 def test_black_on_black_hides_nothing():
     images = np.zeros((2, 8, 8, 3), np.uint8)
     images[1, 5, 6] = (10, 20, 30)  # in the last of four positions
-    assert brightness(images, (2, 2)).tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
+    assert brightness(images, Layout((2, 2))).tolist() == [[0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_masks_of_scales_paint_boxes(rng):
+    """The union of boxes, pixel by pixel; shares of the image and of its brightness are those of the union."""
+    layout = Layout((1, 46), (1, 2, 4, 5))
+    images = rng.integers(0, 256, (2, 12, 12, 3)).astype(np.uint8)
+    masks = np.zeros((2, 2, 46), bool)
+    masks[0, 0, [5, 21, 22]] = masks[1, 1, 3] = True
+    verdict = judge_masks(Judge(MeanJudge(), CPU), images, np.array([0, 1]), masks, layout, batch=1)
+    starts = [0, 1, 5, 21]
+    for which in range(2):
+        for image in range(2):
+            hidden = np.zeros((12, 12), bool)
+            for y in range(12):
+                for x in range(12):
+                    for side, start in zip(layout.scales, starts, strict=True):
+                        cell = start + int((y + 0.5) / 12 * side) * side + int((x + 0.5) / 12 * side)
+                        hidden[y, x] |= masks[which, image, cell]
+            shown = images[image].astype(float) / 127.5 - 1
+            shown[hidden] = -1
+            assert verdict.logit[which, image] == pytest.approx(shown.mean((0, 1))[image], abs=1e-5)
+            assert verdict.masked_fraction[which, image] == pytest.approx(hidden.mean())
+            bright = images[image][hidden].sum() / images[image].sum()
+            assert verdict.masked_brightness[which, image] == pytest.approx(bright, rel=1e-6)
+    assert 0 < verdict.masked_fraction[0, 0] < verdict.masked_fraction[1, 1] == 0.25
+
+
+def test_brightness_of_scales_is_that_of_boxes(rng):
+    layout = Layout((1, 30), (2, 1, 5))
+    images = rng.integers(0, 256, (3, 10, 10, 3)).astype(np.uint8)
+    found = brightness(images, layout)
+    assert found[:, :4].sum(1) == pytest.approx(1) and found[:, 4] == pytest.approx(1)
+    assert found[:, 1] == pytest.approx(images[:, :5, 5:].sum((1, 2, 3)) / images.sum((1, 2, 3)))
+    assert found[:, 5 + 7] == pytest.approx(images[:, 2:4, 4:6].sum((1, 2, 3)) / images.sum((1, 2, 3)))
