@@ -15,6 +15,7 @@ STUDIES = Registry(
         "combinations": "cortex.studies.combinations:STUDY",
         "transfer": "cortex.studies.transfer:STUDY",
         "planted": "cortex.studies.planted:STUDY",
+        "scales": "cortex.studies.scales:STUDY",
         "bias": "cortex.studies.bias:STUDY",
     },
 )
