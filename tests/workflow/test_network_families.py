@@ -11,6 +11,7 @@ from cortex.generators.ibq import sizes as ibq_sizes
 from cortex.generators.llamagen import sizes as llamagen_sizes
 from cortex.generators.load import load_generator
 from cortex.generators.network.vqgan import VQGAN
+from cortex.generators.var import files as var_files
 from tests.pipeline import change_config, copy_checkout, jobs_in, made
 from tests.published import (
     CODES,
@@ -18,6 +19,7 @@ from tests.published import (
     TINY_HALTON_SIZE,
     TINY_HEADS,
     TINY_IBQ_SIZE,
+    TINY_SIDES,
     TINY_SIZE,
     ibq_state,
     tiny_halton,
@@ -25,6 +27,7 @@ from tests.published import (
     tiny_llamagen,
     tiny_maskgit,
     tiny_rar,
+    tiny_var,
 )
 
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -59,19 +62,27 @@ def write_halton(folder):
     torch.save({"model_state_dict": prior}, folder / "ImageNet_32_tiny.pth")
 
 
-FAMILIES = {  # files, side, grid that is told
-    "llamagen": (write_llamagen, 8, (8, 8)),
-    "rar": (write_rar, 16, None),
-    "ibq": (write_ibq, 16, None),
-    "maskgit_pytorch": (write_maskgit, 8, None),
-    "halton": (write_halton, 8, None),
+def write_var(folder):
+    tokenizer, prior = tiny_var(8)
+    torch.save(tokenizer, folder / "vae_ch32v48z16.pth")
+    torch.save(prior, folder / "var_d3.pth")
+
+
+POSITIONS = sum(side**2 for side in TINY_SIDES[8])
+FAMILIES = {  # files, shape of a grid, grid that is told
+    "llamagen": (write_llamagen, (8, 8), (8, 8)),
+    "rar": (write_rar, (16, 16), None),
+    "ibq": (write_ibq, (16, 16), None),
+    "maskgit_pytorch": (write_maskgit, (8, 8), None),
+    "halton": (write_halton, (8, 8), None),
+    "var": (write_var, (1, POSITIONS), None),
 }
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def run(request, tmp_path_factory):
-    """A checkout in which the tiny run has been made with a family's generator; its name, and the side of a grid."""
-    family, (write, side, grid) = request.param, FAMILIES[request.param]
+    """A checkout in which the tiny run has been made with a family's generator; its name, and the shape of a grid."""
+    family, (write, shape, grid) = request.param, FAMILIES[request.param]
     checkout = copy_checkout(tmp_path_factory.mktemp(family))
     (checkout / "files").mkdir()
     write(checkout / "files")
@@ -81,13 +92,18 @@ def run(request, tmp_path_factory):
         patch.setitem(ibq_sizes.SIZES, *TINY_IBQ_SIZE)
         patch.setitem(maskgit.HEADS, *TINY_HEADS)
         patch.setitem(halton.SIZES, *TINY_HALTON_SIZE)
+        patch.setitem(var_files.SIDES, POSITIONS, TINY_SIDES[8])
         names = checkout / "digits.txt"
         convert_generator(
             checkout / "made.safetensors", family=family, folder=checkout / "files", class_names=names, grid=grid
         )
     generator = {"family": family, "weights": "made.safetensors", "guidance": 2.5}
-    change_config(checkout / "tests/tiny.yaml", {"run": "families", "generator": generator})
-    return checkout, made(checkout, "--configfile", "tests/tiny.yaml"), family, side
+    changes = {"run": "families", "generator": generator}
+    if family == "var":
+        changes["studies"] = {"scales": {"images_per_class": 2, "n": [5, 20]}, "sanity": {"images_per_class": 1}}
+        changes["studies"] |= {"attributions": {"images_per_class": 1, "methods": ["occlusion", "gradient_input"]}}
+    change_config(checkout / "tests/tiny.yaml", changes)
+    return checkout, made(checkout, "full", "--configfile", "tests/tiny.yaml"), family, shape
 
 
 def test_every_stage_runs_on_the_family(run):
@@ -101,11 +117,27 @@ def test_every_stage_runs_on_the_family(run):
 
 
 def test_images_are_those_of_the_tokens(run):
-    checkout, _, family, side = run
+    checkout, _, family, shape = run
     generator = load_generator(checkout / "made.safetensors", family=family)
     samples = list(read_shard(checkout / "results/families/data/test/000000.tar", images=True))
     assert {sample.info["class_name"] for sample in samples} == {"one", "two", "seven"}
-    assert max(sample.grid.max() for sample in samples) < CODES and samples[0].grid.shape == (side, side)
+    assert max(sample.grid.max() for sample in samples) < generator.spec.codes and samples[0].grid.shape == shape
     for sample in samples[:3]:
         image = generator.decode(torch.from_numpy(sample.grid[None].astype("int64")))[0].numpy()
         assert abs(image.astype(int) - sample.image).max() <= 1
+
+
+def test_what_scales_carry_is_on_the_page(run):
+    checkout, _, family, _ = run
+    results = checkout / "results/families"
+    assert ("What do coarse and fine scales carry?" in (results / "report.html").read_text()) == (family == "var")
+    if family != "var":
+        return
+    rows = pd.read_parquet(results / "metrics/scales.parquet")
+    rows = rows[rows["training"].isna()]
+    shares = rows[rows["measure"] == "share"].groupby(["extractor", "n"])["value"].sum()
+    assert len(shares) == 6 and abs(shares - 1).max() < 1e-9
+    changed = rows[rows["measure"] == "probability_change"].groupby("removed").size()
+    assert changed.to_dict() == {"scale": 60, "finer": 54, "importance": 12, "random": 12, "beyond_random": 12}
+    masked = pd.read_parquet(results / "metrics/image_level.parquet")
+    assert masked["masked_fraction"].between(0.001, 0.999).all(), "no mask hides all of the image"

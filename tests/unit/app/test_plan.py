@@ -39,6 +39,8 @@ from tests.published import (
     maskgit_tokenizer,
     rar_prior,
     stand_in,
+    var_prior,
+    var_tokenizer_file,
 )
 
 TINY = CHECKOUT / "tests" / "tiny.yaml"
@@ -51,6 +53,7 @@ CONFIGS = [
     "configs/ibq_b.yaml",
     "configs/maskgit.yaml",
     "configs/halton.yaml",
+    "configs/var_d16.yaml",
     "configs/dalle_mini.yaml",
 ]
 
@@ -66,7 +69,7 @@ def checkout(tmp_path_factory):
     project = generator / "configs" / "2021-04-03T19-39-50-project.yaml"
     shutil.copy(CHECKOUT / "tests" / "cin_transformer.yaml", project)
     (generator / "checkpoints" / "last.ckpt").touch()
-    for name in ("llamagen", "rar", "ibq", "pretrained_maskgit", "halton", "min-dalle", "dalle_mini"):
+    for name in ("llamagen", "rar", "ibq", "pretrained_maskgit", "halton", "var", "min-dalle", "dalle_mini"):
         (folder / name).mkdir()
     with torch.device("meta"):
         vqgan = VQGAN(TAMING_F16, n_embed=16384, embed_dim=256)
@@ -86,6 +89,8 @@ def checkout(tmp_path_factory):
     torch.save({"state_dict": stand_in(shapes)}, folder / "pretrained_maskgit" / "last.ckpt")
     prior = {"model_state_dict": stand_in(maskgit_prior())}
     torch.save(prior, folder / "pretrained_maskgit" / "MaskGIT_ImageNet_256.pth")
+    torch.save(stand_in(var_prior(16, 1024, 4096)), folder / "var" / "var_d16.pth")
+    torch.save(var_tokenizer_file(), folder / "var" / "vae_ch160v4096z32.pth")
     for split in SPLITS:
         (folder / f"dalle_mini/{split}.parquet").touch()
     return folder
@@ -338,6 +343,28 @@ def test_haltons_steps_are_counted(counts, checkout):
     products = 257 * layers + 256 * 768 * logits + (6 * 12 + 2) * 768**2
     assert cost.sample_flops == 32 * 2 * 2 * (products + 12 * 2 * 768 * 257**2), "two rows a grid, and a register"
     assert cost.sampling_memory > 2 * 50 * 256 * logits * 8 and not cost.prior_flops
+
+
+def test_vars_scales_are_counted(counts, checkout):
+    of_run = counts("configs/var_d16.yaml")
+    cost = of_run.generator
+    with chdir(checkout):
+        config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs/var_d16.yaml").read_text()))
+    assert config.generator.sampling() == spec.published and spec.published.guidance == 2.5
+    sides = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+    seen = sum(side**2 * sum(other**2 for other in sides if other <= side) for side in sides)
+    products = 680 * (16 * 12 * 1024**2 + 1024 * 4096) + 679 * 32 * 1024 + 10 * (6 * 16 + 2) * 1024**2
+    assert cost.sample_flops == 2 * 2 * (products + 16 * 2 * 1024 * seen), "two rows a grid"
+    kept, layers = 2 * 100 * 680 * 16 * 2 * 1024 * 2, 16 * 12 * 1024**2
+    assert kept == pytest.approx(8.9e9, rel=0.01) and not cost.prior_flops
+    logits = 2 * 100 * 256 * 4096 * 8
+    assert cost.sampling_memory == kept + logits + 4 * (310_283_520 + 108_948_355) + 2 * layers
+    searches = {
+        stage.wildcards["extractor"]: stage for stage in stages_of(config, of_run) if stage.rule == "codebook_search"
+    }
+    soft, recorded = 2 * 23 * 32 * 4096, 10  # the region's 23 tokens choose among the codes of their scale
+    found = searches["cnn"]
+    assert found.flops == found.samples * (5000 * (2 * of_run.extractors["cnn"].search + soft) + recorded * soft)
 
 
 @pytest.mark.slow
