@@ -141,3 +141,17 @@ def test_a_class_without_tokens_has_an_empty_list(run, tmp_path):
     files = RunFiles(folder, tuple(TRAINED), tuple(JUDGES), LEVELS, (), tuple(METHODS), 100)
     card = Cards(files, NAMES, TOP_N, run.files.shards[0]).all[3]
     assert card.tokens == [] and card.masked is not None
+
+
+def test_patches_of_scales_are_the_boxes_of_their_tokens():
+    """Scales of 1 × 1 and 2 × 2 tokens: quarters of one colour, and their mean."""
+    colours = np.array([[10, 20, 30], [50, 60, 70], [90, 100, 110], [130, 140, 150]], np.uint8)
+    image = colours.reshape(2, 2, 3).repeat(8, 0).repeat(8, 1)
+    sample = Sample("a", 0, np.array([[3, 7, 8, 9, 7]], np.uint16), image)
+    found = typical_patches(lambda: [sample], {3, 8, 9}, (1, 2))
+    assert {token: patch.mean((0, 1)).tolist() for token, patch in found.items()} == {
+        3: [70, 80, 90],
+        8: [50, 60, 70],
+        9: [90, 100, 110],
+    }
+    assert len({patch.shape for patch in found.values()}) == 1
