@@ -119,5 +119,5 @@ def _patches(run: ComparedRun, tokens: Sequence[int]) -> dict[int, str] | None:
     shard = run.shard
     if shard is None:
         return None
-    found = typical_patches(lambda: read_shard(shard, images="any"), tokens)
+    found = typical_patches(lambda: read_shard(shard, images="any"), tokens, run.spec.scales)
     return {token: data_uri(patch) for token, patch in found.items()}

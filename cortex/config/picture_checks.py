@@ -80,7 +80,7 @@ def given_size(config: Config, spec: GeneratorSpec) -> tuple[int, int] | None:
             continue
         key = f"data.imports.{split}.pictures"
         try:
-            (height, width) = size = picture_size(imported.pictures, Path(str(imported.source)), spec.grid)
+            (height, width) = size = picture_size(imported.pictures, Path(str(imported.source)), spec.map)
         except InputError as error:
             raise InputError(f"config: {key} = {shown_value(imported.pictures)}: {error}") from None
         first = first or (key, size)

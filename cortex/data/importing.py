@@ -144,7 +144,7 @@ def _samples(
             for label, index, grid in zip(rows.labels.tolist(), indices.tolist(), grids, strict=True)
         ]
         for sample, picture in zip(samples, rows.pictures, strict=bool(rows.pictures)):
-            sample.image = decoded(picture, spec.grid, size)
+            sample.image = decoded(picture, spec.map, size)
             size = size or (sample.image.shape[0], sample.image.shape[1])
         yield samples
 
