@@ -28,6 +28,7 @@ SMALLER = {
     "cortex convert-generator": "--grid 8 8",
     "cortex import-extractor": "--grid-height 8 --grid-width 12",
     "cortex edit": "--to seven",
+    "cortex run": "--dry-run True",
 }
 
 
@@ -109,7 +110,7 @@ def test_cortex_runs(desk, planned, page, monkeypatch, capsys):
     for command in DOCUMENTED[page]:
         if not command.startswith("cortex "):
             continue
-        monkeypatch.chdir(planned if command.startswith("cortex plan") else desk)
+        monkeypatch.chdir(planned if command.startswith(("cortex plan", "cortex run")) else desk)
         more = SMALLER.get(" ".join(command.split()[:2]), "")
         status = main([*command.split()[1:], *more.split()])
         assert status == 0, f"{command}\n{capsys.readouterr().err}"
