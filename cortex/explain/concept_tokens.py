@@ -12,6 +12,7 @@ from cortex.core.tables import write_table
 from cortex.data.packed import read_packed
 from cortex.data.tokens import Tokens, iterate_tokens
 from cortex.explain import IMPORTANCE
+from cortex.explain.pair_sums import PairSums, distinct, starts_of
 from cortex.explain.ranks import ranks
 from cortex.explain.settings import ConceptTokens
 
@@ -42,18 +43,24 @@ class TokenCounts:
 
     def __init__(self, codes: int):
         self.codes = codes
-        self.pairs = np.empty(0, np.int64)  # label · K + token, ascending
-        self.counts = np.empty(0, np.int64)
         self.images = np.empty(0, np.int64)  # by label
+        self._sums = PairSums()
+
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """The pairs, label · K + token, ascending."""
+        return self._sums.pairs
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often every pair was counted."""
+        counts: NDArray[np.int64] = self._sums.sums[0]
+        return counts
 
     def add(self, labels: NDArray[np.integer], tokens: NDArray[np.integer]) -> None:
         """Count tokens ``[N, n]`` of images with labels ``[N]``."""
-        pairs, counts = _distinct((labels.astype(np.int64)[:, None] * self.codes + tokens).ravel())
-        merged, _ = _distinct(np.concatenate([self.pairs, pairs]))
-        total = np.zeros(len(merged), np.int64)
-        total[np.searchsorted(merged, self.pairs)] = self.counts
-        total[np.searchsorted(merged, pairs)] += counts
-        self.pairs, self.counts = merged, total
+        pairs, counts = distinct((labels.astype(np.int64)[:, None] * self.codes + tokens).ravel())
+        self._sums.add(pairs, counts[None])
         images = np.bincount(labels, minlength=len(self.images))
         images[: len(self.images)] += self.images
         self.images = images
@@ -187,15 +194,5 @@ def _table(columns: dict[str, NDArray[np.generic]], schema: pa.Schema) -> pa.Tab
 
 def _starts(labels: NDArray[np.integer]) -> NDArray[np.int64]:
     """For every row of labels in blocks, the first row of its block."""
-    first = np.flatnonzero(np.concatenate([np.ones(min(1, len(labels)), bool), labels[1:] != labels[:-1]]))
+    first = starts_of(labels)
     return np.repeat(first, np.diff(first, append=len(labels)))
-
-
-def _distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct values, ascending, and how often each occurs; ``values`` are sorted in place.
-
-    As ``numpy.unique``, several times faster: a stable sort merges runs that are in order already.
-    """
-    values.sort(kind="stable")
-    starts = np.flatnonzero(np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]]))
-    return values[starts], np.diff(starts, append=len(values))
