@@ -76,8 +76,8 @@ def judge_search(
     keys, place = np.unique(found["key"].to_pylist(), return_inverse=True)
     grids = images.grids[images.rows_of(keys.tolist())]
     positions, new = (np.array(found[name].to_pylist(), np.int64) for name in ("positions", "tokens"))
-    before = _judge_grids(model, panelist, grids, batch)[place]
-    after = _judge_grids(model, panelist, edited_grids(grids[place], positions, new), batch)
+    before = judge_grids(model, panelist, grids, batch)[place]
+    after = judge_grids(model, panelist, edited_grids(grids[place], positions, new), batch)
 
     columns: dict[str, NDArray[np.floating]] = {}
     rows = torch.arange(len(found))
@@ -103,7 +103,7 @@ def best_steps(keys: list[str], methods: list[str], target_probability: NDArray[
     return list(best.values())
 
 
-def _judge_grids(model: Generator, judge: Judge, grids: NDArray[np.int64], batch: int) -> torch.Tensor:
+def judge_grids(model: Generator, judge: Judge, grids: NDArray[np.int64], batch: int) -> torch.Tensor:
     """A judge's logits float32 ``[N, classes]`` of the decoded grids ``[N, h, w]``."""
     parts = torch.from_numpy(grids).split(batch)
     return torch.cat([judge.logits(model.decode(part)).cpu() for part in parts])

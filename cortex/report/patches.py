@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cortex.data.layout import Layout
+from cortex.data.patches import patches_of
 from cortex.data.shard_reader import Sample
 from cortex.report.figures.style import Images
 
@@ -57,15 +58,12 @@ def _occurrences(
             continue
         places = place[sample.grid.ravel()]
         wanted = np.flatnonzero(places >= 0)
-        layout = Layout((sample.grid.shape[0], sample.grid.shape[1]), scales)
-        patches = _patches_of_scales(sample.image, layout, wanted) if scales else _tiles(sample.image, layout)[wanted]
+        if scales:
+            layout = Layout((sample.grid.shape[0], sample.grid.shape[1]), scales)
+            patches = _patches_of_scales(sample.image, layout, wanted)
+        else:
+            patches = patches_of(sample.image[None], sample.grid.shape)[0][wanted]
         yield places[wanted], patches.astype(np.int64)
-
-
-def _tiles(image: Images, layout: Layout) -> Images:
-    """The patches of all positions."""
-    (height, width), rows, columns = layout.shape, *np.array(image.shape[:2]) // layout.shape
-    return image.reshape(height, rows, width, columns, 3).swapaxes(1, 2).reshape(-1, rows, columns, 3)
 
 
 def _patches_of_scales(image: Images, layout: Layout, positions: NDArray[np.int64]) -> Images:

@@ -1,0 +1,103 @@
+"""The kind of every code: does it mark a class, do classes share it, is it background, or hardly used?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import special
+
+from cortex.dictionary.occurrences import Numbers, Occurrences
+from cortex.dictionary.settings import Kinds
+from cortex.explain.concept_tokens import DIGITS, covering
+
+KINDS = ("marks a class", "shared by classes", "background", "hardly used")
+MARKS, SHARED, BACKGROUND, UNUSED = range(len(KINDS))
+
+
+@dataclass(frozen=True)
+class CodeKinds:
+    """Kinds of K codes.
+
+    Args:
+        kinds: numbers of :data:`KINDS`, int64 ``[K]``.
+        sure: probability that the code is of this kind, given the images, float64 ``[K]``.
+        class_share: share of the code's class of highest share; 0 of a code that does not occur.
+        same_class: how many times as often as by chance occurrences of two images are of one class; 0 of a code that
+            does not occur.
+        classes: lists of labels: the fewest, of highest share, that have the share that marks a class; empty for codes
+            of the background and codes that are hardly used.
+    """
+
+    kinds: NDArray[np.int64]
+    sure: Numbers
+    class_share: Numbers
+    same_class: Numbers
+    classes: pa.ListArray
+
+
+def kinds_of(found: Occurrences, settings: Kinds) -> CodeKinds:
+    """The kinds of all codes, by their occurrences (METHOD.md, section 11).
+
+    Labels count the same, whatever their number of images. Probabilities are those of a normal approximation over
+    images.
+    """
+    shares, order = found.class_shares(), np.lexsort((found.labels, found.tokens))
+    best = np.full(found.codes, -1)
+    by_share = order[np.lexsort((-shares[order], found.tokens[order]))]
+    best[found.tokens[by_share[::-1]]] = by_share[::-1]  # the last one written is the first of its code
+    chance = 1 / found.classes
+    needed = chance + settings.marks * (1 - chance)
+    marking = _marking(found, best, needed) if found.classes > 1 else np.zeros(found.codes)
+    concentrated, same_class = _concentrated(found, settings.shared)
+    images = found.by_code(found.images)
+    kinds = np.select(
+        [images < settings.least_images, marking >= 0.5, concentrated >= 0.5], [UNUSED, MARKS, SHARED], BACKGROUND
+    )
+    sure = np.choose(
+        kinds,
+        [
+            marking,
+            np.minimum(concentrated, 1 - marking),
+            np.minimum(1 - concentrated, 1 - marking),
+            special.gammainc(images + 0.5, settings.least_images),
+        ],
+    )
+    class_share = np.where(best >= 0, shares[best], 0)
+    named = by_share[covering(found.tokens[by_share], shares[by_share], needed)]
+    named = named[kinds[found.tokens[named]] <= SHARED]
+    offsets = np.concatenate([[0], np.bincount(found.tokens[named], minlength=found.codes).cumsum()])
+    labels = pa.array(found.labels[named], pa.int32())
+    classes = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), labels)
+    return CodeKinds(kinds, sure, class_share, same_class, classes)
+
+
+def _marking(found: Occurrences, best: NDArray[np.int64], needed: float) -> Numbers:
+    """Probability that the class of highest share, the pair ``best`` of each code, has more than the needed share.
+
+    Rate of the class less ``needed`` times the sum of all rates: a linear function of the classes' means.
+    """
+    rates, variances = found.rates, found.variances / found.class_images[found.labels] ** 2
+    difference = np.where(best >= 0, rates[best], 0) - needed * found.by_code(rates)
+    of_best = np.where(best >= 0, variances[best], 0)
+    others = np.maximum(found.by_code(variances) - of_best, 0)
+    return _above_zero(difference, (1 - needed) ** 2 * of_best + needed**2 * others)
+
+
+def _concentrated(found: Occurrences, times: float) -> tuple[Numbers, Numbers]:
+    """Probability that occurrences of two images are of one class more than so many times as often as by chance.
+
+    Also the estimate of this number, from pairs of different images of the same class: it has no bias from few images.
+    """
+    rates, variances = found.rates, found.variances / found.class_images[found.labels] ** 2
+    total, same = found.by_code(rates), found.by_code(rates**2 - variances)
+    slope = 2 * rates - 2 * times / found.classes * total[found.tokens]
+    probability = _above_zero(same - times / found.classes * total**2, found.by_code(slope**2 * variances))
+    lift = np.divide(found.classes * same, total**2, out=np.zeros(found.codes), where=total > 0)
+    return probability, lift
+
+
+def _above_zero(mean: Numbers, variance: Numbers) -> Numbers:
+    """Probability that a normal variable is above zero; one half where it is zero for certain."""
+    found: Numbers = special.ndtr(np.round(mean, DIGITS) / np.sqrt(variance + np.finfo(float).tiny))
+    return found

@@ -1,0 +1,46 @@
+"""Settings of the dictionary of the codebook (METHOD.md, section 11)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cortex.core.settings import Count, Section, Share
+
+
+class Kinds(Section):
+    """Kinds of codes: a code marks a class, is shared by classes, belongs to the background, or is hardly used."""
+
+    least_images: Count = Field(20, description="train images that hold a code; a code of fewer is hardly used")
+    marks: Share = Field(
+        0.5,
+        description="a code marks a class that has more than this part of the way from chance, 1 / classes, to all of "
+        "its occurrences",
+    )
+    shared: Annotated[float, Field(ge=1)] = Field(
+        1.5,
+        description="a code is shared by classes, and no background, if occurrences of two images are of one class so "
+        "many times as often as by chance",
+    )
+
+
+class Causes(Section):
+    """Effects of a code on the judges' probability of a class, measured on a sample of the test images."""
+
+    pairs: Annotated[int, Field(ge=0)] = Field(
+        2000,
+        description="pairs of a class and a code that are measured: of every class the first codes by contrast; 0: none",
+    )
+    images: Count = Field(20, description="test images of a class that hold a code, at most, for each of these pairs")
+
+
+class Dictionary(Section):
+    """Dictionary of the codebook: a row for every code, and for every code and class."""
+
+    kinds: Kinds = Field(Kinds(), description="kinds of codes")
+    nearest: Count = Field(8, description="nearest codes of the codebook to list for a code")
+    rows: Count = Field(
+        1_000_000,
+        description="rows of a code and a class to keep, at most: those that most images hold. The table's metadata "
+        "states the least number of images",
+    )
+    causes: Causes = Field(Causes(), description="effects of masking a code, and of putting it in place of another")
