@@ -21,6 +21,7 @@ include: "rules/generate.smk"
 include: "rules/train.smk"
 include: "rules/explain.smk"
 include: "rules/evaluate.smk"
+include: "rules/dictionary.smk"
 include: "rules/studies.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
@@ -53,6 +54,8 @@ rule all:
         expand(CONCEPT_TOKENS, attribution=METHODS, extractor=EXPLAINERS),
         expand(rules.codebook_search.output, extractor=EXTRACTORS),
         [rows for rows, _, _ in TABLES.values()],
+        DICTIONARY,
+        [rules.describe_codes.input, rules.dictionary.input] if DICTIONARY else [],
         GENERATOR_FILES,
         CODEBOOK,
 

@@ -43,6 +43,8 @@ CLASSES = CONFIG.classes(SPEC)
 EXTRACTORS = CONFIG.trained_extractors()  # "cnn/0", "cnn/1", ...: name and training
 EXPLAINERS = EXTRACTORS + CONFIG.averaged_extractors()  # and "cnn/average": those that give positions scores
 SHOWN = [join_name(name, 0) for name in CONFIG.extractors]  # the trainings in figures of images
+# The concept tokens to show: those of the middle one of the top_n that are evaluated.
+SHOWN_TOP_N = CONFIG.evaluation.concept_level.top_n[len(CONFIG.evaluation.concept_level.top_n) // 2]
 METHODS = CONFIG.importance.method  # attributions that the run explains by, each with results of its own
 JUDGES = sorted(CONFIG.judges)
 TRAINED_JUDGES = [judge for judge in JUDGES if of_package.is_trained(CONFIG.judges[judge])]

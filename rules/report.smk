@@ -13,8 +13,6 @@ PICTURES = CONFIG.data.images.test != "none"
 # Patches of a token come from train images, or from others where those are not kept.
 KEPT = [split for split in SPLITS if getattr(CONFIG.data.images, split) != "none"]
 PATCHES = of_shards(TAR, KEPT[0])[0] if PICTURES else None
-# The concept tokens to show: those of the middle one of the top_n that are evaluated.
-SHOWN_TOP_N = CONFIG.evaluation.concept_level.top_n[len(CONFIG.evaluation.concept_level.top_n) // 2]
 SHOWN_LISTS = {"top_n": SHOWN_TOP_N, "tokens": CONFIG.concept_tokens.tokens}
 
 

@@ -68,6 +68,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "agreement": ("cortex.evaluate.agreement:measure_agreement", "measure how far trainings and extractors agree"),
         "validity": ("cortex.evaluate.validity:check_validity", "compare extractors and judges with guessing"),
     },
+    "look up": {
+        "mean-importance": ("cortex.dictionary.importance:mean_importance", "average the importance of every code"),
+        "describe-patches": ("cortex.dictionary.patches:describe_patches", "describe how every code is drawn"),
+        "describe-codes": ("cortex.dictionary.codes:describe_codes", "describe every code of the codebook"),
+        "mask-codes": ("cortex.dictionary.masks:mask_codes", "judge images without one code"),
+        "place-codes": ("cortex.dictionary.placements:place_codes", "judge images of other classes with one code"),
+        "dictionary": ("cortex.dictionary.table:write_dictionary", "write a row for every code and class"),
+    },
     "study": {
         "study": ("cortex.studies.run:run_study", "compute a study for one extractor"),
         "study-metrics": ("cortex.studies.summary:summarise", "average a study's rows over images"),

@@ -23,6 +23,7 @@ from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.data import cost as data
 from cortex.data.settings import SPLITS
+from cortex.dictionary import cost as dictionary
 from cortex.evaluate import cost as evaluate
 from cortex.explain import cost as explain
 from cortex.extractors import cost as extractors
@@ -134,7 +135,7 @@ def memory_line(config: Config, spec: GeneratorSpec, cost: GeneratorCost) -> str
 
 def stages_of(config: Config, counts: Counts) -> Iterator[Stage]:
     """The costs that all stages and studies state, in the order of the workflow."""
-    for package in (data, extractors, judges, explain, evaluate):
+    for package in (data, extractors, judges, explain, evaluate, dictionary):
         yield from package.costs(counts)
     for name, study in config.chosen_studies().items():
         for stage in STUDIES.load(study.cost)(config.studies[name], counts) if study.cost else ():

@@ -203,7 +203,7 @@ def _joined(place: str, name: str) -> str:
 def _section(field: FieldInfo) -> type[Section] | None:
     """The section that a field holds; None for other values, and for mappings of names to sections."""
     sections = sections_in(field.annotation)
-    return sections[0] if sections and "dict" not in str(field.annotation) else None
+    return sections[0] if sections and "dict[" not in str(field.annotation) else None
 
 
 def _value(field: FieldInfo, name: str, values: Section | None) -> Any:

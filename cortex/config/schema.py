@@ -11,6 +11,7 @@ from cortex.core.messages import PartError, chosen_by, dotted, kind_of
 from cortex.core.registry import REFERENCE
 from cortex.core.settings import Name, Section, Seed
 from cortex.data.settings import Data
+from cortex.dictionary.settings import Dictionary
 from cortex.evaluate.settings import Evaluation
 from cortex.explain.settings import CodebookSearch, ConceptTokens, Explainers
 from cortex.extractors.config import ExtractorMap, trainings_of
@@ -72,6 +73,7 @@ class Config(Section):
         description="judges by name; null or {}: none, and no judged levels"
     )
     evaluation: Evaluation = Field(Evaluation(), description="three levels of evaluation")
+    dictionary: Dictionary = Field(Dictionary(), description="dictionary of the codebook: a look-up of every code")
     studies: Annotated[Studies, WrapValidator(_null_is_empty)] = Field(
         {}, description="studies beside the method, by name; the target full computes them"
     )

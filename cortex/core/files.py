@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from cortex.core.errors import InputError
+
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
@@ -35,3 +37,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # a write's error names no file
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """Name and path of an option's value ``name=path``.
+
+    Raises:
+        InputError: it has another form.
+    """
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise InputError(f"{text!r}: should be name=path")
+    return name, Path(path)

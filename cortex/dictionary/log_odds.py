@@ -1,6 +1,7 @@
 """Log-odds of a code in a class against the other classes, with an interval over images."""
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from cortex.dictionary.occurrences import Numbers, Occurrences
@@ -28,7 +29,9 @@ def log_odds(found: Occurrences) -> tuple[Numbers, Numbers, Numbers]:
     return value, value - half, value + half
 
 
-def _logit(counts: Numbers, positions: Numbers, variances: Numbers, prior: Numbers) -> tuple[Numbers, Numbers]:
+def _logit(
+    counts: NDArray[np.number], positions: NDArray[np.number], variances: Numbers, prior: Numbers
+) -> tuple[Numbers, Numbers]:
     """The smoothed logit of the share of positions, and its variance."""
     share = (counts + 1) / (positions + 1 + prior)
     logit: Numbers = np.log(share / (1 - share))

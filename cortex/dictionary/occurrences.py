@@ -62,7 +62,7 @@ class Occurrences:
 
     def by_code(self, values: NDArray[np.number]) -> Numbers:
         """Sums of the pairs' values by code: ``[K]``."""
-        return np.bincount(self.tokens, values, self.codes)
+        return np.bincount(self.tokens, values, self.codes).astype(np.float64)
 
     def class_shares(self) -> Numbers:
         """Share of every token that stands in images of its pair's label, were labels equally frequent: ``[n]``."""
@@ -92,7 +92,9 @@ def count_occurrences(packed: NDArray[np.void], codes: int) -> Occurrences:
         starts = starts_of(pairs)
         sums.add(pairs[starts], np.add.reduceat(np.stack([times, np.ones_like(times), times**2]), starts, axis=1))
     labels, tokens = np.divmod(sums.pairs, codes)
-    return Occurrences(codes, (height, width), class_images, labels, tokens, *sums.sums, heat.reshape(codes, -1))
+    counts, images, squares = sums.sums
+    by_position = heat.reshape(codes, -1)
+    return Occurrences(codes, (height, width), class_images, labels, tokens, counts, images, squares, by_position)
 
 
 def held_codes(tokens: Integers, codes: int) -> tuple[Integers, Integers]:

@@ -65,7 +65,7 @@ def describe_patches(output: Path, tokens: list[Path], images: list[Path], *, co
     """
     found = patches_by_code(tokens, images, codes)
     there = found.contexts > 0
-    pictures = {"patch": found.typical, "patch_mean": found.mean, "patch_spread": found.spread}
+    pictures: dict[str, NDArray[Any]] = {"patch": found.typical, "patch_mean": found.mean, "patch_spread": found.spread}
     columns: dict[str, Any] = {
         "token": np.arange(codes),
         "contexts": found.contexts,
@@ -86,7 +86,9 @@ def patches_by_code(tokens: Sequence[Path], images: Sequence[Path], codes: int) 
     contexts, total, squares = np.zeros(codes, np.int64), np.zeros((codes, size), np.int64), np.zeros((codes, size))
     for places, patches in _cut(tokens, images, codes):
         flat = patches.reshape(len(patches), size).astype(np.int64)
-        of_code = sparse.csr_matrix((np.ones(len(places), np.int64), (places, np.arange(len(places)))), (codes, len(places)))
+        of_code = sparse.csr_matrix(
+            (np.ones(len(places), np.int64), (places, np.arange(len(places)))), (codes, len(places))
+        )
         contexts += np.bincount(places, minlength=codes)
         total += of_code @ flat
         squares += of_code @ flat**2

@@ -28,7 +28,7 @@ class Causes(Section):
 
     pairs: Annotated[int, Field(ge=0)] = Field(
         2000,
-        description="pairs of a class and a code that are measured: of every class the first codes by contrast; 0: none",
+        description="pairs of a class and a code to measure: of every class the first codes by contrast; 0: none",
     )
     images: Count = Field(20, description="test images of a class that hold a code, at most, for each of these pairs")
 

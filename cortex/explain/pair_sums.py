@@ -1,5 +1,7 @@
 """Sums of numbers by pair of a label and a token, added up part by part."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +16,9 @@ class PairSums:
 
     def __init__(self, columns: int = 1, dtype: type[np.generic] = np.int64):
         self.pairs = np.empty(0, np.int64)  # label · K + token, ascending
-        self.sums = np.empty((columns, 0), dtype)
+        self.sums: NDArray[Any] = np.empty((columns, 0), dtype)
 
-    def add(self, pairs: NDArray[np.int64], sums: NDArray[np.number]) -> None:
+    def add(self, pairs: NDArray[np.int64], sums: NDArray[Any]) -> None:
         """Add sums ``[columns, n]`` of n distinct pairs, ascending."""
         merged, _ = distinct(np.concatenate([self.pairs, pairs]))
         total = np.zeros((len(self.sums), len(merged)), self.sums.dtype)

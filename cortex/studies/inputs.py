@@ -72,18 +72,6 @@ class StudyInputs:
         return decoded_rows(self.images, self.decoded, self.images.rows_of(images.keys))
 
 
-def named_path(text: str) -> tuple[str, Path]:
-    """Name and path of an option's value ``name=path``.
-
-    Raises:
-        InputError: it has another form.
-    """
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise InputError(f"{text!r}: should be name=path")
-    return name, Path(path)
-
-
 def on_device(images: Tokens, device: torch.device) -> tuple[Tensor, Tensor]:
     """Grids int64 ``[N, h, w]`` and labels int64 ``[N]`` of images, on a device."""
     return torch.from_numpy(images.grids).to(device), torch.from_numpy(images.labels).to(device)

@@ -9,6 +9,7 @@ import torch
 
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
+from cortex.core.files import named_path
 from cortex.core.tables import write_table
 from cortex.data.tokens import read_tokens
 from cortex.explain import TIS
@@ -16,7 +17,7 @@ from cortex.explain.settings import Importance
 from cortex.extractors.codebook import load_codebook
 from cortex.studies import load_study
 from cortex.studies.base import StudySettings
-from cortex.studies.inputs import StudyInputs, from_json, named_path
+from cortex.studies.inputs import StudyInputs, from_json
 
 
 def run_study(

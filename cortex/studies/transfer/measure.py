@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
+from cortex.core.files import named_path
 from cortex.core.tables import read_table, write_table
 from cortex.data.tokens import read_tokens
 from cortex.explain.codebook_search import SCHEMA as FOUND
@@ -28,7 +29,6 @@ from cortex.generators.load import load_generator
 from cortex.generators.prior import log_likelihoods
 from cortex.generators.sampling import Sampling
 from cortex.judges.judge import Judge, load_judge
-from cortex.studies.inputs import named_path
 from cortex.studies.transfer.candidates import Candidates, Searched, candidates, in_batches, read_images
 from cortex.studies.transfer.metrics import summarise
 

@@ -1,0 +1,124 @@
+"""What a code alone brings about: put it in place of other codes in images of other classes, and ask a judge."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cortex.core.device import choose_device
+from cortex.core.errors import InputError
+from cortex.core.progress import progress
+from cortex.core.tables import write_table
+from cortex.data.tokens import Tokens, read_tokens
+from cortex.dictionary import CODE, RANDOM
+from cortex.dictionary.samples import AT_ONCE, Samples, sample_images
+from cortex.dictionary.settings import Causes
+from cortex.evaluate.codebook_level import judge_grids
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.load import load_generator
+from cortex.judges.judge import load_judge
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("source", pa.int32()),
+        ("label", pa.int32()),
+        ("token", pa.int32()),
+        ("method", pa.string()),
+        ("probability", pa.float32()),
+        ("probability_change", pa.float32()),
+        ("replaced_fraction", pa.float32()),
+    ]
+)
+
+
+def place_codes(
+    output: Path,
+    tokens: list[Path],
+    frequent_tokens: Path,
+    judge: Path,
+    *,
+    settings: Causes,
+    family: str = DEFAULT_FAMILY,
+    generator: Path | None = None,
+    batch: int,
+    seed: int = 0,
+    device: str = "auto",
+) -> None:
+    """Measure how a judge's probability of a class changes when one code is put into images of other classes.
+
+    The code takes the positions that it has in an image of its class, in a random test image of another class. Both
+    images are decoded.
+
+    Args:
+        output: Parquet to write, a row a class, code, image and replacement: key (of the image that is changed), source
+            (its class), label, token, method (code: the code; random: in its place another one, drawn by frequency),
+            probability (of the label, after), probability_change (after minus before), replaced_fraction (of the
+            positions).
+        tokens: token tables of the test split.
+        frequent_tokens: the most frequent tokens; the first of their contrast lists are measured.
+        judge: weights of a judge.
+        settings: numbers of pairs of a class and a code, and of images of a pair.
+        family: generator family: a registered name, or module:Attribute.
+        generator: weights file of the generator, or the name of a bundled one; the default one if not given.
+        batch: images decoded and judged at once.
+        seed: seed of the sample, the images and the random codes, together with an image's key and the code.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    on = choose_device(device)
+    model, panelist = load_generator(generator, on, family=family, decode_only=True), load_judge(judge, on)
+    images = read_tokens(tokens, codes=len(model.codebook))
+    if len(np.unique(images.labels)) < 2:
+        raise InputError(f"{images.path}: images of one class; a code is put into those of another")
+    samples = sample_images(images, frequent_tokens, settings, len(model.codebook), seed)
+    parts = [SCHEMA.empty_table()]
+    for start in progress(range(0, len(samples), AT_ONCE), -(-len(samples) // AT_ONCE), "placing codes", "part"):
+        part = samples.part(start)
+        changed, grids, replaced = placed_grids(images, part)
+        every = grids.reshape(-1, *images.shape)
+        judged = judge_grids(model, panelist, every, batch).softmax(1).numpy()
+        found = judged.reshape(3, len(part), -1)[:, np.arange(len(part)), part.labels]
+        columns = {
+            "key": [images.keys[row] for row in changed] * 2,
+            "source": np.tile(images.labels[changed], 2),
+            "label": np.tile(part.labels, 2),
+            "token": np.tile(part.tokens, 2),
+            "method": np.repeat([CODE, RANDOM], len(part)),
+            "probability": found[1:].ravel(),
+            "probability_change": (found[1:] - found[0]).ravel(),
+            "replaced_fraction": np.tile(replaced.mean(1), 2),
+        }
+        parts.append(pa.table(columns).cast(SCHEMA))
+    write_table(output, pa.concat_tables(parts))
+
+
+def placed_grids(images: Tokens, samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Images of other classes, without and with the samples' codes at the positions of the samples' own images.
+
+    Returns:
+        Rows of the images ``[S]``; their grids, then those with the code and with a random other code ``[3, S, P]``;
+        and the positions that were replaced ``[S, P]``.
+    """
+    replaced = images.tokens[samples.rows] == samples.tokens[:, None]
+    *_, for_image, for_code = samples.randoms(images.tokens.shape[1]).T
+    changed = _another(for_image, images.labels, samples.labels)
+    everywhere = images.tokens.ravel().astype(np.int64)
+    other = everywhere[_another(for_code, everywhere, samples.tokens)]
+    before = images.tokens[changed].astype(np.int64)
+    after = [np.where(replaced, code[:, None], before) for code in (samples.tokens, other)]
+    return changed, np.stack([before, *after]), replaced
+
+
+def _another(uniform: NDArray[np.float64], groups: NDArray[np.int64], avoided: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each of the numbers 0..1, an item of another group than the one to avoid, all equally probable.
+
+    Args:
+        uniform: ``[S]``.
+        groups: of the items ``[M]``.
+        avoided: group, ``[S]``; some items are of others.
+    """
+    order = np.argsort(groups, kind="stable")
+    first, last = (np.searchsorted(groups[order], avoided, side=side) for side in ("left", "right"))
+    place = (uniform * (len(groups) - (last - first))).astype(np.int64)
+    return order[place + np.where(place >= first, last - first, 0)]
