@@ -33,4 +33,4 @@ def sampled(counts: Counts) -> int:
     """Sampled images of all pairs of a class and a code, at most."""
     causes, config = counts.config.dictionary.causes, counts.config
     listed = counts.classes * min(config.concept_tokens.tokens, counts.codes)
-    return min(causes.pairs, listed) * min(causes.images, config.data.per_class.test)
+    return min(causes.pairs, listed) * min(causes.images_per_pair, config.data.per_class.test)

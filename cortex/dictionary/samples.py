@@ -79,5 +79,5 @@ def sample_images(images: Tokens, frequent: Path, settings: Causes, codes: int, 
     order = np.lexsort((seeds, pairs))
     starts = starts_of(pairs[order])
     place = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    order = order[place < settings.images]
+    order = order[place < settings.images_per_pair]
     return Samples(rows[order], *np.divmod(pairs[order], codes), seeds[order])

@@ -30,7 +30,9 @@ class Causes(Section):
         2000,
         description="pairs of a class and a code to measure: of every class the first codes by contrast; 0: none",
     )
-    images: Count = Field(20, description="test images of a class that hold a code, at most, for each of these pairs")
+    images_per_pair: Count = Field(
+        20, description="test images of a class that hold a code, at most, for each of these pairs"
+    )
 
 
 class Dictionary(Section):

@@ -66,8 +66,8 @@ def write_dictionary(
     measured = [_pairs_of(table, found.codes) for table in causes]
     kept = (found.images >= least) | np.isin(pairs, np.concatenate([*measured, pairs[:0]]))
     columns = {name: pa.array(values[kept]) for name, values in _counted(found).items()}
-    names = pa.array(spec.class_names or map(str, range(len(found.class_images))))
-    columns = {"label": columns.pop("label"), "class_name": names.take(columns["label"]), **columns}
+    labels, names = columns.pop("label"), pa.array(spec.class_names or map(str, range(len(found.class_images))))
+    columns = {"label": labels, "class_name": names.take(labels), **columns}
     for name, path in map(named_path, importance):
         table = read_table(path, ["label", "token", IMPORTANCE])
         columns[f"{IMPORTANCE}/{name}"] = _joined(pairs[kept], _pairs_of(table, found.codes), table[IMPORTANCE])
