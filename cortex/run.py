@@ -136,6 +136,14 @@ class Run:
         """Codebook searches by an extractor: key, method, step, source, target, positions, tokens, logits."""
         return read_table(self._existing("codebook", name, f"{training}.parquet"))
 
+    def codes(self) -> pa.Table:
+        """The dictionary's codes, a row each: kind, occurrences, place, nearest codes, patches."""
+        return read_table(self._existing("codes.parquet"))
+
+    def dictionary(self) -> pa.Table:
+        """The dictionary, a row a code and class: frequency, log-odds, importance, ranks, causes."""
+        return read_table(self._existing("dictionary.parquet"))
+
     def metrics(self, name: str) -> pa.Table:
         """A table of metrics; :attr:`tables` lists their names."""
         if name not in self.tables:

@@ -35,9 +35,10 @@ STUDY = Study(
             "cortex.studies.planted.measure:measure_planted",
             "compare explanations with the ground truth",
         ),
+        "score-kinds": ("cortex.studies.planted.kinds:score_kinds", "compare kinds of codes with the ground truth"),
     },
     cost="cortex.studies.planted.cost:costs",
     page="cortex.studies.planted.page:section",
-    tables={"recommended": "studies/planted/recommended.parquet"},
+    tables={"recommended": "studies/planted/recommended.parquet", "kinds": "studies/planted/kinds.parquet"},
     order=60,
 )

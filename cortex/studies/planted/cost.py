@@ -21,6 +21,7 @@ def costs(settings: Planted, counts: Counts) -> Iterator[Stage]:
     truth = sum(images.values()) * (counts.positions + ROW)
     written = shards + sum(tables.values()) + packed + truth + vectors
     yield Stage("plant", samples=sum(images.values()), written=written)
+    yield Stage("planted_kinds", read=share["train"] * sizes["train"].packed, written=4 * variants * ROW)
     window = counts.config.codebook_search.region.window
     for name, recipe in settings.extractors.items():
         cost = extractor_cost(recipe, counts.channels, settings.classes, counts.grid, window)

@@ -14,12 +14,13 @@ LISTS = (TIS, "frequency")
 SEARCHES = ("token_selection", "embedding")
 
 
-def section(rows: Rows, recommended: Rows) -> Topic:
+def section(rows: Rows, recommended: Rows, kinds: Rows) -> Topic:
     """The section of the planted benchmark.
 
     Args:
         rows: its metrics.
         recommended: methods of importance, that which finds most first.
+        kinds: scores of the kinds that the dictionary gives the codes.
     """
     variants = {variant: of_variant for (variant,), of_variant in groups(rows, "variant").items()}
     plain = variants.get("plain", [])
@@ -34,6 +35,7 @@ def section(rows: Rows, recommended: Rows) -> Topic:
             PROSE.table("methods", methods_table(recommended)),
             PROSE.table("positions", positions_table(rows)),
             PROSE.table("codes", codes_table(rows)),
+            PROSE.table("kinds", kinds_table(kinds)),
         ],
         reliability=PROSE.text("recommended", best=recommended[0], tis=select(recommended, method=TIS)[0]),
     )
@@ -129,6 +131,23 @@ def methods_table(recommended: Rows) -> Table:
             estimate(None if row["method"] == TIS else difference),
         ]
         table.rows.append([Cell(row["method"]), *cells, number(row["chance"])])
+    return table
+
+
+def kinds_table(kinds: Rows) -> Table:
+    """A variant and kind of code a row: precision and recall of the dictionary's kinds."""
+    columns = ["codes", "named so", "precision", "recall", "right classes"]
+    table = Table(["variant", "kind", *columns], 2)
+    for row in kinds:
+        shares = [
+            Cell("–")
+            if row[name] is None
+            else estimate({**row, "value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
+            for name in ("precision", "recall")
+        ]
+        right = Cell("–") if row["right_classes"] is None else Cell(percent(row["right_classes"]), row["right_classes"])
+        counts = [Cell(str(row[name]), row[name]) for name in ("codes", "named")]
+        table.rows.append([Cell(row["variant"]), Cell(row["kind"]), *counts, *shares, right])
     return table
 
 

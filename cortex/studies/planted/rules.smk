@@ -157,9 +157,41 @@ rule planted_metrics:
         "python -m cortex measure-planted --output {output.metrics} --recommended {output.recommended} {params.options} &> {log}"
 
 
+rule planted_kinds:
+    input:
+        expand(rules.plant.output, variant=PLANTED.variants),
+    output:
+        kinds=f"{RUN}/studies/planted/kinds.parquet",
+    log:
+        log_of("planted_kinds"),
+    group:
+        "metrics"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(2000, 8),
+        runtime=growing(20),
+    params:
+        options=options(
+            {
+                "data": expand(PLANTED_DATA, variant=PLANTED.variants),
+                "variants": PLANTED.variants,
+                "codes": PLANTED.codes,
+            },
+            CONFIG.dictionary.kinds,
+            SEED,
+        ),
+        code=code_of("score-kinds"),
+    message:
+        "Compare the kinds of planted codes with the ground truth"
+    shell:
+        "python -m cortex score-kinds --output {output.kinds} {params.options} &> {log}"
+
+
 rule planted:
     input:
         rules.planted_metrics.output,
+        rules.planted_kinds.output,
 
 
-STUDY_FILES += rules.planted_metrics.input
+STUDY_FILES += [rules.planted_metrics.input, rules.planted_kinds.output]

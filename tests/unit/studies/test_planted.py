@@ -19,6 +19,8 @@ from cortex.data.packed import read_packed
 from cortex.data.settings import PerClass
 from cortex.data.shard_reader import read_shard
 from cortex.data.tokens import read_tokens, write_tokens
+from cortex.dictionary.kinds import CodeKinds
+from cortex.dictionary.settings import Kinds
 from cortex.evaluate.estimates import over_trainings
 from cortex.explain.settings import CodebookSearch, Region
 from cortex.extractors.settings import TransformerSettings
@@ -26,6 +28,8 @@ from cortex.extractors.train import train_extractor
 from cortex.studies.attributions.settings import AttributedImages
 from cortex.studies.planted.explain import explain_planted
 from cortex.studies.planted.grids import BACKGROUND, DECOY, OWN, SHORTCUT, choose_codes, draw_grids
+from cortex.studies.planted.kinds import score_kinds
+from cortex.studies.planted.kinds import scores as kind_scores
 from cortex.studies.planted.measure import measure_planted, precision_and_recall
 from cortex.studies.planted.page import section
 from cortex.studies.planted.plant import plant
@@ -428,6 +432,41 @@ def test_scores_of_other_images_are_refused(planted_folder, explained):
         measure_planted(*outputs, [planted_folder], [explained] * 2, variants=["a"], extractors=["b"], codes=64)
 
 
+# --- kinds of codes ----------------------------------------------------------------------------------------------
+
+
+def test_kinds_of_codes_are_scored_by_hand():
+    """Codes 0 to 5: two mark class 0, one is shared by 0 and 1, three are background."""
+    truth, classes = np.array([0, 0, 1, 2, 2, 2]), {0: {0}, 1: {0}, 2: {0, 1}}
+    named = np.array([0, 1, 1, 2, 0, 2])
+    lists = pa.array([[0], [0, 1], [0, 2], [], [1], []], pa.list_(pa.int32()))
+    found = CodeKinds(named, *[np.ones(6)] * 3, lists)
+    marks, shared, background = kind_scores(found, truth, classes, resamples=500, seed=0)
+    assert (marks["codes"], marks["named"], marks["precision"], marks["recall"]) == (2, 2, 0.5, 0.5)
+    assert (marks["precision_low"], marks["precision_high"]) == (0, 1)
+    assert (shared["codes"], shared["named"], shared["precision"], shared["recall"]) == (1, 2, 0.5, 1)
+    assert (marks["right_classes"], shared["right_classes"]) == (1, 0), "class 2 does not share code 2"
+    assert (background["codes"], background["named"], background["precision"]) == (3, 2, 1)
+    assert background["recall"] == pytest.approx(2 / 3) and "right_classes" not in background
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kinds_of_enough_planted_images_are_right(variant, tmp_path):
+    settings = grids_of(train=300, validation=2, test=2)
+    plant(tmp_path, variant=variant, settings=settings, height=6, width=6, channels=4)
+    score_kinds(tmp_path / "kinds.parquet", [tmp_path], variants=[variant], codes=64, settings=Kinds())
+    rows = {row["kind"]: row for row in read_table(tmp_path / "kinds.parquet").to_pylist()}
+    assert {kind: row["codes"] for kind, row in rows.items()} == {
+        "plain": {"marks a class": 12, "background": 52},
+        "shortcut": {"marks a class": 16, "background": 48},
+        "shared": {"marks a class": 8, "shared by classes": 2, "background": 54},
+        "combination": {"background": 64},
+    }[variant]
+    for kind, row in rows.items():
+        assert row["precision"] == row["recall"] == 1
+        assert row["right_classes"] == (None if kind == "background" else 1)
+
+
 # --- what is found -----------------------------------------------------------------------------------------------
 
 
@@ -547,8 +586,22 @@ def ranking(method, precision, low, high, difference=0.0):
     ],
 )
 def test_a_method_is_recommended_only_where_it_finds_more(ranked, end):
-    told = section(rows_of("plain", "cnn", right=1.0, found=0.15), ranked).reliability
+    told = section(rows_of("plain", "cnn", right=1.0, found=0.15), ranked, []).reliability
     assert told.replace("\xa0", " ").endswith(end) and "recommended" not in told
+
+
+def kind_row(kind, codes, named, right_classes=None, **shares):
+    """A row of the scores of kinds; a share that is not given is null."""
+    row = {"variant": "plain", "kind": kind, "codes": codes, "named": named, "right_classes": right_classes}
+    for name in ("precision", "recall"):
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), shares.get(name, (None,) * 3), strict=True))
+    return row
+
+
+KINDS = [
+    kind_row("marks a class", 4, 3, right_classes=1.0, precision=(1.0, 1.0, 1.0), recall=(0.75, 0.25, 1.0)),
+    kind_row("shared by classes", 0, 1, precision=(0.0, 0.0, 0.0)),
+]
 
 
 def test_the_report_names_where_methods_fail():
@@ -559,7 +612,7 @@ def test_the_report_names_where_methods_fail():
         *rows_of("combination", "cnn", right=0.27, found=0.15),
     ]
     ranked = [ranking("occlusion", 0.5, 0.4, 0.6, difference=0.2), ranking("tis", 0.3, 0.05, 0.45)]
-    topic = section(rows, ranked)
+    topic = section(rows, ranked, KINDS)
     assert topic.reliability.replace("\xa0", " ") == (
         "On synthetic grids with known truth, 50 % of the positions that occlusion finds most important hold a token "
         "of the class (tis: 30 %; chance: 12 %). So occlusion is the recommended method."
@@ -579,7 +632,7 @@ def test_the_report_names_where_methods_fail():
     assert "first concept-level token of a class in 30.0 % (cnn) of the classes" in said[2][0]
     assert said[3][0].startswith("Variant combination") and said[3][1] == "Not above chance: cnn."
     assert said[-1][1] == "Not above chance: cnn (combination)."
-    methods, positions, codes = (table for _, _, table in topic.tables)
+    methods, positions, codes, kinds = (table for _, _, table in topic.tables)
     assert [cell.text for cell in methods.rows[0]] == [
         "occlusion",
         "0.50 (0.40 to 0.60)",
@@ -593,6 +646,10 @@ def test_the_report_names_where_methods_fail():
     shortcut = next(cells for cells in codes.rows if cells[2].text == "shortcut")
     assert [cell.value for cell in shortcut[3:]] == [0.3, 0.1, 0.3, 0.3, 0.03]
     assert [cell.value for cell in codes.rows[1][3:]] == [0.15, 0.025, 0.6, 0.6, 0.03 / 4]
+    assert [[cell.text.replace("\xa0", " ") for cell in row] for row in kinds.rows] == [
+        ["plain", "marks a class", "4", "3", "1.00 (1.00 to 1.00)", "0.75 (0.25 to 1.00)", "100 %"],
+        ["plain", "shared by classes", "0", "1", "0.00 (0.00 to 0.00)", "–", "–"],
+    ]
 
 
 # --- in the workflow ---------------------------------------------------------------------------------------------
@@ -613,6 +670,13 @@ def test_the_run_measures_what_it_planted(controlled_run):
 
 def test_it_is_a_target_by_itself_and_nothing_where_it_is_not_asked_for(controlled_run, tiny_run):
     again = snakemake(controlled_run, "--dry-run", "planted", "--forceall")
-    jobs = {"plant": 1, "train_planted": 2, "explain_planted": 2, "planted_metrics": 1, "planted": 1}
+    jobs = {
+        "plant": 1,
+        "train_planted": 2,
+        "explain_planted": 2,
+        "planted_metrics": 1,
+        "planted_kinds": 1,
+        "planted": 1,
+    }
     assert jobs_in(again) == jobs
     assert not (tiny_run / "results" / "tiny" / "studies" / "planted").exists()
