@@ -76,9 +76,11 @@ def place_codes(
     for start in progress(range(0, len(samples), AT_ONCE), -(-len(samples) // AT_ONCE), "placing codes", "part"):
         part = samples.part(start)
         changed, grids, replaced = placed_grids(images, part)
-        every = grids.reshape(-1, *images.shape)
+        rows, place = np.unique(changed, return_inverse=True)
+        every = np.concatenate([images.grids[rows], grids.reshape(-1, *images.shape)])
         judged = judge_grids(model, panelist, every, batch).softmax(1).numpy()
-        found = judged.reshape(3, len(part), -1)[:, np.arange(len(part)), part.labels]
+        readings = np.concatenate([judged[place], judged[len(rows) :]]).reshape(3, len(part), -1)
+        found = readings[:, np.arange(len(part)), part.labels]
         columns = {
             "key": [images.keys[row] for row in changed] * 2,
             "source": np.tile(images.labels[changed], 2),
@@ -94,11 +96,11 @@ def place_codes(
 
 
 def placed_grids(images: Tokens, samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Images of other classes, without and with the samples' codes at the positions of the samples' own images.
+    """Images of other classes with the samples' codes, at the positions of the codes in the samples' own images.
 
     Returns:
-        Rows of the images ``[S]``; their grids, then those with the code and with a random other code ``[3, S, P]``;
-        and the positions that were replaced ``[S, P]``.
+        Rows of the images ``[S]``; their grids with the code and with a random other code ``[2, S, P]``; and the
+        positions that were replaced ``[S, P]``.
     """
     replaced = images.tokens[samples.rows] == samples.tokens[:, None]
     *_, for_image, for_code = samples.randoms(images.tokens.shape[1]).T
@@ -107,7 +109,7 @@ def placed_grids(images: Tokens, samples: Samples) -> tuple[NDArray[np.int64], N
     other = everywhere[_another(for_code, everywhere, samples.tokens)]
     before = images.tokens[changed].astype(np.int64)
     after = [np.where(replaced, code[:, None], before) for code in (samples.tokens, other)]
-    return changed, np.stack([before, *after]), replaced
+    return changed, np.stack(after), replaced
 
 
 def _another(uniform: NDArray[np.float64], groups: NDArray[np.int64], avoided: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -123,8 +123,7 @@ def test_codes_are_placed_where_they_stand_in_their_own_image(files):
         assert images.labels[changed[place]] != label
         others = set()
         for position in range(16):
-            before, code, random = grids[:, place, position].tolist()
-            assert before == images.tokens[changed[place], position]
+            (code, random), before = grids[:, place, position].tolist(), images.tokens[changed[place], position]
             holds = images.tokens[row, position] == token
             assert replaced[place, position] == holds
             if holds:
@@ -148,7 +147,8 @@ def test_a_judge_reads_every_image_before_and_after(files, generator_weights):
     assert len(rows) == 2 * len(samples) > 2 * 5
     found = {method: [row for row in rows if row["method"] == method] for method in ("code", "random")}
     for place, (label, token) in enumerate(zip(samples.labels.tolist(), samples.tokens.tolist(), strict=True)):
-        pictures = model.decode(torch.from_numpy(grids[:, place].reshape(3, 4, 4)))
+        three = np.concatenate([images.tokens[changed[place]][None], grids[:, place]]).astype(np.int64)
+        pictures = model.decode(torch.from_numpy(three.reshape(3, 4, 4)))
         before, *after = (label_probability(judge, picture.numpy(), label) for picture in pictures)
         for method, probability in zip(("code", "random"), after, strict=True):
             row = found[method][place]

@@ -647,7 +647,7 @@ def test_the_report_names_where_methods_fail():
     assert [cell.value for cell in shortcut[3:]] == [0.3, 0.1, 0.3, 0.3, 0.03]
     assert [cell.value for cell in codes.rows[1][3:]] == [0.15, 0.025, 0.6, 0.6, 0.03 / 4]
     assert [[cell.text.replace("\xa0", " ") for cell in row] for row in kinds.rows] == [
-        ["plain", "marks a class", "4", "3", "1.00 (1.00 to 1.00)", "0.75 (0.25 to 1.00)", "100 %"],
+        ["plain", "marks a class", "4", "3", "1.00 (1.00 to 1.00)", "0.75 (0.25 to 1.00)", "100.0 %"],
         ["plain", "shared by classes", "0", "1", "0.00 (0.00 to 0.00)", "–", "–"],
     ]
 
