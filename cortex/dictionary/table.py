@@ -37,9 +37,9 @@ def write_dictionary(
 ) -> None:
     """Write the dictionary of the codebook: a row for every code and class.
 
-    The metadata of the table states the least number of images of a row (cortex.least_images), the number of pairs of a
-    code and a class that occur (cortex.pairs), and the top_n of the ranks (cortex.top_n). Pairs whose causes were
-    measured have a row whatever their number of images.
+    The table's metadata states the least number of images of a row (cortex.least_images). It also states the number of
+    pairs of a code and a class that occur (cortex.pairs), and the top_n of the ranks (cortex.top_n). Pairs whose causes
+    were measured have a row whatever their number of images.
 
     Args:
         output: Parquet to write: label, class_name, token, count (occurrences in the class's train images), images (of
