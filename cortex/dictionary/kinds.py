@@ -37,7 +37,7 @@ class CodeKinds:
 
 
 def kinds_of(found: Occurrences, settings: Kinds) -> CodeKinds:
-    """The kinds of all codes, by their occurrences (METHOD.md, section 11).
+    """The kinds of all codes, by their occurrences (METHOD.md, section 12).
 
     Labels count the same, whatever their number of images. Probabilities are those of a normal approximation over
     images.

@@ -1,4 +1,4 @@
-"""Settings of the dictionary of the codebook (METHOD.md, section 11)."""
+"""Settings of the dictionary of the codebook (METHOD.md, section 12)."""
 
 from typing import Annotated
 

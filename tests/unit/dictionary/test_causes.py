@@ -1,4 +1,4 @@
-"""The causes of a class (METHOD.md, section 11), against loops over pixels and images; effects by hand."""
+"""The causes of a class (METHOD.md, section 12), against loops over pixels and images; effects by hand."""
 
 from collections import Counter
 

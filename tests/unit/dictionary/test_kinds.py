@@ -1,4 +1,4 @@
-"""Kinds of codes (METHOD.md, section 11): by hand, on planted grids, and whether probabilities are what they say."""
+"""Kinds of codes (METHOD.md, section 12): by hand, on planted grids, and whether probabilities are what they say."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Log-odds (METHOD.md, section 11): by hand, and how often the interval holds the truth."""
+"""Log-odds (METHOD.md, section 12): by hand, and how often the interval holds the truth."""
 
 from math import log, sqrt
 

@@ -1,4 +1,4 @@
-"""Occurrences of codes (METHOD.md, section 11) against counters, image by image."""
+"""Occurrences of codes (METHOD.md, section 12) against counters, image by image."""
 
 from collections import Counter, defaultdict
 from fractions import Fraction
