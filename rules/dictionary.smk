@@ -2,9 +2,10 @@
 
 MEAN_IMPORTANCE = f"{RUN}/dictionary/{{attribution}}/{{name}}.parquet"
 CAUSES = f"{RUN}/evaluation/{{intervention}}/{{judge}}.parquet"
-# Patches need test images, masks judges, and replacements a decoder and images of another class, too.
+# Patches need test images, masks judges, and replacements a decoder and images of another class, too. A token of one of
+# several scales is no part of an image: its contribution is removed instead, by the study scales.
 INTERVENTIONS = ["mask_codes", "place_codes"] if SPEC.decodes and len(CLASSES) > 1 else ["mask_codes"]
-INTERVENTIONS = INTERVENTIONS if JUDGES and CONFIG.dictionary.causes.pairs else []
+INTERVENTIONS = INTERVENTIONS if JUDGES and CONFIG.dictionary.causes.pairs and not SPEC.scales else []
 
 
 rule mean_importance:
@@ -66,7 +67,7 @@ rule describe_codes:
     input:
         grids=f"{RUN}/data/train/grids.npy",
         codebook=CODEBOOK,
-        patches=rules.describe_patches.output.patches if CONFIG.data.images.test != "none" else [],
+        patches=rules.describe_patches.output.patches if CONFIG.data.images.test != "none" and not SPEC.scales else [],
     output:
         codes=f"{RUN}/codes.parquet",
     log:

@@ -61,7 +61,7 @@ def mask_codes(
         part = samples.part(start)
         pictures = decoded_rows(labelled, images, part.rows)
         masks = code_masks(labelled, part)
-        verdict = judge_masks(panelist, pictures, part.labels, masks, labelled.shape, batch)
+        verdict = judge_masks(panelist, pictures, part.labels, masks, labelled.layout, batch)
         columns = {
             "key": [labelled.keys[row] for row in part.rows] * 2,
             "label": np.tile(part.labels, 2),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
+from cortex.core.files import named_path
 from cortex.core.progress import progress
 from cortex.core.randomness import key_seeds, uniforms
 from cortex.core.tables import write_table
@@ -22,7 +23,6 @@ from cortex.explain.ranks import ranks
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import load_generator
 from cortex.judges.judge import Judge, load_judge
-from cortex.studies.inputs import named_path
 
 SCHEMA = pa.schema(
     [
