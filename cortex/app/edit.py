@@ -19,7 +19,7 @@ from cortex.app.edit_sheet import draw_sheet, warnings_of
 from cortex.app.region import check_region, most_important
 from cortex.core.device import choose_device, one_thread
 from cortex.core.errors import InputError, shown
-from cortex.core.files import whole_file
+from cortex.core.files import replaceable, whole_file
 from cortex.core.progress import progress
 from cortex.core.provenance import provenance
 from cortex.core.settings import WrongValueError
@@ -361,7 +361,7 @@ def _write(output: Path, pictures: Mapping[str, NDArray[np.uint8]], sheet: Figur
     """The pictures, the sheet, and last edit.json, a key a line; where there is none, they belong to nothing."""
     lines = (f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in result.items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    (output / "edit.json").unlink(missing_ok=True)
+    replaceable(output / "edit.json").unlink(missing_ok=True)
     for name, pixels in pictures.items():
         with whole_file(output / f"{name}.png") as temporary:
             temporary.write_bytes(encode_image(pixels).content)

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
 from cortex.config.schema import Config
+from cortex.core.files import whole_file
 from cortex.core.messages import sections_in
 from cortex.core.registry import Registry
 from cortex.core.settings import Section
@@ -76,9 +77,10 @@ def document(page: Path = Path("docs/configuration.md"), schema: Path = Path("co
         page: Markdown page to write.
         schema: JSON schema to write, for completion and checks in editors.
     """
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(reference_page(), encoding="utf-8")
-    schema.write_text(json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+    for path, content in ((page, reference_page()), (schema, text)):
+        with whole_file(path) as temporary:
+            temporary.write_text(content, encoding="utf-8")
 
 
 def reference_page() -> str:

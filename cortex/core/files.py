@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +19,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The file is flushed to the disk before it is renamed, so a crash leaves either the old file, none, or the
     whole new one under the final name. What a writer of this file that was killed had left is removed; one that is
-    still at it fails.
+    still at it fails. A link stays; its target is replaced.
+
+    Raises:
+        InputError: the path is a folder, a device, a FIFO or a socket.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    path = replaceable(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -49,3 +54,17 @@ def named_path(text: str) -> tuple[str, Path]:
     if not (name and equals and path):
         raise InputError(f"{text!r}: should be name=path")
     return name, Path(path)
+
+
+def replaceable(path: Path) -> Path:
+    """The regular or new file that a path names, links followed.
+
+    Raises:
+        InputError: it is a folder, a device, a FIFO or a socket.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode  # of the path as it is: a target such as a pipe has no path of its own
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a device, FIFO or socket"
+            raise InputError(f"{path}: {kind}; allowed: a regular file, or a new one")
+    return path.resolve()

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -220,6 +221,30 @@ def test_an_output_that_cannot_be_written_is_named(broken, capsys):
     arguments = ["tokens", "--codes", "24", "--shard", shard, "--output", shard / "tokens.parquet"]
     status, _, errors = run(arguments, capsys)
     assert status == 1 and len(errors.splitlines()) == 1 and str(shard) in errors
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "export-codebook --output",
+        "write-tokenizer --classes ant --output",
+        "manifest --shards {folder}/000000.tar --output",
+        "tokens --codes 24 --shard {folder}/000000.tar --output",
+        "generate-shard --split test --first 0 --last 1 --seed 0 --classes 0 --device cpu --output",
+        "document --schema {folder}/schema.json --page",
+        "document --page {folder}/page.md --schema",
+    ],
+)
+def test_an_output_that_is_no_regular_file_is_named_and_stays(command, broken, capsys):
+    os.mkfifo(broken / "node")
+    words = command.format(folder=broken).split()
+    status, _, errors = run([*words, broken / "node"], capsys)
+    *_, line = errors.splitlines()  # progress is told before
+    assert (status, line) == (
+        1,
+        f"cortex {words[0]}: error: {broken}/node: a device, FIFO or socket; allowed: a regular file, or a new one",
+    )
+    assert (broken / "node").is_fifo()
 
 
 def test_a_process_ends_without_a_traceback(tmp_path):

@@ -3,6 +3,8 @@
 import os
 import resource
 import signal
+import socket
+import stat
 import subprocess
 import sys
 
@@ -81,6 +83,61 @@ def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path)
         assert not left.exists()
         temporary.write_bytes(b"whole")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def make_device(path):
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))  # a copy of /dev/null, to which nothing here writes
+    except PermissionError:
+        pytest.skip("nodes of devices need root")
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(path))
+
+
+NODES = {"device": make_device, "fifo": os.mkfifo, "socket": make_socket, "folder": os.mkdir}
+
+
+@pytest.mark.parametrize("make", NODES.values(), ids=NODES)
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_output_that_is_no_regular_file_is_refused_and_stays(make, linked, tmp_path):
+    node = path = tmp_path / "node"
+    make(node)
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to("node")
+    before = os.lstat(node)
+    with pytest.raises(InputError, match=rf"{path}: a (folder|device, FIFO or socket); allowed: a regular file"):
+        write_numbers(path)
+    after = os.lstat(node)
+    assert (after.st_ino, after.st_mode, after.st_rdev) == (before.st_ino, before.st_mode, before.st_rdev)
+    assert path.is_symlink() == linked
+    assert set(tmp_path.iterdir()) == {node, path}
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_target_of_a_link_is_written_and_the_link_stays(exists, tmp_path):
+    folder, link = tmp_path / "elsewhere", tmp_path / "run" / "data.bin"
+    folder.mkdir()
+    link.parent.mkdir()
+    link.symlink_to("../elsewhere/target.bin")
+    if exists:
+        (folder / "target.bin").write_bytes(b"old")
+    with whole_file(link) as temporary:
+        assert temporary.parent == folder, "on the target's file system"
+        temporary.write_bytes(b"new")
+        assert link.exists() == exists
+    assert os.readlink(link) == "../elsewhere/target.bin"
+    assert (folder / "target.bin").read_bytes() == b"new"
+    assert [path.name for path in (*folder.iterdir(), *link.parent.iterdir())] == ["target.bin", "data.bin"]
+
+
+def test_a_link_to_itself_is_named(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(OSError, match=r"Too many levels of symbolic links: '.*/link'"):
+        write_numbers(tmp_path / "link")
 
 
 def write_numbers(path):
