@@ -5,7 +5,7 @@ Nothing is unpickled or evaluated, and no more than a batch of rows is held in m
 
 import csv
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import compress, islice
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
 from cortex.data.given_pictures import Given
+from cortex.core.text import read_lines
 
 BATCH = 100  # rows
-MAX_LINE = 1 << 20  # bytes of a CSV file's line
 GRID_COLUMNS = ("grid", "tokens", "indices")  # of a Parquet file; the first that it has counts
 BEYOND = 1 << 31  # stands for every larger number, which is no label and no token either
 
@@ -120,7 +120,7 @@ def read_embedding(path: Path, shape: tuple[int, int, int], where: str) -> NDArr
 
 
 def _csv_rows(path: Path, folder: Path, grid: tuple[int, int]) -> Iterator[Rows]:
-    with closing(_lines(path)) as lines:  # after an error too, whose traceback holds the open file
+    with closing(read_lines(path)) as lines:  # after an error too, whose traceback holds the open file
         yield from _rows_of_lines(lines, path, folder, grid)
 
 
@@ -128,7 +128,7 @@ def _rows_of_lines(lines: Iterator[str], path: Path, folder: Path, grid: tuple[i
     place, reader = f"{path}: line", csv.reader(lines, strict=True)
     found: list[tuple[int, int, list[int] | None, Path | None]] = []
     try:
-        header = next(reader, [])
+        header = [name.strip() for name in next(reader, [])]
         if "label" not in header or not {"indices", "filename"} & set(header) or len(set(header)) < len(header):
             raise InputError(
                 f"{path}: columns {_shown(', '.join(header))}; expected filename, label, indices, each once"
@@ -147,24 +147,6 @@ def _rows_of_lines(lines: Iterator[str], path: Path, folder: Path, grid: tuple[i
         raise InputError(f"{place} {reader.line_num}: {error}") from None
     if found:
         yield _together(place, found, grid)
-
-
-def _lines(path: Path) -> Generator[str, None, None]:
-    """Lines of a text file, the longest no longer than :data:`MAX_LINE`."""
-    try:
-        file = open(path, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    with file:
-        number = 0
-        while line := file.readline(MAX_LINE + 1):
-            number += 1
-            if len(line) > MAX_LINE:
-                raise InputError(f"{path}: line {number}: longer than {MAX_LINE} bytes")
-            try:
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                raise InputError(f"{path}: line {number}: not UTF-8 text") from None
 
 
 def _csv_row(

@@ -5,24 +5,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cortex.core.errors import InputError
+from cortex.core.text import read_lines
 
 
 def read_class_names(path: Path) -> list[str]:
     """The names, without surrounding spaces.
 
     Raises:
-        InputError: the file cannot be read, is not UTF-8, has an empty line, or a name begins with a hyphen.
+        InputError: the file cannot be read, or a line is no name of a class.
     """
-    try:
-        names = [name.strip() for name in path.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text: {error}") from None
-    if "" in names:
-        raise InputError(f"{path}: line {names.index('') + 1} is empty; expected a class name on every line")
-    if options := [line for line, name in enumerate(names, 1) if name.startswith("-")]:
-        raise InputError(f"{path}: line {options[0]}: a class name should not begin with a hyphen, as options do")
+    names = []
+    for number, line in enumerate(read_lines(path), 1):
+        name, where = line.strip(), f"{path}: line {number}"
+        if not name:
+            raise InputError(f"{where} is empty; expected a class name on every line")
+        if name.startswith("-"):
+            raise InputError(f"{where}: a class name should not begin with a hyphen, as options do")
+        if "\t" in name:
+            raise InputError(f"{where}: a class name should not have a tab in it")
+        names.append(name)
     return names
 
 

@@ -22,13 +22,14 @@ from hypothesis import strategies as st
 
 from cortex.app.cli import main
 from cortex.core.errors import InputError
+from cortex.core.text import MAX_LINE
 from cortex.core.weights import read_weights, write_weights
 from cortex.data.draw import Stretch, generate_shard
 from cortex.data.importing import import_split
 from cortex.data.pixels import encode_image
 from cortex.data.settings import ImageFiles
 from cortex.data.shard_reader import read_shard
-from cortex.data.sources import MAX_LINE, read_rows
+from cortex.data.sources import read_rows
 from cortex.generators.load import load_generator
 from cortex.generators.sampling import Sampling
 
@@ -77,6 +78,15 @@ def assert_first_three_of_each(samples):
 
 
 # --- what is imported --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mark", "end"), [(b"\xef\xbb\xbf", b"\r\n"), (b"", b"\r")])
+def test_a_csv_as_spreadsheets_write_it(tmp_path, generator_weights, mark, end):
+    source = written_csv(tmp_path / "grids.csv")
+    header, *rows = source.read_bytes().splitlines()
+    header = b" , ".join(header.split(b","))
+    source.write_bytes(mark + end.join([header, *rows]) + end)
+    assert_first_three_of_each(imported(tmp_path / "train", source, generator_weights))
 
 
 def test_the_authors_csv(tmp_path, generator_weights):
@@ -292,6 +302,18 @@ def test_a_generated_split_comes_back_from_a_csv(tmp_path, generator_weights):
         assert np.abs(one.image.astype(int) - other.image).max() <= 1
 
 
+def test_an_import_takes_the_place_of_a_longer_one_once_it_is_whole(tmp_path, generator_weights):
+    folder, source = tmp_path / "train", written_csv(tmp_path / "a.csv")
+    assert len(imported(folder, source, generator_weights)) == 9
+    (folder / "notes.txt").write_text("of the user's own")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match="9 are asked for"):
+        imported(folder, source, generator_weights, per_class=9)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert len(imported(folder, source, generator_weights, per_class=1)) == 3
+    assert sorted(path.name for path in folder.iterdir()) == ["000000.tar", "notes.txt"]
+
+
 # --- what is refused ---------------------------------------------------------------------------------------------
 
 LIST = str(list(range(16)))
@@ -320,14 +342,15 @@ CSV = {
     "quote open": (HEAD + GOOD + 'a,0,"[1', "line 3: unexpected end of data"),
     "quote open in a long file": (HEAD + 'a,0,"[1' + "a,0,b\n" * 40_000, "field larger than field limit (131072)"),
     "quote and more": (HEAD + 'a,0,"[1]"x', "line 2: ',' expected after"),
-    "line too long": (HEAD + GOOD + "1" * (MAX_LINE + 9), f"line 3: longer than {MAX_LINE} bytes"),
+    "line too long": (HEAD + GOOD + "1" * (MAX_LINE + 9), f"line 3: longer than {MAX_LINE} characters"),
     "other encoding": (HEAD.encode() + b'\xe9,0,"[1]"', "line 2: not UTF-8 text"),
     "binary": (bytes(range(200, 256)), "line 1: not UTF-8 text"),
     "no embedding": (HEAD + "b.npy,0,", "line 2: {folder}/b.npy: no such file"),
     "no name": (HEAD + ",0,[]", "line 2: no indices, and '' is no file in {folder}"),
     "name elsewhere": (HEAD + "../b.npy,0,", "line 2: no indices, and '../b.npy' is no file in"),
     "name of the root": (HEAD + "/etc/passwd,0,", "line 2: no indices, and '/etc/passwd' is no file in"),
-    "name of zeros": (HEAD + "a\0b,0,", "line 2: no indices, and 'a\\x00b' is no file in"),
+    "name of zeros": (HEAD + "a\0b,0,", "line 2: control character U+0000"),
+    "name of two lines": (HEAD + '"a\nb",0,', "line 3: no indices, and 'a\\nb' is no file in"),
     "name too long": (HEAD + "b" * 300 + ",0,", "File name too long"),
     "name of a folder": (HEAD + "sub.npy,0,", "line 2: {folder}/sub.npy: no such file"),
     "name of a pipe": (HEAD + "pipe,0,", "line 2: {folder}/pipe.npy: no such file"),

@@ -240,7 +240,17 @@ def test_class_names_are_a_line_each(tmp_path, cin_transformer):
     with pytest.raises(InputError, match=r"names\.txt: line 2 is empty"):
         read_architecture(config, names)
     names.write_bytes(b"\xff")
-    with pytest.raises(InputError, match=r"names\.txt: not UTF-8"):
+    with pytest.raises(InputError, match=r"names\.txt: line 1: not UTF-8"):
+        read_architecture(config, names)
+    for end in ("\n", "\r\n", "\r"):
+        names.write_bytes(b"\xef\xbb\xbf" + end.join("abcdefghij").encode())
+        assert read_architecture(config, names)["classes"] == list("abcdefghij")
+    for character in "\v\x1c\x85\u2028":  # each would end a line for str.splitlines
+        names.write_text(f"tench\na{character}b\n")
+        with pytest.raises(InputError, match=rf"names\.txt: line 2: control character U\+{ord(character):04X}"):
+            read_architecture(config, names)
+    names.write_text("tench\na\tb\n")
+    with pytest.raises(InputError, match=r"names\.txt: line 2: .* tab"):
         read_architecture(config, names)
 
 
@@ -382,6 +392,7 @@ def test_what_does_not_change_the_generator_is_accepted(tmp_path):
         "model: {target: " + "9" * 5000 + "}",
         "model: {{}: 1}",
         "#" * 70_000 + "\nmodel: {}",
+        "model:\n  params: {}\n  params: {}",
     ],
     ids=lambda text: text[:20],
 )
