@@ -21,6 +21,7 @@ from cortex.app.kept_results import RunCode
 from cortex.app.run_lock import hold_run
 from cortex.config import parse_config
 from cortex.core.errors import InputError
+from cortex.core.text import read_yaml
 from cortex.explain import ATTRIBUTIONS
 from cortex.extractors.names import join_name
 
@@ -32,6 +33,9 @@ def refusing(function, *arguments, **options):
     except InputError as error:
         raise WorkflowError(str(error))
 
+
+for each in workflow.configfiles:
+    refusing(read_yaml, Path(each))  # Snakemake drops the first of two equal keys
 
 CONFIG, SPEC = refusing(parse_config, config)
 STUDIES = CONFIG.chosen_studies()

@@ -14,8 +14,6 @@ from os import fdopen
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cortex import __version__
 from cortex.app.cli import all_commands
 from cortex.app.run_lock import hold_run
@@ -25,6 +23,7 @@ from cortex.core.files import whole_file
 from cortex.core.fingerprint import PACKAGE, code_digest, short_name
 from cortex.core.kept import read_record
 from cortex.core.provenance import git_commit
+from cortex.core.text import read_yaml
 
 Record = dict[str, Any]
 
@@ -109,11 +108,7 @@ def keep_results(config: Path, *, reason: str) -> None:
     """
     if not reason.strip():
         raise InputError("--reason is empty: say why the results stay valid")
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{config}: not YAML: {' '.join(str(error).split())}") from None
-    run = parse_config(settings)[0].run
+    run = parse_config(read_yaml(config))[0].run
     path = Path("results", run, "code.json")
     with closing(fdopen(hold_run(run), "w")):
         content = read_record(path)

@@ -10,7 +10,6 @@ from math import prod
 from pathlib import Path
 
 import torch
-import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +20,7 @@ from cortex.config import Config, parse_config
 from cortex.core.cost import Counts, GeneratorCost, Stage
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
+from cortex.core.text import read_yaml
 from cortex.data import cost as data
 from cortex.data.settings import SPLITS
 from cortex.dictionary import cost as dictionary
@@ -57,11 +57,7 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
     for option, rate in (("flops", flops), ("bandwidth", bandwidth)):
         if rate is not None and not 0 < rate < math.inf:
             raise InputError(f"--{option} = {rate}: allowed: above 0, and finite")
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{config}: not YAML: {' '.join(str(error).split())}") from None
-    parsed, spec = parse_config(settings)
+    parsed, spec = parse_config(read_yaml(config))
     counts = counts_of(parsed, spec)
     lines = list(with_jobs(list(stages_of(parsed, counts)), planned_jobs(config, "full")))
     origin = "as given"

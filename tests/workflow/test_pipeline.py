@@ -231,3 +231,14 @@ def test_a_wrong_config_stops_before_any_job_is_planned(tmp_path, settings, mess
     assert message in done.stderr
     assert "Job stats" not in done.stdout + done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_key_that_a_config_gives_twice_stops_before_any_job_is_planned(tmp_path):
+    config = copy_checkout(tmp_path) / "tests" / "tiny.yaml"
+    lines = config.read_text().splitlines()
+    first, last = lines.index("extractors:") + 1, len(lines) + 1
+    config.write_text("\n".join([*lines, "extractors: {}"]))
+    done = snakemake(tmp_path)
+    assert done.returncode != 0
+    assert f"tests/tiny.yaml: key 'extractors' stands in lines {first} and {last}; allowed: once" in done.stderr
+    assert not (tmp_path / "results").exists()

@@ -9,14 +9,14 @@ the settings below would sample or decode otherwise than we do, and is refused.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from cortex.core.errors import InputError, shown
+from cortex.core.text import load_yaml, read_lines
 from cortex.generators.class_names import name_classes, read_class_names
 from cortex.generators.network.architecture import describe
 
-MAX_YAML = 1 << 16  # bytes; the authors' files have two thousand
+MAX_YAML = 1 << 16  # characters; the authors' files have two thousand
 
 
 def _only(name: str) -> AfterValidator:
@@ -220,21 +220,10 @@ def read_architecture(config: Path, class_names: Path | None = None) -> dict[str
 
 def _read_model(path: Path) -> dict[str, Any]:
     """The section ``model`` of a YAML file."""
-    try:
-        with open(path, "rb") as file:
-            text = file.read(MAX_YAML + 1)
-        if len(text) > MAX_YAML:
-            raise ValueError(f"it has more than {MAX_YAML:,} bytes")
-        depth = 0
-        for event in yaml.parse(text, yaml.SafeLoader):  # what can make a small file cost much
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > 32:
-                raise ValueError("it has aliases (*), or sections in sections more than 32 deep")
-        content = yaml.safe_load(text)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    text = "".join(read_lines(path))
+    if len(text) > MAX_YAML:
+        raise InputError(f"{path}: more than {MAX_YAML:,} characters")
+    content = load_yaml(text, path, aliases=False)
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict):
         raise InputError(f"{path}: has no section 'model'")

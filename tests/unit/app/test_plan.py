@@ -499,7 +499,12 @@ def test_a_judge_whose_arithmetic_is_not_known_is_named(capsys, monkeypatch, tmp
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("run: [", "not YAML: while parsing"), ("seed: 1", "config: run: missing"), ("", "the file = None: should be a")],
+    [
+        ("run: [", "not YAML: while parsing"),
+        ("run: a\nseed: 1\nrun: b\n", "config.yaml: key 'run' stands in lines 1 and 3; allowed: once"),
+        ("seed: 1", "config: run: missing"),
+        ("", "the file = None: should be a"),
+    ],
 )
 def test_a_config_that_is_none_is_told(text, message, tmp_path, capsys):
     (tmp_path / "config.yaml").write_text(text)
