@@ -10,6 +10,7 @@ from cortex.compare.figures import deletion_curves
 from cortex.compare.page import write_page
 from cortex.compare.runs import open_runs
 from cortex.compare.shared import find_shared
+from cortex.core.files import replaceable
 from cortex.core.tables import write_table
 from cortex.report.figures.style import save_figure
 from cortex.report.rows import select
@@ -55,6 +56,7 @@ def compare_runs(runs: Positional[tuple[Path, ...]], *, output: Path, resamples:
         write_table(output / f"{name}.parquet", table)
     complete = {name: table.to_pylist() for name, table in written.items()}
     curves = select(complete["curves"], attribution=shared.attributions[0], **{"class": None})
+    replaceable(output / FIGURE).unlink(missing_ok=True)  # that of other runs, where these have no curves
     if curves:
         save_figure(deletion_curves(curves), output / FIGURE)
     write_page(output / PAGE, shared, complete, output / FIGURE if curves else None)

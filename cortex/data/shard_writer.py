@@ -41,7 +41,7 @@ def write_shard(path: Path, samples: Iterable[Sample], images: Iterable[EncodedI
 def write_shards(
     output: Path, samples: Iterator[tuple[Sample, EncodedImage | None]], count: int, shard_size: int, what: str
 ) -> None:
-    """Write samples with their images as the shards of a split, all of them or none.
+    """Write samples with their images as the shards of a split, all of them or none, in place of those of before.
 
     Args:
         output: folder to write 000000.tar and so on to.
@@ -50,13 +50,15 @@ def write_shards(
         shard_size: samples of a shard.
         what: what is going on, for the progress.
     """
-    firsts = range(0, count, shard_size)
+    paths = [output / f"{shard:06d}.tar" for shard in range(-(-count // shard_size))]
     with ExitStack() as all_or_none:
-        for first in progress(firsts, len(firsts), what, "shard"):
+        for path in progress(paths, len(paths), what, "shard"):
             stretch = list(islice(samples, shard_size))
-            path = all_or_none.enter_context(whole_file(output / f"{first // shard_size:06d}.tar"))
-            write_members(path, (sample for sample, _ in stretch), (image for _, image in stretch))
+            temporary = all_or_none.enter_context(whole_file(path))
+            write_members(temporary, (sample for sample, _ in stretch), (image for _, image in stretch))
         deque(samples, maxlen=0)
+    for stale in set(output.glob("[0-9]" * 6 + ".tar")) - set(paths):
+        stale.unlink()
 
 
 def with_images(

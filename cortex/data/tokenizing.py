@@ -60,6 +60,9 @@ def tokenize_pictures(
     Raises:
         InputError: the generator has no encoder; a picture is damaged; a class is unknown, or has too few pictures.
     """
+    store = output.with_name(f"{output.name}.pictures")
+    if {Path(images).resolve(), Path(images).resolve().parent} & {output.resolve(), store.resolve()}:
+        raise InputError(f"{images}: the output {output} would replace these pictures; name a folder apart from them")
     spec, on = generator_spec(generator, family), choose_device(device)
     if not spec.encodes:
         name = generator or "the default generator"
@@ -68,7 +71,6 @@ def tokenize_pictures(
     names = classes or source.class_names
     of_pictures = labels_by_name(source, names)
     rows, indices = chosen_rows(of_pictures, labels or tuple(np.unique(of_pictures).tolist()), part, names, images)
-    store = output.with_name(f"{output.name}.pictures")
     try:
         wanted = np.zeros(len(source), np.bool_)
         wanted[rows] = True

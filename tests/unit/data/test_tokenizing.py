@@ -138,6 +138,15 @@ def test_a_damaged_picture_leaves_no_shard(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["all"]
 
 
+@pytest.mark.parametrize(("images", "output"), [("a", "a"), ("a/000003.tar", "a"), ("a.pictures", "a")])
+def test_the_pictures_themselves_are_never_replaced(tmp_path, images, output):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").symlink_to("a")
+    for place in (output, "b" if output == images.partition("/")[0] else output):
+        with pytest.raises(InputError, match="would replace these pictures"):
+            shards_of(tmp_path / place, tmp_path / images)
+
+
 def test_a_generator_without_an_encoder_is_refused(tmp_path, folder):
     path = tmp_path / "codebook.safetensors"
     write_weights(path, {"codebook": torch.eye(4)}, {"architecture": '{"grid": [2, 2], "classes": ["a"]}'})
