@@ -15,7 +15,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from cortex.core.files import whole_file
+from cortex.core.files import files_below, whole_file
 
 RUN = "CORTEX_RUN_FOLDER"  # the run's folder, in the environment of its jobs
 COLUMNS = ("command", "seconds", "cpu_seconds", "start_up_seconds", "max_rss_mb")
@@ -56,8 +56,9 @@ def write(run: Path, name: str, command: str, seconds: float, cpu: float, start_
 def spent(run: Path, since: float) -> tuple[float, float]:
     """CPU time of a run's commands since a time of the clock, and that of their start, in seconds."""
     cpu = start_up = 0.0
-    for path in (run / "benchmarks").rglob("*.tsv"):
-        if path.stat().st_mtime >= since:
+    folder = run / "benchmarks"
+    for path in files_below(folder) if folder.is_dir() else ():
+        if path.suffix == ".tsv" and path.stat().st_mtime >= since:
             for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"):
                 cpu += float(row["cpu_seconds"])
                 start_up += float(row["start_up_seconds"])

@@ -9,6 +9,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from cortex.core.errors import InputError
+from cortex.core.files import files_below
 from cortex.core.progress import progress
 from cortex.core.tables import read_table
 from cortex.core.weights import read_weights
@@ -27,7 +28,7 @@ def verify(results: Positional[Path]) -> None:
     pages; packed grids and decoded images with the manifest's counts. Shards elsewhere, such as a study's, are read in
     full. Weights and other arrays have no checksum; their size is compared with the size that they declare. Delete
     damaged files and run snakemake: it makes them, and all that depends on them, again. Snakemake itself notices
-    missing files; missing shards are also listed here.
+    missing files; missing shards are also listed here. Links are followed. Files of other kinds are counted only.
 
     Args:
         results: folder of a run, such as results/digits.
@@ -37,13 +38,17 @@ def verify(results: Positional[Path]) -> None:
         raise InputError(f"{manifest}: no such manifest; is {results} the folder of a finished run?")
     rows = read_table(manifest, MANIFEST.names).to_pylist()
     listed = {manifest.parent / row["path"]: row for row in rows}
-    files = sorted({path for path in results.rglob("*") if path.suffix in KINDS} | listed.keys())
+    found = set(files_below(results))
+    files = sorted({path for path in found if path.suffix in KINDS or not path.exists()} | listed.keys())
     problems = list(_problems(files, listed))
     for problem in problems:
         print(problem)
     if problems:
         raise InputError(f"{results}: {len(problems)} of {len(files)} files are damaged or lost")
     print(f"{results}: {len(files)} files are whole; weights and arrays (.npy) by their sizes, all else by checksums")
+    if others := found.difference(files):
+        kinds = ", ".join(sorted({path.suffix or "without ending" for path in others}))
+        print(f"Not looked at: {len(others)} files of other kinds ({kinds})")
 
 
 def _problems(files: list[Path], listed: dict[Path, dict[str, Any]]) -> Iterator[str]:
@@ -51,7 +56,9 @@ def _problems(files: list[Path], listed: dict[Path, dict[str, Any]]) -> Iterator
     splits = {path.parent for path in listed}
     for path in progress(files, len(files), "verifying", "file"):
         try:
-            if path.suffix == ".parquet":
+            if path.is_symlink() and not path.exists():
+                yield f"{path}: a link to {path.readlink()}, which is not there"
+            elif path.suffix == ".parquet":
                 read_table(path)
             elif path.suffix == ".safetensors":
                 read_weights(path)

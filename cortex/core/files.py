@@ -68,3 +68,17 @@ def replaceable(path: Path) -> Path:
             kind = "a folder" if stat.S_ISDIR(mode) else "a device, FIFO or socket"
             raise InputError(f"{path}: {kind}; allowed: a regular file, or a new one")
     return path.resolve()
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All that is no folder in a folder and the folders in it, links to folders followed."""
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir():
+            yield path
+        elif not leads_back(path):
+            yield from files_below(path)
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one of the folders that it is in."""
+    return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.absolute().parents}

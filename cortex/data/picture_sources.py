@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortex.core.errors import InputError, shown
+from cortex.core.files import leads_back
 from cortex.data.digits import CLASS_NAMES as DIGITS_NAMES
 from cortex.data.digits import DIGITS, Part, digit_images
 from cortex.generators.class_names import read_class_names
@@ -178,8 +179,10 @@ def _folders(root: Path) -> _Kind:
     def files() -> Iterator[tuple[Path, str]]:
         for name in _class_folders(root):
             found = 0
-            for folder, inside, files in os.walk(root / name):
-                inside[:] = sorted(each for each in inside if not each.startswith("."))
+            for folder, inside, files in os.walk(root / name, followlinks=True):
+                inside[:] = sorted(
+                    each for each in inside if not each.startswith(".") and not leads_back(Path(folder, each))
+                )
                 for file in sorted(each for each in files if not each.startswith(".")):
                     found += 1
                     yield Path(folder, file), name

@@ -64,6 +64,37 @@ def test_each_damage_is_found_and_named(results, capsys, name, damage):
     assert lines[0].startswith(f"{results / name}: ")
 
 
+def counted(results, capsys):
+    verify(results)
+    return capsys.readouterr().out.partition(": ")[2]
+
+
+def test_linked_folders_are_entered(results, tmp_path, capsys):
+    """Large folders move to another disk and leave a link."""
+    before = counted(results, capsys)
+    assert "Not looked at: " in before and ".html" in before
+    for name in ("importance", "data/train", "extractors/cnn"):
+        shutil.move(results / name, tmp_path / name.replace("/", "-"))
+        (results / name).symlink_to(tmp_path / name.replace("/", "-"))
+    (results / "importance" / "loop").symlink_to(results)
+    assert counted(results, capsys) == before
+    tables = list((tmp_path / "importance").rglob("*.parquet"))
+    for table in tables:
+        table.write_bytes(table.read_bytes()[:20])
+    with pytest.raises(InputError, match=rf"{len(tables)} of .* files are damaged or lost"):
+        verify(results)
+    assert len(capsys.readouterr().out.splitlines()) == len(tables) > 1
+
+
+@pytest.mark.parametrize("name", ["importance", "tokens/tis/cnn/0.parquet", "report.html"])
+def test_a_link_to_what_is_gone_is_named(results, tmp_path, capsys, name):
+    shutil.move(results / name, tmp_path / "gone")
+    (results / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"1 of .* files are damaged or lost"):
+        verify(results)
+    assert capsys.readouterr().out == f"{results / name}: a link to {tmp_path / 'elsewhere'}, which is not there\n"
+
+
 def test_a_shard_that_nobody_listed_is_found(results, capsys):
     shutil.copy(results / "data" / "train" / "000000.tar", results / "data" / "train" / "000009.tar")
     with pytest.raises(InputError):
