@@ -24,6 +24,7 @@ from torch import Tensor
 
 from cortex.core.errors import InputError, shown
 from cortex.core.pickled import MAX_SIZE, Inert, Storage, StoredTensor, load_pickle
+from cortex.core.weights import check_finite
 
 # Of the pickles, and of the zip's directory; the ImageNet transformer of 1.4 B parameters needs 1 % of it.
 MAX_BYTES = 32 << 20
@@ -115,14 +116,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by name, in memory.
 
     Raises:
-        InputError: the file is missing, damaged, or neither a state dict nor a checkpoint with one.
+        InputError: the file is missing, damaged, or neither a state dict nor a checkpoint with one; or a number in a
+            tensor is not finite.
     """
     with open_checkpoint(path) as opened:
         described = opened.tensors.values()
         # Weights may be tied, two names of one storage; a million names of one would be a bomb.
         if sum(tensor.elements * tensor.storage.dtype.itemsize for tensor in described) > 2 * path.stat().st_size:
             raise InputError(f"{path}: not a whole checkpoint: its tensors are more than twice the file")
-        return {name: _in_memory(tensor, opened) for name, tensor in opened.tensors.items()}
+        state = {name: _in_memory(tensor, opened) for name, tensor in opened.tensors.items()}
+    for name, tensor in state.items():
+        check_finite(tensor, path, name)
+    return state
 
 
 def _in_memory(tensor: StoredTensor, opened: Checkpoint) -> Tensor:

@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, shown
 from cortex.core.files import whole_file
 
 
@@ -47,16 +47,30 @@ def read_weights(
         device: where the tensors go. On a CPU they are the file itself, mapped into memory: read when used.
 
     Raises:
-        InputError: the file is missing, truncated or not safetensors.
+        InputError: the file is missing, truncated or not safetensors, or a number in a tensor is not finite.
     """
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             names = [name for name in file.keys() if name.startswith(only)]  # noqa: SIM118
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in names}
+            metadata = file.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+    for name, tensor in tensors.items():
+        check_finite(tensor, path, name)
+    return tensors, metadata
+
+
+def check_finite(tensor: Tensor, path: Path, name: str) -> None:
+    """Raise an InputError unless all numbers of a tensor, which a file has under a name, are finite."""
+    if not tensor.is_floating_point():
+        return
+    # A sum takes no memory. It is finite only if all numbers are; that of huge numbers may not be, too.
+    total = tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))
+    if not total.isfinite() and not tensor.isfinite().all():
+        raise InputError(f"{path}: weight {shown(name)[1:-1]}: not all of its numbers are finite")
 
 
 def load_into(network: nn.Module, tensors: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:

@@ -72,9 +72,6 @@ def import_extractor(
         arguments[argument] = state[name].shape[dimension]
     asked = f"; for grids of {grid_height}×{grid_width} tokens (--grid-height, --grid-width)"
     _check(checkpoint, network, state, _built(checkpoint, network, arguments), shapes=True, asked=asked)
-    broken = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-    if broken:
-        raise InputError(f"{checkpoint}: weight {broken[0]}: not all of its numbers are finite")
     tensors = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     save_extractor(output, network, arguments, tensors)
 

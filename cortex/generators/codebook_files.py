@@ -44,16 +44,15 @@ def read_codebook_file(path: Path) -> Tensor:
     import torch
 
     from cortex.core.checkpoint import open_checkpoint, read_state
+    from cortex.core.weights import check_finite
 
     if path.suffix == ".npy":
         codebook = torch.from_numpy(np.array(_mapped(path), np.float32))
-    else:
-        with open_checkpoint(path) as opened:
-            name = _only(opened)[0]
-        codebook = read_state(path)[name].float()
-    if not codebook.isfinite().all():
-        raise InputError(f"{path}: not all numbers of the codebook are finite")
-    return codebook
+        check_finite(codebook, path, NAME)
+        return codebook
+    with open_checkpoint(path) as opened:
+        name = _only(opened)[0]
+    return read_state(path)[name].float()
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -19,6 +19,7 @@ from cortex.core.errors import InputError, shown
 from cortex.core.files import whole_file
 from cortex.core.pickled import StoredTensor
 from cortex.core.progress import progress
+from cortex.core.weights import check_finite
 from cortex.generators.network.build import empty_networks
 from cortex.generators.network.source import Part, Source
 
@@ -40,8 +41,7 @@ class Found:
         """Its bytes, some megabytes at a time; all at once where they change."""
         dtype = self.stored.storage.dtype
         for chunk in self.checkpoint.chunks(self.stored) if self.change is None else [self._changed(self.change)]:
-            if not torch.frombuffer(bytearray(chunk), dtype=dtype).isfinite().all():
-                raise InputError(f"{self.checkpoint.path}: weight {name}: not all of its numbers are finite")
+            check_finite(torch.frombuffer(bytearray(chunk), dtype=dtype), self.checkpoint.path, name)
             yield chunk
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> bytes:

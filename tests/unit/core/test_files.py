@@ -201,6 +201,25 @@ def test_weights_are_read_as_written(weights):
     assert torch.equal(load_file(weights)["weight"], tensors["weight"]), "safetensors itself reads the file"
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("wrong", [[float("nan")], [float("inf")], [-float("inf")], [float("inf"), -float("inf")]])
+def test_a_number_that_is_not_finite_is_refused_by_file_and_tensor(kind, wrong, tmp_path):
+    path = tmp_path / "model.safetensors"
+    tensor = torch.ones(300, dtype=kind)
+    tensor[7 : 7 + len(wrong)] = torch.tensor(wrong, dtype=kind)
+    write_weights(path, {"a.weight": torch.ones(3), "b.weight": tensor, "counter": torch.tensor(3)}, {})
+    with pytest.raises(InputError, match=rf"^{path}: weight b\.weight: not all of its numbers are finite$"):
+        read_weights(path)
+    assert read_weights(path, only="a.")[0].keys() == {"a.weight"}, "another tensor is not read"
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_numbers_whose_sum_is_too_large_are_finite(kind, tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_weights(path, {"weight": torch.full((300,), torch.finfo(kind).max, dtype=kind)}, {})
+    assert read_weights(path)[0]["weight"].isfinite().all()
+
+
 def test_missing_weights_are_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.safetensors: no such weights file"):
         read_weights(tmp_path / "none.safetensors")

@@ -62,5 +62,5 @@ def test_other_files_are_refused_and_nothing_in_them_is_executed(tmp_path, capsy
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     np.save(tmp_path / "a.npy", np.full((2, 3), np.nan))
-    with pytest.raises(InputError, match="not all numbers of the codebook are finite"):
+    with pytest.raises(InputError, match="weight codebook: not all of its numbers are finite"):
         read_codebook(tmp_path / "a.npy", "codebook")
