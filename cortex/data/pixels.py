@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,11 @@ EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp
 FORMATS: dict[str, ImageFormat] = {extension: name for name, extension in EXTENSIONS.items()}
 MAX_PIXELS = 1 << 24
 MAX_BYTES = 1 << 26  # of an image's file
+DARK = 16  # of 255: samples of 16 bits that are all darker were never scaled to 16 bits
+PNG_OF_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # transparency and animation, beside the critical chunks
+JPEG_KEPT = (0xE0, 0xE1, 0xEE)  # JFIF, EXIF and Adobe's, which state the kind of colours, of applications' segments
+ORIENTATION = 0x0112  # EXIF's number of it
+TURNS = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))  # what each orientation needs
 ENCODERS = 4  # threads to encode images in, Pillow's work being outside the lock: PNG takes as long as a GPU's sampling
 
 _PNG_START = re.compile(rb"\x89PNG\r\n\x1a\n....IHDR(........)", re.DOTALL)
@@ -110,12 +116,14 @@ def decode_image(content: bytes, extension: str, where: str, *, upright: bool = 
         raise InputError(f"{where}: not a {'WebP' if name == 'webp' else name.upper()} image")
     _check_pixels(size, where)
     try:
-        with Image.open(io.BytesIO(content), formats=[name]) as image:
+        with Image.open(io.BytesIO(_without_metadata(content, name)), formats=[name]) as image:
             _check_pixels(image.size, where)
             frames = getattr(image, "n_frames", 1)
-            if name != "jpeg" and frames > 1:  # a camera's JPEG may hold a preview, too
+            if frames > 1:
                 raise InputError(f"{where}: an animation of {frames} pictures; allowed: one picture")
-            shown = _in_8_bits(ImageOps.exif_transpose(image) if upright else image, where)
+            shown = _in_8_bits(_upright(image) if upright else image, where)
+            if name == "png" and content[24] == 16 and np.asarray(shown.convert("RGB")).max() < DARK:
+                raise InputError(f"{where}: 16 bits a sample, all below {DARK << 8}: scale them to 0 to 65535")
             if shown.has_transparency_data:  # RGB alone would show the colours that are hidden
                 shown = Image.alpha_composite(Image.new("RGBA", shown.size, "black"), shown.convert("RGBA"))
             return np.array(shown.convert("RGB"))
@@ -132,6 +140,37 @@ def _in_8_bits(image: Image.Image, where: str) -> Image.Image:
     if not image.mode.startswith("I;16") or image.has_transparency_data:
         raise InputError(f"{where}: pixels of the kind {image.mode}; allowed: grey or colours of 8 or 16 bits")
     return Image.fromarray((np.asarray(image, np.uint16) >> 8).astype(np.uint8))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image, turned as its EXIF data say, if they can be read."""
+    image.load()  # here, where an error is told
+    try:
+        turn = TURNS.get(image.getexif().get(ORIENTATION))
+    except Exception:  # as many kinds as there are ways to write EXIF data wrong
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _without_metadata(content: bytes, name: ImageFormat) -> bytes:
+    """A file without most parts that say nothing of the pixels: Pillow refuses a picture with wrong or large ones."""
+    if name == "webp":
+        return content  # Pillow does not look into them
+    place = 8 if name == "png" else 2
+    kept = [content[:place]]
+    while len(head := content[place : place + 8]) == 8:
+        if name == "png":  # a chunk: length, kind, content, checksum
+            part = content[place : place + 12 + int.from_bytes(head[:4])]
+            wanted = head[4:5].isupper() or head[4:] in PNG_OF_PIXELS
+            wanted |= head[4:] == b"eXIf" and zlib.crc32(part[4:-4]).to_bytes(4) == part[-4:]
+        elif head[0] == 0xFF and 0xC0 <= head[1] < 0xFF and not 0xD0 <= head[1] <= 0xDA:  # a segment: kind, length
+            part = content[place : place + 2 + int.from_bytes(head[2:4])]
+            wanted = head[1] in JPEG_KEPT or not 0xE0 <= head[1] <= 0xEF
+        else:
+            break
+        kept += [part] * wanted
+        place += len(part)
+    return b"".join([*kept, content[place:]])
 
 
 def _check_pixels(size: tuple[int, int], where: str) -> None:

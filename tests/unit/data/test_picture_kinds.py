@@ -6,11 +6,12 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cortex.core.errors import InputError
 from cortex.data.picture_sources import find_pictures
 from cortex.data.pictures import read_pictures
+from cortex.data.pixels import decode_image, decode_picture
 from tests.pictures import write_table, write_tar
 
 COLOUR = np.array([200, 100, 50])  # top left quarter of the picture; the rest is black
@@ -33,6 +34,22 @@ def grey_scene():
     return Image.fromarray(np.where(np.any(np.asarray(scene()), axis=2), GREY, 0).astype(np.uint8))
 
 
+def chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def with_chunk(*chunks):
+    """The scene as PNG, with more chunks after its header."""
+    content = saved(scene(), "PNG")
+    return content[:33] + b"".join(chunks) + content[33:]
+
+
+def with_segment(marker, content):
+    """The scene as JPEG, with one more segment at its start."""
+    jpeg = saved(scene(), "JPEG", quality=100, subsampling=0)
+    return jpeg[:2] + struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content + jpeg[2:]
+
+
 def png_of_16_bits(kind, values):
     """A PNG of the scene, written by its definition: Pillow writes no colours of 16 bits."""
     rows = b"".join(
@@ -40,9 +57,6 @@ def png_of_16_bits(kind, values):
         + b"".join(struct.pack(f">{len(values)}H", *(v if x < 8 and y < 8 else 0 for v in values)) for x in range(16))
         for y in range(16)
     )
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
     header = struct.pack(">IIBBBBB", 16, 16, 16, kind, 0, 0, 0)
     parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -71,7 +85,37 @@ def with_preview():
     return saved(scene(), "MPO", save_all=True, append_images=[Image.new("RGB", (16, 16), "white")], quality=100)
 
 
+GARBAGE = np.random.default_rng(0).bytes(1_280_000)
+# Metadata are not the picture, whatever is in them.
+METADATA = {
+    "exif of garbage": with_chunk(chunk(b"eXIf", GARBAGE[:300])),
+    "exif of garbage, as TIFF": with_chunk(chunk(b"eXIf", b"MM\0*\0\0\0\x08\xff\xff" + GARBAGE[:300])),
+    "exif with a wrong checksum": with_chunk(chunk(b"eXIf", GARBAGE[:300])[:-1] + b"!"),
+    "colour profile of more than a megabyte": saved(scene(), "PNG", icc_profile=GARBAGE),
+    "colour profile that cannot be unpacked": with_chunk(chunk(b"iCCP", b"a\0\0" + GARBAGE[:99])),
+    "text of more than a megabyte": with_chunk(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(5_000_000)))),
+    "a hundred megabytes of texts": with_chunk(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1_000_000))) * 100),
+    "text with a wrong checksum": with_chunk(chunk(b"tEXt", b"a\0b")[:-1] + b"!"),
+    "resolution and date that are short": with_chunk(chunk(b"pHYs", b"1"), chunk(b"tIME", b"")),
+    "jpeg with exif of garbage": saved(scene(), "JPEG", quality=100, subsampling=0, exif=b"Exif\0\0" + GARBAGE[:99]),
+    "jpeg with a colour profile": saved(scene(), "JPEG", quality=100, subsampling=0, icc_profile=GARBAGE),
+    "jpeg with a part of a profile": with_segment(0xE2, b"ICC_PROFILE\0"),
+    "jpeg with a broken index of previews": with_segment(0xE2, b"MPF\0" + GARBAGE[:50]),
+    "jpeg with resources of garbage": with_segment(0xED, b"Photoshop 3.0\x008BIM" + GARBAGE[:50]),
+    "webp with exif of garbage": saved(scene(), "WEBP", lossless=True, exif=b"Exif\0\0" + GARBAGE[:99]),
+    "webp with a colour profile": saved(scene(), "WEBP", lossless=True, icc_profile=GARBAGE),
+}
+
+
+def turned_png():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved(scene().transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif, icc_profile=GARBAGE)
+
+
 READ = {
+    **{kind: (content, COLOUR) for kind, content in METADATA.items()},
+    "exif of a png": (turned_png(), COLOUR),
     "jpeg": (saved(scene(), "JPEG", quality=100, subsampling=0), COLOUR),
     "webp": (saved(scene(), "WEBP", lossless=True), COLOUR),
     "exif": (turned(), COLOUR),
@@ -86,6 +130,7 @@ READ = {
     "grey of 16 bits": (saved(Image.fromarray(np.asarray(grey_scene()).astype(np.uint16) * 257), "PNG"), GREY),
     "colours of 16 bits": (png_of_16_bits(2, [*(COLOUR * 257)]), COLOUR),
     "transparent 16 bits": (png_of_16_bits(6, [*(COLOUR * 257), 65535]), COLOUR),
+    "grey of 16 bits, opaque": (png_of_16_bits(4, [GREY * 257, 65535]), GREY),
     "black and white": (saved(grey_scene().point(lambda v: 255 * (v > 60)).convert("1"), "PNG"), 255),
     "with a preview": (with_preview(), COLOUR),
     "large": (saved(scene(512), "PNG"), COLOUR),
@@ -93,6 +138,10 @@ READ = {
 }
 FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "white")]}
 REFUSED = {
+    **{
+        f"8 bits as 16, kind {kind}": (png_of_16_bits(kind, values), "16 bits a sample, all below 4096: scale them")
+        for kind, values in ((0, [GREY]), (2, [*COLOUR]), (4, [GREY, 255]), (6, [*COLOUR, 65535]))
+    },
     "animated png": (saved(scene(), "PNG", **FRAMES), "an animation of 2 pictures; allowed: one picture"),
     "animated webp": (saved(scene(), "WEBP", **FRAMES), "an animation of 2 pictures; allowed: one picture"),
     "gif": (saved(scene(), "GIF"), "not an image; allowed: png, jpeg, webp"),
@@ -162,3 +211,15 @@ def test_a_size_that_does_not_fit_is_cut_to_its_middle(tmp_path, height, width):
     assert image.shape == (16, 16, 3)
     inner = image[4:12, 4:12].astype(int)
     assert np.abs(inner - COLOUR).max() <= 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_each_orientation_is_turned_upright(orientation):
+    """As Pillow does it, of which nothing else is asked: it refuses pictures whose other metadata it cannot write."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 3), np.uint8)
+    content = saved(Image.fromarray(pixels), "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert np.array_equal(decode_picture(content, "a.png"), np.asarray(expected))
+    assert np.array_equal(decode_image(content, "png", "a.png"), pixels), "a shard's images are taken as they lie"
