@@ -1,19 +1,15 @@
 """Labelled pictures in WebDataset tars, as any tool writes them: names with folders, and extended headers, are read."""
 
-import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cortex.core.errors import InputError, shown
 from cortex.data.pixels import EXTENSIONS, MAX_BYTES
-from cortex.data.tar_reader import Member, read_members
+from cortex.data.tar_reader import read_members
 
 IMAGES = (*EXTENSIONS.values(), "jpeg")
-LONGEST = 1 << 16  # bytes of an extended header, and of a class
-
-_PAX, _GNU = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE), (tarfile.GNUTYPE_LONGNAME,)
-_RECORD = re.compile(rb"(\d{1,6}) ([^=]+)=")  # of an extended header: its length, key=value, and a line's end
+LONGEST = 1 << 16  # bytes of a class
 
 Sample = dict[str, tuple[str, bytes]]  # by kind: the member's place, and its content if it is read
 
@@ -24,7 +20,7 @@ def labels(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
         for sample in _samples(path, {"cls": LONGEST}):
             where, content = sample["cls"]
             try:
-                yield where, content.decode("utf-8").strip()
+                yield where, content.decode("utf-8-sig").strip()
             except UnicodeDecodeError:
                 raise InputError(f"{where}: not UTF-8 text") from None
 
@@ -44,8 +40,12 @@ def _samples(path: Path, limits: Mapping[str, int]) -> Iterator[Sample]:
         limits: most bytes of the kinds that are read; the contents of others are left empty.
     """
     current, members = "", Sample()
-    for name, member in _named_members(path):
-        folder, _, base = name.rpartition("/")
+    for member in read_members(path):
+        if member.info.type == tarfile.DIRTYPE:
+            continue
+        if not member.regular:
+            raise InputError(f"{member.where}: neither a regular file nor a folder")
+        folder, _, base = member.name.rpartition("/")
         stem, _, extension = base.partition(".")
         if not stem:  # hidden, as those that macOS adds
             continue
@@ -70,41 +70,3 @@ def _whole(path: Path, key: str, members: Sample) -> Iterator[Sample]:
     if len(images) != 1:
         raise InputError(f"{where}: {' and '.join(images) or 'no image'}; one of {', '.join(IMAGES)} is needed")
     yield members
-
-
-def _named_members(path: Path) -> Iterator[tuple[str, Member]]:
-    """The regular members with their names, which an extended header before them may state."""
-    stated = None
-    for member in read_members(path):
-        kind = member.info.type
-        if kind in _PAX:
-            stated = _pax_path(member) or stated
-        elif kind in _GNU:
-            stated = _text(member.content(LONGEST).rstrip(b"\0"), member)
-        elif kind != tarfile.XGLTYPE:
-            if member.regular:
-                yield stated or member.name, member
-            elif kind != tarfile.DIRTYPE:
-                raise InputError(f"{member.where}: neither a regular file nor a folder")
-            stated = None
-
-
-def _pax_path(member: Member) -> str | None:
-    """The name that an extended header gives the member after it, if it gives one."""
-    content, place, found = member.content(LONGEST), 0, None
-    while place < len(content):
-        record = _RECORD.match(content, place)
-        end = place + int(record[1]) if record else 0
-        if record is None or not record.end() < end <= len(content) or content[end - 1] != ord("\n"):
-            raise InputError(f"{member.where}: damaged: no extended header")
-        if record[2] == b"path":
-            found = _text(content[record.end() : end - 1], member)
-        place = end
-    return found
-
-
-def _text(content: bytes, member: Member) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{member.where}: a name that is not UTF-8") from None

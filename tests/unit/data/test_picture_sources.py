@@ -226,7 +226,24 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
     assert refused(root).startswith(f"{root}/red/0002.png: not a whole image: ")
 
 
+def test_linked_folders_in_a_class_folder_are_entered(tmp_path):
+    root = write_folders(tmp_path / "all", PICTURES)
+    expected = find_pictures(str(root))
+    (tmp_path / "elsewhere").mkdir()
+    for path in sorted((root / "red").iterdir()):
+        path.rename(tmp_path / "elsewhere" / path.name)
+    (root / "red" / "inside").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(root)
+    found = find_pictures(str(root))
+    assert found.class_names == expected.class_names and found.labels.tolist() == expected.labels.tolist()
+
+
 PNG, CLS = png(picture("red", 1)), b"red"
+
+
+def test_a_class_in_a_tar_may_begin_with_a_byte_order_mark(tmp_path):
+    path = write_tar(tmp_path / "a.tar", [("a.png", PNG), ("a.cls", b"\xef\xbb\xbfred\r\n")])
+    assert find_pictures(str(path)).class_names == ("red",)
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,30 @@ def png(width, height, rows=b"", color=2):
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+def test_a_tar_of_webdatasets_own_writer_is_read(tmp_path):
+    """By its default settings it states fractions of seconds, in extended headers."""
+    with wds.TarWriter(str(tmp_path / "000000.tar")) as tar:
+        for sample in samples():
+            members = {"png": sample.image, "cls": sample.label, "json": sample.info, "tokens.npy": npy(sample.grid)}
+            tar.write({"__key__": sample.key, **members})
+    with tarfile.open(tmp_path / "000000.tar") as tar:
+        assert all(member.pax_headers.keys() == {"mtime"} for member in tar)
+    for found, expected in zip(read_shard(tmp_path / "000000.tar", images=True), samples(), strict=True):
+        assert_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_and_owners_of_any_length_are_read(tmp_path, kind):
+    key, common = "zoë-零-" * 40, {"comment": "all of them"} if kind == tarfile.PAX_FORMAT else None
+    with tarfile.open(tmp_path / "000000.tar", "w", format=kind, pax_headers=common) as tar:
+        for name, content in (("cls", b"3"), ("tokens.npy", GRID)):
+            info = tarfile.TarInfo(f"{key}.{name}")
+            info.size, info.uname, info.mtime = len(content), "zoë", 1.5
+            tar.addfile(info, io.BytesIO(content))
+    (found,) = read_shard(tmp_path / "000000.tar")
+    assert (found.key, found.label) == (key, 3)
+
+
 def entry(name, content=b"", **fields):
     """A tar member: its header, whose ``fields`` may contradict its content, and the padded content."""
     member = tarfile.TarInfo(name)
@@ -216,6 +240,16 @@ def entry(name, content=b"", **fields):
     for field, value in fields.items():
         setattr(member, field, value)
     return member.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % BLOCK)
+
+
+def pax(*records, kind=tarfile.XHDTYPE):
+    """An extended header of records ``key=value``: each with its length in front, which counts itself."""
+    lines = []
+    for record in records:
+        size = len(record.encode()) + 2
+        size += len(str(size + len(str(size))))
+        lines.append(f"{size} {record}\n")
+    return entry("././@PaxHeader", "".join(lines).encode(), type=kind)
 
 
 def tar_of(*entries):
@@ -282,7 +316,14 @@ HOSTILE = {
     "hard link": (tar_of(good(), entry("c.cls", type=tarfile.LNKTYPE, linkname="b.cls")), "'c.cls'"),
     "device": (tar_of(good(), entry("c.cls", type=tarfile.CHRTYPE, devmajor=1, devminor=5)), "'c.cls'"),
     "pipe": (tar_of(good(), entry("c.cls", type=tarfile.FIFOTYPE)), "'c.cls'"),
-    "pax header": (tar_of(good(), entry("c.cls", b"13 path=/etc\n", type=tarfile.XHDTYPE)), "'c.cls'"),
+    "pax header at the end": (tar_of(good(), pax("path=/etc")), "not a whole tar: it ends before member '/etc'"),
+    "pax name with a folder": (tar_of(good(), pax("path=/etc/c.cls"), entry("c.cls", b"1")), "'/etc/c.cls'"),
+    "pax name of a member before": (tar_of(good(), pax("path=b.cls"), entry("c.cls", b"1")), "'b.cls' appears twice"),
+    "pax size": (tar_of(good(), pax("size=9"), entry("c.cls", b"1")), "extended header 'size': not supported"),
+    "pax holes": (tar_of(good(), pax("GNU.sparse.map=0,1"), entry("c.cls", b"1")), "header 'GNU.sparse.map': not"),
+    "pax real size": (tar_of(good(), pax("mtime=1", "SCHILY.realsize=9"), entry("c.cls", b"1")), "'SCHILY.realsize'"),
+    "pax link": (tar_of(good(), pax("linkpath=/etc"), entry("c.cls", type=tarfile.SYMTYPE)), "'c.cls': not a regular"),
+    "pax records damaged": (tar_of(good(), entry("p", b"99 a=b\n", type=tarfile.XHDTYPE)), "'p': damaged: no ext"),
     "global pax header": (tar_of(entry("c.cls", b"13 path=/etc\n", type=tarfile.XGLTYPE), good()), "'c.cls'"),
     "GNU long name of 10 GB": (
         tar_of(good(), entry("././@LongLink", b"c.cls\0", type=tarfile.GNUTYPE_LONGNAME, size=10 << 30)),
