@@ -1,6 +1,8 @@
 """The exceptions that a user is meant to read."""
 
 import math
+import os
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -14,6 +16,15 @@ class StoppedError(Exception):
 def shown(text: str) -> str:
     """A name out of a file, on one line and not too long, whatever it holds."""
     return repr(text if len(text) <= 80 else text[:80] + "…")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """A few names out of a file on one line, the beginning that all have once, and how many more there are."""
+    start = os.path.commonprefix(names).rpartition(".")[:2]  # noqa: RUF071
+    prefix = "".join(start) if len(names) > 1 else ""
+    few = ", ".join(shown(name.removeprefix(prefix))[1:-1] for name in names[:most])
+    few = f"{shown(prefix)[1:-1]}{{{few}}}" if prefix else few
+    return few + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def check_options(at_least: float = 0, *, strictly: bool = False, **values: float | None) -> None:

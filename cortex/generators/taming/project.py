@@ -2,19 +2,23 @@
 
 Two kinds of folder: a class-conditional transformer over a VQGAN (``2021-04-03T19-39-50_cin_transformer``), and a
 VQGAN alone (``vqgan_imagenet_f16_16384``, ``vqgan_gumbel_f8``), which decodes grids that come from elsewhere. The YAML
-says what the networks look like, in the keyword arguments of taming-transformers' constructors. What it asks for beyond
-the settings below would sample or decode otherwise than we do, and is refused.
+says what the networks look like, in the keyword arguments of taming-transformers' constructors. Keys that their loader
+ignores are ignored. What it asks for beyond the settings below would sample or decode otherwise, and is refused.
 """
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, listed, shown
 from cortex.core.text import load_yaml, read_lines
 from cortex.generators.class_names import name_classes, read_class_names
 from cortex.generators.network.architecture import describe
+
+log = logging.getLogger(__name__)
 
 MAX_YAML = 1 << 16  # characters; the authors' files have two thousand
 
@@ -42,12 +46,18 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A section of the YAML. Keys that are not listed are refused; those of type Any do not matter here."""
+    """A section of the YAML: arguments of a constructor. Others are refused; those of type Any do not matter here."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class EncoderDecoder(Section):
+class Loose(Section):
+    """A section of which the authors' loader reads the keys that are listed, and ignores all others."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class EncoderDecoder(Loose):
     """``ddconfig``: arguments of taming's ``Encoder`` and ``Decoder``."""
 
     ch: Count
@@ -61,6 +71,7 @@ class EncoderDecoder(Section):
     resolution: Count
     z_channels: Count
     double_z: Literal[False]
+    give_pre_end: Literal[False] = False  # what the decoder returns
 
     @property
     def pixels(self) -> int:
@@ -91,7 +102,12 @@ class VqganParams(Section):
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of :class:`~cortex.generators.network.vqgan.VQGAN`."""
-        return {"n_embed": self.n_embed, "embed_dim": self.embed_dim, "ddconfig": self.ddconfig.model_dump()}
+        read = set(EncoderDecoder.model_fields) - {"give_pre_end"}
+        return {
+            "n_embed": self.n_embed,
+            "embed_dim": self.embed_dim,
+            "ddconfig": self.ddconfig.model_dump(include=read),
+        }
 
 
 class GumbelParams(VqganParams):
@@ -131,29 +147,29 @@ class LabelParams(Section):
     quantize_interface: Literal[True] = True
 
 
-class Vqgan(Section):
+class Vqgan(Loose):
     target: Annotated[str, _only("VQModel")]
     params: VqganParams
     base_learning_rate: Any = None
 
 
-class Gumbel(Section):
+class Gumbel(Loose):
     target: Annotated[str, _only("GumbelVQ")]
     params: GumbelParams
     base_learning_rate: Any = None
 
 
-class Gpt(Section):
+class Gpt(Loose):
     target: Annotated[str, _only("GPT")]
     params: GptParams
 
 
-class ClassLabel(Section):
+class ClassLabel(Loose):
     target: Annotated[str, _only("Labelator")]
     params: LabelParams
 
 
-class Permuter(Section):
+class Permuter(Loose):
     target: Annotated[str, _only("Identity")]
     params: Any = None
 
@@ -189,7 +205,7 @@ class TransformerParams(Section):
         return self
 
 
-class Transformer(Section):
+class Transformer(Loose):
     target: Annotated[str, _only("Net2NetTransformer")]
     params: TransformerParams
     base_learning_rate: Any = None
@@ -210,6 +226,8 @@ def read_architecture(config: Path, class_names: Path | None = None) -> dict[str
         model = kind.model_validate(section)
     except ValidationError as error:
         raise InputError(f"{config}: {_one_line(error)}") from None
+    if ignored := list(_ignored(model, "model")):
+        log.info("%s: ignored, as taming-transformers does: %s", config, listed(ignored))
     if not isinstance(model, Transformer):
         names = [] if class_names is None else read_class_names(class_names)
         return describe("taming", model.params.arguments(), None, names)
@@ -228,6 +246,15 @@ def _read_model(path: Path) -> dict[str, Any]:
     if not isinstance(model, dict):
         raise InputError(f"{path}: has no section 'model'")
     return model
+
+
+def _ignored(section: BaseModel, place: str) -> Iterator[str]:
+    """Places of the keys that the authors' loader ignores, in a section and in those in it."""
+    for name, part in section:
+        if name in (section.model_extra or ()):
+            yield f"{place}.{name}"
+        elif isinstance(part, BaseModel):
+            yield from _ignored(part, f"{place}.{name}")
 
 
 def _one_line(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import subprocess
 import sys
 import zipfile
@@ -292,6 +293,21 @@ def test_missing_and_unexpected_weights_are_listed_and_counted(tmp_path, officia
     assert not (tmp_path / "weights.safetensors").exists()
 
 
+@pytest.mark.parametrize(("prefix", "bare"), [("first_stage_model.", True), ("net.", False), ("net.", True)])
+def test_weights_are_named_as_in_the_file_and_a_few_of_them(tmp_path, official, prefix, bare):
+    """A VQGAN whose weights lie in a larger checkpoint; and any checkpoint of another network."""
+    whole = official.first_stage_model if bare else official
+    state = {f"{prefix}{name}": weight for name, weight in whole.state_dict().items()}
+    ours = [name for name in whole.state_dict() if "loss." not in name and not name.endswith("attn.mask")]
+    with pytest.raises(InputError) as raised:
+        convert_generator(tmp_path / "w", folder_of(tmp_path, state, VQGAN_PROJECT if bare else PROJECT))
+    message = str(raised.value).partition(".yaml: ")[2]
+    assert message.startswith(f"{len(ours)} missing weights: {', '.join(sorted(ours)[:5])} and {len(ours) - 5} more; ")
+    assert f"unexpected weights: {prefix}{{" in message
+    assert message.count(prefix) == 1 or not bare
+    assert len(message) < 600
+
+
 def test_misshapen_and_integer_weights_are_named(tmp_path, official):
     state = dict(official.state_dict())
     state["transformer.pos_emb"] = torch.zeros(1, 17, 24)
@@ -321,7 +337,8 @@ PARAMS, FIRST, GPT_PARAMS = "params", "params.first_stage_config", "params.trans
         (f"{FIRST}.target", "taming.models.vqgan.GumbelVQ", "first_stage_config.target = .*GumbelVQ': only VQModel"),
         (f"{FIRST}.params.remap", "used.npy", "remap = 'used.npy'"),
         (f"{FIRST}.params.ddconfig.double_z", True, "ddconfig.double_z = 'True': Input should be False"),
-        (f"{FIRST}.params.ddconfig.attn_type", "vanilla", "ddconfig.attn_type = 'vanilla': this setting is not suppor"),
+        (f"{FIRST}.params.ddconfig.give_pre_end", True, "ddconfig.give_pre_end = 'True': Input should be False"),
+        (f"{FIRST}.params.use_ema", False, "params.use_ema = 'False': this setting is not supported"),
         (f"{FIRST}.params.ddconfig.resolution", 72, "resolution = 72 should be a multiple of a token's 16 pixels"),
         (f"{FIRST}.params.ddconfig.ch", 33, "no generator can be built from it: .*num_groups"),
         (f"{FIRST}.params.ddconfig.ch", "${ch}", "ddconfig.ch = '\\${ch}': Input should be a valid integer"),
@@ -364,6 +381,27 @@ def test_a_number_too_long_to_print_is_refused(tmp_path):
     (tmp_path / "model.yaml").write_text(yaml.safe_dump(PROJECT).replace("ch: 32", f"ch: 0x{'f' * 9000}"))
     with pytest.raises(InputError, match=r"ddconfig\.ch: Input should be less than or equal to"):
         read_architecture(tmp_path / "model.yaml")
+
+
+@pytest.mark.parametrize("folder", [PROJECT, VQGAN_PROJECT], ids=["transformer", "vqgan"])
+def test_what_the_authors_loader_ignores_is_ignored_in_one_line(tmp_path, folder, caplog):
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(folder))
+    with caplog.at_level(logging.INFO):
+        expected = read_architecture(tmp_path / "model.yaml")
+        assert not caplog.records
+        project = json.loads(json.dumps(folder))
+        project["model"] |= {"project": "x", "name": "y", "ckpt_path": "/z", "learning_rate": 1e-4, "n_embed": 3}
+        vqgan = project["model"]["params"]
+        if folder is PROJECT:
+            vqgan["transformer_config"]["comment"] = {"a": [1]}
+            vqgan = vqgan["first_stage_config"]["params"]
+        vqgan["ddconfig"] |= {"attn_type": "vanilla", "give_pre_end": False}
+        (tmp_path / "model.yaml").write_text(yaml.safe_dump(project))
+        assert read_architecture(tmp_path / "model.yaml") == expected
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert told.startswith(f"{tmp_path / 'model.yaml'}: ignored, as taming-transformers does: model.{{")
+    assert "\n" not in told and told.endswith(f"and {2 if folder is PROJECT else 1} more")
 
 
 def test_what_does_not_change_the_generator_is_accepted(tmp_path):
