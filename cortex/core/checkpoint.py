@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, listed, shown
+from cortex.core.file_kinds import CHECKPOINT, PICKLE, SAFETENSORS, ZIP, kind_of, not_whole
 from cortex.core.pickled import MAX_SIZE, Inert, Storage, StoredTensor, load_pickle
 from cortex.core.weights import check_finite
 
@@ -57,15 +58,10 @@ class Checkpoint:
     def __init__(self, path: Path, file: "_File"):
         self.path, self._file = path, file
         with _named_errors(path):
-            start = file.at(0, 4)
-            if path.suffix == ".safetensors":
-                content, self._place = _read_safetensors(file)
-            elif start == b"PK\x03\x04":
-                content, self._place = _read_zip(file)
-            elif start[:1] == b"\x80":
-                content, self._place = _read_legacy(file)
-            else:
-                raise ValueError("it is neither a zip nor a pickle, as torch.save writes them")
+            kind = kind_of(file.at(0, min(file.bytes, 9)))
+            if kind not in READERS:
+                raise ValueError("it begins neither as torch.save nor as safetensors writes a file")
+            content, self._place = READERS[kind](file)
             state = _state_of(content)
             self.tensors = {name: value for name, value in state.items() if isinstance(value, StoredTensor)}
             self.unread = sorted(name for name, value in state.items() if isinstance(value, Inert))
@@ -94,7 +90,7 @@ class Checkpoint:
             elif tensor.reach == tensor.elements:
                 yield _in_row_major_order(tensor, bytearray().join(chunks))
             else:
-                raise ValueError(f"a tensor of shape {tensor.shape} is kept as {tensor.reach:,} elements")
+                raise InputError(f"a tensor of shape {tensor.shape} is kept as {tensor.reach:,} elements")
 
 
 @contextmanager
@@ -123,7 +119,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         described = opened.tensors.values()
         # Weights may be tied, two names of one storage; a million names of one would be a bomb.
         if sum(tensor.elements * tensor.storage.dtype.itemsize for tensor in described) > 2 * path.stat().st_size:
-            raise InputError(f"{path}: not a whole checkpoint: its tensors are more than twice the file")
+            raise InputError(f"{path}: its tensors are more than twice the file")
         state = {name: _in_memory(tensor, opened) for name, tensor in opened.tensors.items()}
     for name, tensor in state.items():
         check_finite(tensor, path, name)
@@ -141,12 +137,16 @@ def _state_of(content: Any) -> dict[str, Any]:
     """The state dict of a checkpoint's content, without what wrappers put before all names."""
     if isinstance(content, StoredTensor):
         return {"tensor": content}
-    nested = [name for name in NESTED if isinstance(content, dict) and _has_tensors(content.get(name))]
+    parts = content if isinstance(content, dict) else {}
+    nested = [name for name, part in parts.items() if _has_tensors(part)]
+    nested = [name for name in nested if name in NESTED] or nested
     if len(nested) > 1:
-        raise ValueError(f"it has several state dicts: {', '.join(nested)}")
+        raise InputError(f"it has several state dicts, {listed(nested)}: save the one that is meant, alone")
     state = content[nested[0]] if nested else content
     if not _has_tensors(state):
-        raise ValueError(f"it has no state dict with tensors ({', '.join(NESTED)}), and is none itself")
+        what = f"an object {shown(f'{content.module}.{content.name}')}" if isinstance(content, Inert) else "data"
+        what = f"a dictionary of {listed(list(parts)) or 'nothing'}" if isinstance(content, dict) else what
+        raise InputError(f"no state dict with tensors, but {what}: save the network's state_dict()")
     tensors = [name for name, value in state.items() if isinstance(value, StoredTensor)]
     prefix = ""
     while wrapper := next((each for each in WRAPPERS if all(n.startswith(prefix + each) for n in tensors)), None):
@@ -160,11 +160,13 @@ def _has_tensors(state: Any) -> bool:
 
 @contextmanager
 def _named_errors(path: Path) -> Iterator[None]:
-    """Turn errors into an :class:`InputError`, one line that names the file."""
+    """Let errors name the file; all but an :class:`InputError`, of what a whole file holds, are of a damaged file."""
     try:
         yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a whole checkpoint: {error}") from None
+        raise not_whole(path, CHECKPOINT, error) from None
 
 
 class _File(io.BufferedReader):
@@ -207,11 +209,11 @@ def _read_zip(file: _File) -> tuple[Any, Place]:
         raise ValueError(f"the zip is truncated or damaged: {error}") from None
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
-        raise ValueError("the zip has no data.pkl, or several")
+        raise InputError("a zip archive, but not as torch.save writes it: it has no data.pkl, or several")
     folder = pickles[0].removesuffix("data.pkl")
     order = members.get(f"{folder}byteorder")
     if order is not None and _small_member(file, order) != b"little":
-        raise ValueError("its numbers are big-endian")
+        raise InputError("its numbers are big-endian; allowed: little-endian")
 
     def place(storage: Storage) -> tuple[int, int | None]:
         member = members.get(f"{folder}data/{storage.key}")
@@ -249,10 +251,10 @@ def _read_legacy(file: _File) -> tuple[Any, Place]:
     storages: dict[str, Storage] = {}
     head = io.BytesIO(file.at(0, min(file.bytes, MAX_BYTES)))
     if load_pickle(head, storages) != LEGACY_MAGIC or load_pickle(head, storages) != 1001:
-        raise ValueError("it does not begin like a file of torch.save")
+        raise InputError("a pickle, but not as torch.save writes it")
     system = load_pickle(head, storages)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise ValueError("its numbers are big-endian")
+        raise InputError("its numbers are big-endian; allowed: little-endian")
     content, keys = load_pickle(head, storages), load_pickle(head, storages)
     starts: dict[Storage, int] = {}
     position = head.tell()
@@ -280,6 +282,8 @@ def _read_safetensors(file: _File) -> tuple[Any, Place]:
         header = json.loads(file.at(8, length))
         header.pop("__metadata__", None)
         described = {name: _described(name, **entry) for name, entry in header.items()}
+    except InputError:
+        raise
     except (AttributeError, TypeError, LookupError, RecursionError, ValueError) as error:
         raise ValueError(f"its header is damaged: {error}") from None
     starts = {storage: 8 + length + start for storage, start in described.values()}
@@ -292,6 +296,8 @@ def _read_safetensors(file: _File) -> tuple[Any, Place]:
 
 def _described(name: str, dtype: str, shape: list[int], data_offsets: list[int]) -> tuple[Storage, int]:
     """A tensor of a safetensors header as a storage of its own, and where that begins after the header."""
+    if dtype not in DTYPES:
+        raise InputError(f"tensor {shown(name)} is of type {shown(dtype)}; allowed: {', '.join(DTYPES)}")
     (start, end), kind = data_offsets, DTYPES[dtype]
     if not all(type(number) is int and 0 <= number < MAX_SIZE for number in (start, end, *shape)):
         raise ValueError(f"tensor {shown(name)} has an impossible shape or place")
@@ -308,3 +314,6 @@ def _in_row_major_order(tensor: StoredTensor, content: bytearray) -> bytes:
     """The bytes of a strided tensor from those of the stretch of storage that it reaches over."""
     stretch = torch.frombuffer(content, dtype=tensor.storage.dtype)
     return stretch.as_strided(tensor.shape, tensor.stride).flatten().view(torch.uint8).numpy().tobytes()
+
+
+READERS = {ZIP: _read_zip, PICKLE: _read_legacy, SAFETENSORS: _read_safetensors}

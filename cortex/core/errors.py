@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Sequence
 
 
@@ -16,6 +17,11 @@ class StoppedError(Exception):
 def shown(text: str) -> str:
     """A name out of a file, on one line and not too long, whatever it holds."""
     return repr(text if len(text) <= 80 else text[:80] + "…")
+
+
+def reason_of(error: object) -> str:
+    """The first line of an error that other code raised, without what its objects are called in memory."""
+    return re.sub(r" ?<[\w.]+ object at 0x[0-9a-f]+>", "", (str(error).splitlines() or [type(error).__name__])[0])
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from cortex.core.errors import shown
+from cortex.core.errors import InputError, shown
 
 # Opcodes of a pickle; each costs some hundred bytes at most. The ImageNet transformer of 1.4 B parameters needs 10 %.
 MAX_OPCODES = 1_000_000
@@ -175,7 +175,7 @@ class InertUnpickler(pickle.Unpickler):
         match pid:
             case ("storage", Inert("torch" | "torch.cuda", name), str(key), _, int(elements), *rest) if rest in NO_VIEW:
                 if name not in DTYPES:
-                    raise ValueError(f"a storage of type {shown(name)} is not supported: allowed: {', '.join(DTYPES)}")
+                    raise InputError(f"a storage of type {shown(name)} is not supported: allowed: {', '.join(DTYPES)}")
                 if not 0 <= elements < MAX_SIZE:
                     raise ValueError(f"storage {shown(key)} has an impossible number of elements")
                 described = Storage(key, DTYPES[name], elements)
@@ -203,6 +203,8 @@ def load_pickle(file: io.BytesIO, storages: dict[str, Storage]) -> Any:
     """
     try:
         return InertUnpickler(io.BytesIO(_as_data(file)), storages).load()
+    except InputError:
+        raise
     except Exception as error:  # the unpickler raises many kinds, and its documentation does not list all
         raise ValueError(f"its pickle is damaged: {str(error)[:300]}") from None
 

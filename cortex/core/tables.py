@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cortex.core.errors import InputError
+from cortex.core.file_kinds import not_whole
 from cortex.core.files import whole_file
 from cortex.core.provenance import provenance
 
@@ -38,5 +39,5 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     except FileNotFoundError:
         raise InputError(f"{path}: no such Parquet file") from None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no text
-        raise InputError(f"{path}: not a whole Parquet file: {str(error).partition(chr(10))[0]}") from None
+        raise not_whole(path, "Parquet file", error) from None
     raise InputError(f"{path}: no column {sorted(set(columns or ()) - set(names))}; it has {names}")

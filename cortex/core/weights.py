@@ -1,5 +1,6 @@
 """Weights on disk: safetensors files, which hold tensors and text and cannot execute anything."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -7,7 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, listed, shown
+from cortex.core.file_kinds import SAFETENSORS, not_whole
 from cortex.core.files import whole_file
 
 
@@ -28,7 +30,7 @@ def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         tensors = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
         large = sorted(name for name, tensor in tensors.items() if not tensor.isfinite().all())
         if large:
-            raise InputError(f"{path}: weights that float16 cannot hold, above 65504 or not finite: {', '.join(large)}")
+            raise InputError(f"{path}: weights that float16 cannot hold, above 65504 or not finite: {listed(large)}")
     with whole_file(path) as temporary:
         try:
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary, metadata)
@@ -57,7 +59,7 @@ def read_weights(
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+        raise not_whole(path, SAFETENSORS, error) from None
     for name, tensor in tensors.items():
         check_finite(tensor, path, name)
     return tensors, metadata
@@ -73,6 +75,13 @@ def check_finite(tensor: Tensor, path: Path, name: str) -> None:
         raise InputError(f"{path}: weight {shown(name)[1:-1]}: not all of its numbers are finite")
 
 
+def check_names(path: Path | str, missing: Sequence[str], unexpected: Sequence[str]) -> None:
+    """Raise an InputError that lists weights that are missing from a file, or unexpected there, if there are any."""
+    problems = {"missing weights": missing, "unexpected weights": unexpected}
+    if told := [f"{len(names)} {what}: {listed(sorted(names))}" for what, names in problems.items() if names]:
+        raise InputError(f"{path}: {'; '.join(told)}")
+
+
 def load_into(network: nn.Module, tensors: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
     """Load ``tensors`` into ``network``; ``path`` is named if a weight is missing, unexpected or misshapen.
 
@@ -80,9 +89,7 @@ def load_into(network: nn.Module, tensors: dict[str, Tensor], path: Path, *, ass
     """
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing or unexpected:
-        raise InputError(f"{path}: missing weights: {missing or 'none'}; unexpected weights: {unexpected or 'none'}")
+    check_names(path, [*expected.keys() - found.keys()], [*found.keys() - expected.keys()])
     for name, shape in expected.items():
         if found[name] != shape:
             raise InputError(f"{path}: weight {name} has shape {found[name]}, expected {shape}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from cortex.core.errors import InputError
+from cortex.core.file_kinds import SAFETENSORS, not_whole
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -19,4 +20,4 @@ def read_metadata(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+        raise not_whole(path, SAFETENSORS, error) from None

@@ -9,6 +9,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
+from cortex.core.file_kinds import not_whole
 from cortex.core.files import whole_file
 from cortex.data.tokens import Tokens, iterate_tokens
 
@@ -84,7 +85,7 @@ def map_array(path: Path, what: str, mode: Literal["r", "c"] = "r") -> NDArray[A
     except FileNotFoundError:
         raise InputError(f"{path}: no such file of {what}") from None
     except Exception as error:  # NumPy parses a header as Python, so a damaged one raises any exception
-        raise InputError(f"{path}: not a whole npy file: {error}") from None
+        raise not_whole(path, "npy file", error) from None
 
 
 def rows_of(packed: NDArray[np.void], label: int, path: Path) -> NDArray[np.int64]:

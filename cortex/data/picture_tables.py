@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cortex.core.errors import InputError
+from cortex.core.file_kinds import not_whole
 
 LABELS, IMAGES = 1000, 16  # rows in memory at a time
 BUFFER = 1 << 20  # bytes of a column that are read at a time
@@ -124,8 +125,7 @@ def _opened(path: Path) -> Iterator[Opened]:
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        kind, reason = "Arrow" if arrow else "Parquet", str(error).partition("\n")[0]
-        raise InputError(f"{path}: not a whole {kind} file: {reason}") from None
+        raise not_whole(path, "Arrow file" if arrow else "Parquet file", error) from None
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:

@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError
-from cortex.data.given_pictures import Given
+from cortex.core.errors import InputError, reason_of
+from cortex.core.file_kinds import not_whole
 from cortex.core.text import read_lines
+from cortex.data.given_pictures import Given
 
 BATCH = 100  # rows
 GRID_COLUMNS = ("grid", "tokens", "indices")  # of a Parquet file; the first that it has counts
@@ -199,7 +200,7 @@ def _parquet_rows(path: Path, grid: tuple[int, int]) -> Iterator[Rows]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a whole Parquet file: {_one_line(error)}") from None
+        raise not_whole(path, "Parquet file", error) from None
 
 
 def _numbers(array: pa.Array, grid: tuple[int, ...], column: str, place: str, first: int) -> NDArray[np.int64]:
@@ -260,13 +261,9 @@ def _map(path: Path, where: str = "") -> NDArray[Any]:
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"{where}{path}: {error.strerror or _one_line(error)}") from None
+        raise InputError(f"{where}{path}: {error.strerror or reason_of(error)}") from None
     except Exception as error:  # a damaged header raises whatever parsing it as Python raises
-        raise InputError(f"{where}{path}: not a whole npy file: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise not_whole(path, "npy file", error, where) from None
 
 
 def _shown(text: str) -> str:

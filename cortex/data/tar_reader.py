@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cortex.core.errors import InputError, shown
+from cortex.core.file_kinds import not_whole
 
 LONGEST = 1 << 16  # bytes of an extended header
 # How keys begin of records by which the content of a member is longer than its header says, or has holes.
@@ -106,7 +107,7 @@ def _headers(path: Path) -> Iterator[Member]:
             try:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
             except (tarfile.HeaderError, ValueError) as error:
-                raise InputError(f"{path}: not a whole tar: {error} at byte {start - len(block)}") from None
+                raise not_whole(path, "tar", f"{error} at byte {start - len(block)}") from None
             member = Member(info, f"{path}: member {info.name!r}", start, file)
             end = member.end
             yield member

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
+from cortex.core.file_kinds import SAFETENSORS, not_whole
 from cortex.generators.base import Family
 from cortex.generators.class_names import read_class_names
 from cortex.generators.codebook_files import KINDS, codebook_shape, read_codebook_file
@@ -158,7 +159,7 @@ def _described(path: Path) -> tuple[Sequence[int], str | None]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
+        raise not_whole(path, SAFETENSORS, error) from None
 
 
 def _stated(architecture: str | None, path: Path) -> tuple[tuple[int, int] | None, tuple[str, ...], tuple[int, ...]]:

@@ -156,7 +156,9 @@ def test_a_storage_outside_the_pickle_is_described():
     ids=lambda pid: str(pid)[:40],
 )
 def test_a_persistent_id_that_is_no_storage_is_refused(pid):
-    with pytest.raises(ValueError, match=r"its pickle is damaged: (a storage|storage|an object)") as raised:
+    with pytest.raises(
+        ValueError, match=r"its pickle is damaged: (storage|an object)|a storage of type 'sys"
+    ) as raised:
         load(b"\x80\x02" + pid + b"Q.")
     assert len(str(raised.value)) < 400 and "\n" not in str(raised.value)
 
