@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib import format as npy
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, listed
+from cortex.core.file_kinds import not_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +62,7 @@ def _mapped(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights file") from None
     except Exception as error:  # NumPy parses a header as Python, so a damaged one raises any exception
-        raise InputError(f"{path}: not a whole npy file: {error}") from None
+        raise not_whole(path, "npy file", error) from None
     if array.dtype.kind != "f":
         raise InputError(f"{path}: {array.dtype}; a codebook is of floating-point numbers [K, d]")
     return array
@@ -73,6 +74,6 @@ def _only(opened: Checkpoint) -> tuple[str, StoredTensor]:
         return NAME, opened.tensors[NAME]
     found = [(name, tensor) for name, tensor in opened.tensors.items() if len(tensor.shape) == 2]
     if len(found) != 1:
-        names = ", ".join(name for name, _ in found) or "none"
+        names = listed([name for name, _ in found]) or "none"
         raise InputError(f"{opened.path}: a tensor {NAME!r} [K, d], or one tensor alone, is needed; it has {names}")
     return found[0]

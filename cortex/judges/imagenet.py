@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from cortex.core.checkpoint import read_state
 from cortex.core.errors import InputError
-from cortex.core.weights import read_weights
+from cortex.core.weights import check_names
 from cortex.judges.judge import not_importable
 from cortex.judges.settings import ImageNetJudge
 
@@ -63,16 +63,13 @@ class ImageNetClassifier(nn.Module, ABC):
         if weights is None:
             tensors, source = cls.published()
         else:
-            tensors = read_weights(weights)[0] if weights.suffix == ".safetensors" else read_state(weights)
-            source = str(weights)
+            tensors, source = read_state(weights), str(weights)
         try:
             # torch renames here what older releases called otherwise, and adds counters that they had not.
             fit = judge.backbone.load_state_dict(tensors, strict=False)
         except RuntimeError as error:
             raise InputError(f"{source}: does not fit {cls.name}: {str(error).splitlines()[-1].strip()}") from None
-        if fit.missing_keys or fit.unexpected_keys:
-            missing, unexpected = sorted(fit.missing_keys) or "none", sorted(fit.unexpected_keys) or "none"
-            raise InputError(f"{source}: missing weights: {missing}; unexpected weights: {unexpected}")
+        check_names(source, fit.missing_keys, fit.unexpected_keys)
         return judge
 
     @classmethod

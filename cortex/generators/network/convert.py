@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cortex.core.checkpoint import Checkpoint, open_checkpoint
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, listed
 from cortex.core.files import whole_file
 from cortex.core.pickled import StoredTensor
 from cortex.core.progress import progress
@@ -31,17 +31,18 @@ SAFETENSORS_DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16:
 
 @dataclass(frozen=True)
 class Found:
-    """A tensor of an open checkpoint, and what is to become of it."""
+    """A tensor of an open checkpoint, or a part of it; its name there, and what is to become of it."""
 
     checkpoint: Checkpoint
+    name: str
     stored: StoredTensor
     change: Callable[[Tensor], Tensor] | None
 
-    def chunks(self, name: str) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Its bytes, some megabytes at a time; all at once where they change."""
         dtype = self.stored.storage.dtype
         for chunk in self.checkpoint.chunks(self.stored) if self.change is None else [self._changed(self.change)]:
-            check_finite(torch.frombuffer(bytearray(chunk), dtype=dtype), self.checkpoint.path, name)
+            check_finite(torch.frombuffer(bytearray(chunk), dtype=dtype), self.checkpoint.path, self.name)
             yield chunk
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> bytes:
@@ -73,32 +74,37 @@ def convert_source(output: Path, family: NetworkFamily, source: Source) -> None:
         for part in source.parts:
             checkpoint = stack.enter_context(open_checkpoint(part.path))
             found |= _tensors(part, checkpoint)
-            unread += [part.rename(name) for name in checkpoint.unread if not part.drops(name)]
+            unread += [name for name in checkpoint.unread if not part.drops(name)]
         files = " and ".join(str(part.path) for part in source.parts)
         where = files if source.described is None else f"{files} does not fit {source.described}"
-        _check({name: each.stored for name, each in found.items()}, expected, unread, where)
+        missing = [_name_in_file(name, source.parts) for name in expected if name not in found]
+        _check(found, expected, {"missing weights": missing, "weights of an unknown kind": unread}, where)
         _write(output, source.architecture, found)
 
 
 def _tensors(part: Part, checkpoint: Checkpoint) -> dict[str, Found]:
     """The tensors of a part by our name, those that are dropped left out."""
-    renamed = [(part.rename(name), tensor) for name, tensor in checkpoint.tensors.items() if not part.drops(name)]
-    kept = [each for name, tensor in renamed for each in _divided(part.divided(name), tensor, part.path)]
-    if twice := [name for name, count in Counter(name for name, _ in kept).items() if count > 1]:
-        raise InputError(f"{part.path}: several tensors would be {_listed(twice)}")
-    return {name: Found(checkpoint, tensor, part.changed.get(name)) for name, tensor in kept}
+    kept = [
+        (ours, name, stored)
+        for name, tensor in checkpoint.tensors.items()
+        if not part.drops(name)
+        for ours, stored in _divided(part.divided(part.rename(name)), name, tensor, part.path)
+    ]
+    if twice := [ours for ours, count in Counter(ours for ours, *_ in kept).items() if count > 1]:
+        raise InputError(f"{part.path}: several tensors would be {listed(twice)}")
+    return {ours: Found(checkpoint, name, stored, part.changed.get(ours)) for ours, name, stored in kept}
 
 
-def _divided(names: tuple[str, ...], tensor: StoredTensor, path: Path) -> list[tuple[str, StoredTensor]]:
-    """Equal parts of a tensor's rows by name; the tensor itself where there is one name."""
-    if len(names) == 1:
-        return [(names[0], tensor)]
-    if not tensor.shape or tensor.shape[0] % len(names):
-        raise InputError(f"{path}: {_listed(list(names))}: {tensor.shape} has no {len(names)} equal parts of rows")
-    rows = tensor.shape[0] // len(names)
+def _divided(ours: tuple[str, ...], name: str, tensor: StoredTensor, path: Path) -> list[tuple[str, StoredTensor]]:
+    """Equal parts of a tensor's rows by our names; the tensor itself where there is one name."""
+    if len(ours) == 1:
+        return [(ours[0], tensor)]
+    if not tensor.shape or tensor.shape[0] % len(ours):
+        raise InputError(f"{path}: {listed([name])}: {tensor.shape} has no {len(ours)} equal parts of rows")
+    rows = tensor.shape[0] // len(ours)
     return [
-        (name, replace(tensor, offset=tensor.offset + part * rows * tensor.stride[0], shape=(rows, *tensor.shape[1:])))
-        for part, name in enumerate(names)
+        (each, replace(tensor, offset=tensor.offset + part * rows * tensor.stride[0], shape=(rows, *tensor.shape[1:])))
+        for part, each in enumerate(ours)
     ]
 
 
@@ -113,30 +119,30 @@ def _expected_shapes(
     return {name: tuple(weight.shape) for name, weight in networks.state_dict().items()}
 
 
+def _name_in_file(ours: str, parts: Sequence[Part]) -> str:
+    """A file's name of a weight, where a part's renaming only puts something in front of it; else our name."""
+    words = ours.split(".")
+    shorter = [".".join(words[start:]) for start in range(len(words))]
+    return next((name for part in parts for name in shorter if part.rename(name) == ours), ours)
+
+
 def _check(
-    tensors: dict[str, StoredTensor], expected: dict[str, tuple[int, ...]], unread: list[str], where: str
+    found: Mapping[str, Found], expected: Mapping[str, tuple[int, ...]], problems: dict[str, list[str]], where: str
 ) -> None:
     """Names, shapes and types are as expected, or all that is wrong is told in one line that begins ``where``."""
-    shared = sorted(expected.keys() & tensors.keys())
-    shapes = [
-        f"{name} {tensors[name].shape} for {expected[name]}" for name in shared if tensors[name].shape != expected[name]
-    ]
-    types = [name for name in shared if tensors[name].storage.dtype not in SAFETENSORS_DTYPES]
-    problems = {
-        "missing weights": sorted(expected.keys() - tensors.keys()),
-        "unexpected weights": sorted(tensors.keys() - expected.keys()),
-        "weights of an unknown kind": unread,
-        "weights of another shape": shapes,
-        "weights that are not floating-point numbers": types,
+    known = [(each.name, each.stored, expected[ours]) for ours, each in found.items() if ours in expected]
+    problems |= {
+        "unexpected weights": [each.name for ours, each in found.items() if ours not in expected],
+        "weights of another shape": [
+            f"{name} {stored.shape} for {shape}" for name, stored, shape in known if stored.shape != shape
+        ],
+        "weights that are not floating-point numbers": [
+            name for name, stored, _ in known if stored.storage.dtype not in SAFETENSORS_DTYPES
+        ],
     }
-    told = [f"{len(names)} {what}: {_listed(names)}" for what, names in problems.items() if names]
+    told = [f"{len(set(names))} {what}: {listed(sorted(set(names)))}" for what, names in problems.items() if names]
     if told:
         raise InputError(f"{where}: {'; '.join(told)}")
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(shown(name)[1:-1] for name in names[:most]) + more
 
 
 def _write(output: Path, architecture: dict[str, Any], tensors: dict[str, Found]) -> None:
@@ -157,6 +163,6 @@ def _write(output: Path, architecture: dict[str, Any], tensors: dict[str, Found]
     text += b" " * (-len(text) % 8)
     with whole_file(output) as temporary, open(temporary, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for name, found in progress(ordered, len(ordered), "converting", "weight"):
-            for chunk in found.chunks(name):
+        for _, found in progress(ordered, len(ordered), "converting", "weight"):
+            for chunk in found.chunks():
                 file.write(chunk)

@@ -49,7 +49,7 @@ class Code:
         ("a.npy", lambda path: path.write_bytes(b"npy"), "not a whole npy file"),
         ("a.npy", lambda path: None, "no such weights file"),
         ("a.pt", lambda path: torch.save({"a": CODEBOOK, "b": CODEBOOK}, path), "one tensor alone, is needed; it has"),
-        ("a.pt", lambda path: torch.save({"a": Code()}, path), "not a whole checkpoint"),
+        ("a.pt", lambda path: torch.save({"a": Code()}, path), "no state dict with tensors, but"),
         ("a.pt", lambda path: None, "No such file"),
     ],
 )  # fmt: skip

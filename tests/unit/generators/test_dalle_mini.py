@@ -86,9 +86,9 @@ def test_compvis_vqgan_of_the_same_name_is_refused(vqgan, tmp_path):
 
 def test_other_tensors_are_refused_by_name(vqgan, tmp_path):
     state = detoker(vqgan.state_dict())
-    with pytest.raises(InputError, match=r"1 unexpected weights: first_stage_model\.decoder\.extra"):
+    with pytest.raises(InputError, match=r"1 unexpected weights: decoder\.extra$"):
         converted(tmp_path, state | {"decoder.extra": torch.ones(2)})
-    with pytest.raises(InputError, match=r"1 weights of an unknown kind: first_stage_model\.sparse"):
+    with pytest.raises(InputError, match=r"1 weights of an unknown kind: sparse$"):
         converted(tmp_path, state | {"sparse": torch.eye(2).to_sparse()})
     with pytest.raises(InputError, match=r"several tensors would be first_stage_model.quantize.embedding.weight"):
         converted(tmp_path, state | {"quantize.embedding.weight": torch.ones(48, 16)})

@@ -178,7 +178,7 @@ def test_a_tokenizers_averaged_weights_are_taken(vqgan, tmp_path):
     alone = load_generator(tmp_path / "weights.safetensors", family="ibq")
     assert torch.equal(alone.tokenizer.decode(grids), vqgan.decode(grids)) and not alone.spec.samples
     torch.save({"state_dict": state | {"model_ema.other": torch.ones(2)}}, tmp_path / "imagenet256_48.ckpt")
-    with pytest.raises(InputError, match=r"1 unexpected weights: first_stage_model\.model_ema\.other"):
+    with pytest.raises(InputError, match=r"1 unexpected weights: model_ema\.other$"):
         convert_generator(tmp_path / "weights.safetensors", family="ibq", folder=tmp_path)
 
 

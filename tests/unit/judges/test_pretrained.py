@@ -122,7 +122,7 @@ def test_weights_that_do_not_fit_are_told(official, tmp_path):
     state = official.state_dict()
     state["extra"] = state.pop("_fc.bias")
     save_file(state, tmp_path / "names.safetensors")
-    with pytest.raises(InputError, match=r"names\.safetensors: missing .*'_fc\.bias'.* unexpected .*'extra'"):
+    with pytest.raises(InputError, match=r"names\.safetensors: 1 missing weights: _fc\.bias; 1 unexpected .*: extra$"):
         pretrained_judge(tmp_path / "judge", settings=settings("efficientnet_lite0", tmp_path / "names.safetensors"))
     state["_fc.bias"] = state.pop("extra")[:10].clone()
     save_file(state, tmp_path / "shapes.safetensors")
@@ -130,7 +130,7 @@ def test_weights_that_do_not_fit_are_told(official, tmp_path):
         pretrained_judge(tmp_path / "judge", settings=settings("efficientnet_lite0", tmp_path / "shapes.safetensors"))
     assert "\n" not in str(told.value)
     torch.save({"a": [1, 2]}, tmp_path / "none.pth")
-    with pytest.raises(InputError, match=r"none\.pth: .* no state dict with tensors"):
+    with pytest.raises(InputError, match=r"none\.pth: no state dict with tensors, but a dictionary of a: save"):
         pretrained_judge(tmp_path / "judge", settings=settings("efficientnet_lite0", tmp_path / "none.pth"))
     assert not (tmp_path / "judge").exists()
 
