@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -116,13 +117,27 @@ def all_commands() -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def main(arguments: Sequence[str] | None = None, *, cpu_before: float = 0.0) -> int:
-    """Run one command; its exit status: 0, 1 after an error of one line, 143 after SIGTERM.
+    """Run one command; its exit status: 0, 1 after an error of one line, 128 and the signal's number after a signal.
 
     Args:
         arguments: name of the command and its options; those of the process if not given.
         cpu_before: CPU time that another process spent on starting this one, in seconds.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        try:
+            return _run(arguments, cpu_before)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads what Python writes at its end
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        print("cortex: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _run(arguments: list[str], cpu_before: float) -> int:
     targets = {name: target for phase in all_commands().values() for name, (target, _) in phase.items()}
     if not arguments or arguments[0] not in targets:
         asked_for_help = not arguments or arguments[0] in ("-h", "--help")
@@ -147,6 +162,8 @@ def main(arguments: Sequence[str] | None = None, *, cpu_before: float = 0.0) -> 
             args=rest,
             config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),
         )
+    except BrokenPipeError:
+        raise
     except (InputError, OSError) as error:
         print(f"cortex {command}: error: {error}", file=sys.stderr)
         return 1

@@ -124,7 +124,6 @@ def edit_image(
         where = check_region(settings.region, model.spec.grid)
     else:
         where = most_important(settings.region, method, network, model.codebook, picture.tokens, seed)
-    output.mkdir(parents=True, exist_ok=True)
     with one_thread():
         found = _search(network, model, picture, target, where, settings, seed)
     edit = change_region(model, picture.grid, where, found.tokens, settings.margin)

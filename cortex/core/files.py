@@ -19,12 +19,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The file is flushed to the disk before it is renamed, so a crash leaves either the old file, none, or the
     whole new one under the final name. What a writer of this file that was killed had left is removed; one that is
-    still at it fails. A link stays; its target is replaced.
+    still at it fails. A link stays; its target is replaced. New folders go again on any error.
 
     Raises:
         InputError: the path is a folder, a device, a FIFO or a socket.
     """
     path = Path(path)
+    new = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path = replaceable(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
@@ -42,6 +43,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # a write's error names no file
     finally:
         temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # one that holds something stays
+            for folder in new:
+                folder.rmdir()
 
 
 def named_path(text: str) -> tuple[str, Path]:
@@ -82,3 +86,12 @@ def files_below(folder: Path) -> Iterator[Path]:
 def leads_back(folder: Path) -> bool:
     """Whether a folder is a link to one of the folders that it is in."""
     return folder.is_symlink() and folder.resolve() in {above.resolve() for above in folder.absolute().parents}
+
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """Size of a file and time of its last change, in ns; nothing where a link leads to no file."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return ()
+    return state.st_size, state.st_mtime_ns

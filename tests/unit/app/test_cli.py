@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from cortex.app.cli import all_commands, main
 from cortex.core.tables import write_table
 from cortex.data.draw import Stretch, generate_shard
+from cortex.data.manifest import SCHEMA as MANIFEST
 from cortex.data.settings import ImageFiles
 from cortex.generators.sampling import Sampling
 
@@ -245,6 +246,27 @@ def test_an_output_that_is_no_regular_file_is_named_and_stays(command, broken, c
         f"cortex {words[0]}: error: {broken}/node: a device, FIFO or socket; allowed: a regular file, or a new one",
     )
     assert (broken / "node").is_fifo()
+
+
+def test_a_key_of_the_keyboard_stops_in_one_line_and_leaves_no_folder(tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cortex.core.weights.save_file", interrupted)
+    status, printed, errors = run(["export-codebook", "--output", tmp_path / "new" / "codebook.safetensors"], capsys)
+    assert (status, printed, errors) == (130, "", "cortex: stopped\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["verify", "{folder}"]])
+def test_a_pipe_that_is_closed_ends_a_command_without_a_word(arguments, tmp_path):
+    write_table(tmp_path / "data" / "manifest.parquet", pa.Table.from_pylist([], MANIFEST))
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "cortex", *(word.format(folder=tmp_path) for word in arguments)]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, [line for line in done.stderr.splitlines() if "verifying" not in line]) == (141, [])
 
 
 def test_a_process_ends_without_a_traceback(tmp_path):

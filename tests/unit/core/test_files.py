@@ -46,8 +46,9 @@ def test_an_error_leaves_the_old_file_and_no_temporary(error, tmp_path):
 
     path = tmp_path / "data.bin"
     for before in ([], [path]):
-        with pytest.raises(error):
-            write_half(path)
+        for each in (path, tmp_path / "new" / "folder" / "data.bin"):
+            with pytest.raises(error):
+                write_half(each)
         assert list(tmp_path.iterdir()) == before
         path.write_bytes(b"old")
     assert path.read_bytes() == b"old"
@@ -237,17 +238,17 @@ def test_weights_cut_anywhere_are_named(weights):
 def test_any_bytes_in_place_of_weights_are_an_error(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"any\.safetensors: not a whole safetensors file"):
+    with pytest.raises(InputError, match=r"any\.safetensors: (not a whole|expected:) safetensors file"):
         read_weights(path)
 
 
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"weight": torch.ones(3, 2)}, r"missing weights: \['bias'\]; unexpected weights: none"),
+        ({"weight": torch.ones(3, 2)}, r"1 missing weights: bias$"),
         (
             {"weight": torch.ones(3, 2), "bais": torch.ones(3)},
-            r"missing weights: \['bias'\]; unexpected weights: \['bais'\]",
+            r"1 missing weights: bias; 1 unexpected weights: bais$",
         ),
         ({"weight": torch.ones(2, 3), "bias": torch.ones(3)}, r"weight weight has shape \(2, 3\), expected \(3, 2\)"),
     ],
