@@ -10,7 +10,7 @@ from typing import Any
 
 from cortex.config import Config
 from cortex.core.errors import InputError
-from cortex.core.files import whole_file
+from cortex.core.files import state_of, whole_file
 from cortex.core.fingerprint import content_fingerprint
 from cortex.core.provenance import VARIABLE, git_commit
 from cortex.core.registry import ALLOWED, REFERENCE, Registry
@@ -145,11 +145,8 @@ def embeddings_state(imported: ImportedSplit) -> str:
     """The .npy files of an import's embeddings, by names, sizes and times: too many to be inputs of a rule."""
     if imported.embeddings is None:
         return ""
-    found = sorted(
-        (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
-        for entry in os.scandir(imported.embeddings)
-        if entry.name.endswith(".npy")
-    )
+    folder = Path(imported.embeddings)
+    found = sorted((path.name, *state_of(path)) for path in folder.iterdir() if path.name.endswith(".npy"))
     return f"{len(found)} embeddings: {hashlib.sha256(repr(found).encode()).hexdigest()[:16]}"
 
 

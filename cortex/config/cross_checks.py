@@ -1,7 +1,9 @@
 """Settings that are right by themselves, but fit neither the generator nor each other."""
 
 import os
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from cortex.config.schema import Config
 from cortex.core.errors import InputError
@@ -14,9 +16,14 @@ from cortex.judges.settings import JudgeSettings, PretrainedJudge, TrainedJudge
 from cortex.judges.stated import StatedJudge
 from cortex.studies.base import Study
 
+WILDCARD = re.compile(r"\{\s*\w+[^{}]*\}")
+
 
 def cross_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
     """Problems of settings that do not fit the generator or each other, each in one line, by key."""
+    yield from _braces(config.model_dump(mode="json"), "")
+    yield from _braces(list(spec.class_names), "class names")
+    yield from _shared_imports(config)
     yield from _missing_imports(config)
     yield from _generator_checks(config, spec)
     last = len(spec.class_names) - 1
@@ -45,6 +52,25 @@ def _missing_imports(config: Config) -> Iterator[str]:
             kind, there = ("folder", os.path.isdir) if key == "embeddings" else ("file", os.path.isfile)
             if path is not None and not there(path):
                 yield f"data.imports.{split}.{key} = {shown_value(path)}: no such {kind}"
+
+
+def _shared_imports(config: Config) -> Iterator[str]:
+    """Splits that import the rows of another one."""
+    sources = [(each.source, split) for split, each in config.data.imports.chosen().items() if each.source is not None]
+    for source, split in sources:
+        other = next(name for path, name in sources if os.path.realpath(path) == os.path.realpath(source))
+        if other != split:
+            where = f"data.imports.{split}.source = {shown_value(source)}"
+            yield f"{where}: the rows of {other}, too; every split needs rows of its own"
+
+
+def _braces(part: Any, place: str) -> Iterator[str]:
+    """Texts that Snakemake would take for patterns of file names."""
+    if isinstance(part, dict | list):
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+            yield from _braces(value, f"{place}.{key}".removeprefix("."))
+    elif isinstance(part, str) and WILDCARD.search(part):
+        yield f"{place} = {shown_value(part)}: should have no word in braces, which Snakemake takes for a wildcard"
 
 
 def _generator_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:

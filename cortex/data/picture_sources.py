@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cortex.core.errors import InputError, shown
-from cortex.core.files import leads_back
+from cortex.core.files import leads_back, state_of
 from cortex.data.digits import CLASS_NAMES as DIGITS_NAMES
 from cortex.data.digits import DIGITS, Part, digit_images
 from cortex.generators.class_names import read_class_names
@@ -118,8 +118,7 @@ def pictures_state(source: str) -> str:
     """
     digest, count = hashlib.sha256(), 0
     for path in _kind_of(source).files():
-        state = path.stat()
-        digest.update(repr((str(path), state.st_size, state.st_mtime_ns)).encode())
+        digest.update(repr((str(path), *state_of(path))).encode())
         count += 1
     return f"{source}: {count} files: {digest.hexdigest()[:16]}"
 

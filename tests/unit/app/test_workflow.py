@@ -2,7 +2,9 @@
 
 import os
 
-from cortex.app.workflow import judge_files
+from cortex.app.workflow import embeddings_state, judge_files
+from cortex.data.picture_sources import pictures_state
+from cortex.data.settings import ImportedSplit
 from cortex.judges.settings import BundledJudge, ImageNetJudge, ViTJudge
 from tests.pictures import labelled, write_folders, write_table
 from tests.training import JUDGE
@@ -24,6 +26,24 @@ def test_the_files_of_a_judge_are_told_apart_by_time_and_content(tmp_path):
     os.utime(tmp_path / "names.txt", (1, 1))
     assert judge_files(ViTJudge(**JUDGE | of)) == states[-1]
     assert str(root) in states[0] and str(table) in states[0]
+
+
+def test_links_that_lead_nowhere_have_no_state_and_stop_nothing(tmp_path):
+    """Of embeddings that no row needs, a link may be left; of pictures, the job that reads them tells."""
+    for name in ("a.npy", "b.npy"):
+        (tmp_path / name).write_bytes(b"1")
+    imported = ImportedSplit(source="a.csv", embeddings=str(tmp_path))
+    states = [embeddings_state(imported)]
+    (tmp_path / "b.npy").unlink()
+    (tmp_path / "b.npy").symlink_to("gone.npy")
+    states.append(embeddings_state(imported))
+    (tmp_path / "b.npy").unlink()
+    states.append(embeddings_state(imported))
+    assert [state.partition(" ")[0] for state in states] == ["2", "2", "1"] and len(set(states)) == 3
+    root = write_folders(tmp_path / "all", labelled())
+    before = pictures_state(str(root))
+    (root / "red" / "link.png").symlink_to("gone.png")
+    assert pictures_state(str(root)) != before
 
 
 def test_weights_that_a_config_names_are_inputs_of_their_rule(tmp_path):

@@ -192,6 +192,18 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("data.imports.train", {}, "data.imports.train.source = None: either source or images should be set"),
         ("data.imports.train", {"source": "a.npz"}, "data.imports.train.source = 'a.npz': should match pattern"),
         ("data.imports.test", {"source": "a.csv"}, "data.imports.test.source = 'a.csv': no such file"),
+        ("data.imports.test", {"source": "{a}.csv"}, "imports.test.source = '{a}.csv': should have no word in braces"),
+        (
+            "data.imports.test",
+            {"source": "x/{ a, \\d+}/b.csv"},
+            ".csv': should have no word in braces, which Snakemake",
+        ),
+        ("judges.vit.images", "{x}", "judges.vit.images = '{x}': should have no word in braces, which Snakemake"),
+        (
+            "data.imports",
+            {split: {"source": __file__.removesuffix("py") + "csv"} for split in ("train", "test")},
+            "csv': the rows of train, too; every split needs rows of its own",
+        ),
         ("data.imports.test", {"source": "a.npy"}, "data.imports.test.labels = None: goes with a source that is .npy"),
         ("data.imports.test", {"source": "a.csv", "labels": "b.npy"}, "test.labels = 'b.npy': goes with a source that"),
         ("data.imports.test", {"source": "a.parquet", "embeddings": "b"}, "test.embeddings = 'b': goes with a source"),
