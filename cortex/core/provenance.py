@@ -6,11 +6,14 @@ parameter of a rule, so it never makes anything run again.
 """
 
 import json
+import logging
 import os
 import platform
 import subprocess
 from functools import cache
 from importlib import metadata
+
+log = logging.getLogger(__name__)
 
 VARIABLE = "CORTEX_PROVENANCE"
 PACKAGES = ("torch", "numpy", "pyarrow", "webdataset", "taming-transformers", "snakemake")
@@ -34,9 +37,15 @@ def provenance() -> dict[str, str]:
 
 def git_commit(folder: str) -> str | None:
     """The commit checked out in ``folder``, with ``-dirty`` where files differ from it; None outside git."""
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    # The folder's owner may be another, as in a container; its code is what runs here.
+    command = ["git", "-c", "safe.directory=*", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+        answer = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, timeout=10, check=False)
+    except OSError:  # there is no git
         return None
-    return answer.stdout.strip()
+    except subprocess.SubprocessError as error:
+        log.warning("the git commit is not recorded: %s", error)
+        return None
+    if answer.returncode and "not a git repository" not in answer.stderr:
+        log.warning("the git commit is not recorded: %s", " ".join(answer.stderr.split()))
+    return answer.stdout.strip() or None

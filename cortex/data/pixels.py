@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
@@ -130,7 +130,7 @@ def decode_image(content: bytes, extension: str, where: str, *, upright: bool = 
     except InputError:
         raise
     except Exception as error:  # damaged files raise much besides OSError: ValueError, SyntaxError, zlib.error ...
-        raise InputError(f"{where}: not a whole image: {error}") from None
+        raise InputError(f"{where}: not a whole image: {reason_of(error)}") from None
 
 
 def _in_8_bits(image: Image.Image, where: str) -> Image.Image:
@@ -146,7 +146,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """The image, turned as its EXIF data say, if they can be read."""
     image.load()  # here, where an error is told
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION))
+        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # as many kinds as there are ways to write EXIF data wrong
         return image
     return image if turn is None else image.transpose(turn)

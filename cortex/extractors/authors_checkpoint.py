@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cortex.core.checkpoint import read_state
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, listed, shown
 from cortex.extractors.network import build_extractor, save_extractor
 
 AuthorsNetwork = Literal["cnn", "cnn_deep", "resnet", "transformer"]
@@ -67,7 +67,10 @@ def import_extractor(
     arguments: dict[str, Any] = {"grid": (grid_height, grid_width)}
     if network == "transformer":
         arguments |= {"heads": heads, "layers": sum(name.endswith(".norm1.weight") for name in state)}
-    _check(checkpoint, network, state, _built(checkpoint, network, PAPER | arguments), shapes=False)
+    expected = _built(checkpoint, network, PAPER | arguments)
+    counters = [name for name in expected.state_dict() if name.endswith(".num_batches_tracked")]
+    state = {name: torch.tensor(0) for name in counters} | state  # releases of torch before 0.4.1 had none
+    _check(checkpoint, network, state, expected, shapes=False)
     for argument, (name, dimension) in AUTHORS[network].items():
         arguments[argument] = state[name].shape[dimension]
     asked = f"; for grids of {grid_height}×{grid_width} tokens (--grid-height, --grid-width)"
@@ -96,7 +99,7 @@ def _check(
         differ = [name for name in both if state[name].shape != weights[name].shape]
     problems = {
         "missing weights": sorted(weights.keys() - state.keys()),
-        "unexpected weights": [shown(name)[1:-1] for name in sorted(state.keys() - weights.keys())],
+        "unexpected weights": sorted(state.keys() - weights.keys()),
         "weights of another shape": [
             f"{name} {tuple(state[name].shape)}" + (f" for {tuple(weights[name].shape)}" if shapes else "")
             for name in differ
@@ -107,6 +110,6 @@ def _check(
             if state[name].is_floating_point() != weights[name].is_floating_point()
         ],
     }
-    told = [f"{len(names)} {what}: {', '.join(names[:10])}" for what, names in problems.items() if names]
+    told = [f"{len(names)} {what}: {listed(names)}" for what, names in problems.items() if names]
     if told:
         raise InputError(f"{path}: no weights of a {network}: {'; '.join(told)}{asked}")

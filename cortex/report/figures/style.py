@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -26,9 +27,16 @@ METHOD_LOOKS: dict[str, dict[str, Any]] = {
     "token_selection": {"color": BLUE, "marker": "o", "linewidth": 2.0},
     "embedding": {"color": VERMILION, "marker": "s", "linewidth": 2.0},
 }
-STYLE = {
+# Fonts of scripts that DejaVu has not, on Linux, macOS and Windows.
+FALLBACKS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Source Han Sans", "WenQuanYi Micro Hei"),
+    *("Hiragino Sans GB", "Hiragino Sans", "Apple SD Gothic Neo", "Arial Unicode MS"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic"),
+)
+STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same on every machine
+    # DejaVu comes with matplotlib, and so looks the same on every machine.
+    "font.sans-serif": ["DejaVu Sans", *(name for name in FALLBACKS if name in font_manager.get_font_names())],
     "font.size": 8.5,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -82,6 +90,17 @@ def look_of(method: str, place: int) -> dict[str, Any]:
 
 
 def short(name: str) -> str:
-    """A class's name where there is little room: its first synonym, cut after 14 letters."""
+    """A class's name where there is little room: its first synonym, cut after 14 letters.
+
+    A character that no font here draws becomes its number, as U+732B, not a box.
+    """
     first = name.partition(",")[0]
-    return first if len(first) <= 14 else first[:13] + "…"
+    cut = first if len(first) <= 14 else first[:13] + "…"
+    return "".join(letter if ord(letter) in _drawn() else f"U+{ord(letter):04X}" for letter in cut)
+
+
+@functools.cache
+def _drawn() -> frozenset[int]:
+    """Characters that the fonts of :data:`STYLE` draw."""
+    fonts = (font_manager.get_font(font_manager.findfont(name)) for name in STYLE["font.sans-serif"])
+    return frozenset(character for font in fonts for character in font.get_charmap())

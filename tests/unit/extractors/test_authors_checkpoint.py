@@ -73,9 +73,23 @@ def test_what_does_not_fit_is_listed(tmp_path, changes, told):
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_counters_of_batches_may_be_missing(tmp_path):
+    """Old releases of torch had none, and other tools drop them; nothing reads them."""
+    path = tmp_path / "best_model.pth"
+    released(path, "cnn")
+    import_extractor(tmp_path / "whole", "cnn", path, **GRID)
+    state = {name: value for name, value in torch.load(path).items() if not name.endswith("num_batches_tracked")}
+    assert len(state) < len(torch.load(path))
+    torch.save(state, path)
+    import_extractor(tmp_path / "without", "cnn", path, **GRID)
+    embeddings = torch.randn(2, 5, 8, 12, generator=torch.Generator().manual_seed(0))
+    whole, without = (load_extractor(tmp_path / name) for name in ("whole", "without"))
+    assert torch.equal(whole(embeddings), without(embeddings))
+
+
 def test_another_network_or_grid_or_number_of_heads_is_told(tmp_path):
     released(tmp_path / "cnn.pth", "cnn")
-    with pytest.raises(InputError, match=r"no weights of a resnet: 108 missing .*; 63 unexpected weights: bn1"):
+    with pytest.raises(InputError, match=r"94 missing .* and 89 more; 63 unexpected weights: bn1"):
         import_extractor(tmp_path / "m", "resnet", tmp_path / "cnn.pth")
     with pytest.raises(InputError, match=r"fc1.weight \(16, 48\) for \(16, 128\); for grids of 16×16 tokens \(--grid"):
         import_extractor(tmp_path / "m", "cnn", tmp_path / "cnn.pth")

@@ -11,7 +11,7 @@ from cortex.evaluate import codebook_level, concept_level, image_level
 from cortex.report.draw.images import draw_importance, first_of_classes
 from cortex.report.draw.metrics import draw_masking
 from cortex.report.figures import images, panels
-from cortex.report.figures.style import METHOD_LOOKS, look_of, save_figure
+from cortex.report.figures.style import FALLBACKS, METHOD_LOOKS, STYLE, look_of, save_figure, short
 from cortex.report.levels import compared, of_first_method
 from cortex.report.results import of_first, trainings
 from cortex.report.rows import select
@@ -129,6 +129,15 @@ def test_names_of_classes_are_no_formulas(tmp_path):
     figure = images.samples([EVIL, "$x^{2"], [[np.zeros((8, 8, 3), np.uint8)]] * 2)
     save_figure(figure, tmp_path / "samples.png")
     assert (tmp_path / "samples.png").stat().st_size > 1000
+
+
+def test_a_character_that_no_font_draws_becomes_its_number(tmp_path):
+    """Matplotlib would draw a box, and warn, which a test takes for an error."""
+    assert short("straße") == "straße" and short("a\U0010fffd") == "aU+10FFFD"
+    drawn = any(name in FALLBACKS for name in STYLE["font.sans-serif"])
+    assert short("零, zero") == ("零" if drawn else "U+96F6")
+    figure = images.samples(["零", "ゼロ", "영"], [[np.zeros((8, 8, 3), np.uint8)]] * 3)
+    save_figure(figure, tmp_path / "samples.png")
 
 
 def test_methods_from_elsewhere_have_a_look_of_their_own():
