@@ -1,6 +1,7 @@
 """A run on pictures: its classes are theirs, and pictures that do not fit stop it before anything is planned."""
 
 import copy
+import shutil
 
 import numpy as np
 import pytest
@@ -151,8 +152,10 @@ def beside(config, tmp_path):
     names = {"weights": "codes.npy", "class_names": "names.txt"}
     config["generator"] = {"family": "codebook", "grid": [4, 4]} | {k: str(tmp_path / v) for k, v in names.items()}
     files = {"source": "grids.npy", "labels": "labels.npy", "pictures": "pictures.npy"}
-    imported = {key: str(tmp_path / file) for key, file in files.items()}
-    config["data"]["imports"] = {split: dict(imported) for split in SPLITS}
+    config["data"]["imports"] = {split: {key: str(tmp_path / file) for key, file in files.items()} for split in SPLITS}
+    for split in SPLITS:  # a source of its own
+        shutil.copy(tmp_path / "grids.npy", tmp_path / f"{split}.npy")
+        config["data"]["imports"][split]["source"] = str(tmp_path / f"{split}.npy")
     config["codebook_search"]["region"] = {"top": 0, "left": 0, "height": 2, "width": 2}
     return config
 

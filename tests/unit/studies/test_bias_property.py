@@ -252,8 +252,9 @@ def test_a_property_needs_pictures(fitting, tmp_path):
     codebook = tmp_path / "codebook.safetensors"
     write_weights(codebook, {"codebook": torch.randn(CODES, 6)}, {})
     (tmp_path / "names.txt").write_text("a\nb\n")
-    np.save(tmp_path / "grids.npy", np.zeros((2, 4, 4), int))
-    split = {"source": str(tmp_path / "grids.npy"), "labels": str(tmp_path / "grids.npy")}
+    for split in SPLITS:
+        np.save(tmp_path / f"{split}.npy", np.zeros((2, 4, 4), int))
+    imports = {split: dict.fromkeys(("source", "labels"), str(tmp_path / f"{split}.npy")) for split in SPLITS}
     alone = {
         "run": "alone",
         "generator": {
@@ -262,7 +263,7 @@ def test_a_property_needs_pictures(fitting, tmp_path):
             "grid": [4, 4],
             "class_names": str(tmp_path / "names.txt"),
         },
-        "data": {"images": dict.fromkeys(SPLITS, "none"), "imports": dict.fromkeys(SPLITS, split)},
+        "data": {"images": dict.fromkeys(SPLITS, "none"), "imports": imports},
         "extractors": None,
         "judges": None,
         "studies": {"bias": {"property": "haze", "tokens": 4}},

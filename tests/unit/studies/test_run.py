@@ -164,4 +164,4 @@ def test_every_study_states_its_parts():
         assert bool(study.rows) != (f"metrics/{name}.parquet" in (study.rules.read_text() if study.rules else "")), name
         for setting, field in study.settings.model_fields.items():
             assert field.description, f"{name}.{setting}"
-    assert len(study_commands()) == 16
+    assert len(study_commands()) == 17
