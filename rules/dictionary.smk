@@ -181,7 +181,7 @@ rule dictionary:
                 "placed": list(input.placed) or None,
             }
         ),
-        code=code_of("dictionary"),
+        code=code_of("dictionary", "cortex.generators.codebook_only:FAMILY"),
     message:
         "Write the dictionary of the codebook"
     shell:
