@@ -71,7 +71,7 @@ def replaceable(path: Path) -> Path:
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "a device, FIFO or socket"
             raise InputError(f"{path}: {kind}; allowed: a regular file, or a new one")
-    return path.resolve()
+    return path.resolve() if path.is_symlink() else path  # errors name other paths as they were given
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -26,6 +26,8 @@ OF_ONE_EXTRACTOR = {
     "metrics_table": 5,
     "agreement": 1,
     "validity": 1,
+    "mean_importance": 1,
+    "dictionary": 1,
 }
 
 
@@ -204,6 +206,8 @@ def test_the_importance_method(run, change, what):
         **LEVELS,
         "metrics_table": 3,
         "agreement": 1,
+        "mean_importance": 3,
+        "dictionary": 1,
         "report": 1,
     }, said
 
@@ -227,6 +231,9 @@ def test_a_judge_added(run, change):
         **evaluated,
         "metrics_table": 5,
         "validity": 1,
+        "mask_codes": 1,
+        "place_codes": 1,
+        "dictionary": 1,
         "report": 1,
     }, said
 
@@ -256,6 +263,11 @@ def test_more_test_images(run, change):
         "metrics_table": 6,
         "agreement": 1,
         "validity": 1,
+        "describe_patches": 1,
+        "describe_codes": 1,
+        "mask_codes": 2,
+        "place_codes": 2,
+        "dictionary": 1,
         "report": 1,
     }, said
     assert "of the train split" not in said
