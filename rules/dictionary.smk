@@ -4,8 +4,9 @@ MEAN_IMPORTANCE = f"{RUN}/dictionary/{{attribution}}/{{name}}.parquet"
 CAUSES = f"{RUN}/evaluation/{{intervention}}/{{judge}}.parquet"
 # Patches need test images, masks judges, and replacements a decoder and images of another class, too. A token of one of
 # several scales is no part of an image: its contribution is removed instead, by the study scales.
-INTERVENTIONS = ["mask_codes", "place_codes"] if SPEC.decodes and len(CLASSES) > 1 else ["mask_codes"]
-INTERVENTIONS = INTERVENTIONS if JUDGES and CONFIG.dictionary.causes.pairs and not SPEC.scales else []
+INTERVENTIONS = []
+if JUDGES and CONFIG.dictionary.causes.pairs and not SPEC.scales:
+    INTERVENTIONS = ["mask_codes", "place_codes"] if SPEC.decodes and len(CLASSES) > 1 else ["mask_codes"]
 
 
 rule mean_importance:
@@ -80,7 +81,7 @@ rule describe_codes:
         mem_mb=growing(4000, 8),
         runtime=growing(30, 0.1),
     params:
-        options=options({"nearest": CONFIG.dictionary.nearest}, CONFIG.dictionary.kinds),
+        options=options({"nearest": CONFIG.dictionary.nearest}, CONFIG.dictionary.kinds, SCALES),
         patches=lambda wildcards, input: options({"patches": input.patches or None}),
         code=code_of("describe-codes"),
     message:

@@ -29,7 +29,8 @@ def effects(name: str, tables: Sequence[Path]) -> pa.Table:
 
     Returns:
         Columns label, token, and NAME_images, NAME (mean change), NAME_random (by the random control of equal area),
-        NAME_excess (the first less the second), each of these three with its 95 % interval: ..._low, ..._high.
+        NAME_excess (the first less the second), each of these three with its 95 % interval: ..._low, ..._high. One
+        image has no interval (null).
 
     Raises:
         InputError: a file is damaged, or the judges saw different images.
@@ -48,11 +49,14 @@ def effects(name: str, tables: Sequence[Path]) -> pa.Table:
     for kind, values in (("", by_code), ("_random", by_random), ("_excess", by_code - by_random)):
         ends = group_means(values, starts)
         columns |= {f"{name}{kind}{end}": found for end, found in zip(("", "_low", "_high"), ends, strict=True)}
-    return pa.table(columns)
+    return pa.table({column: pa.array(values, from_pandas=True) for column, values in columns.items()})
 
 
 def group_means(values: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Means of groups of values ``[S]`` that begin at ``starts``, and the ends of their intervals: ``[3, groups]``."""
+    """Means of groups of values ``[S]`` that begin at ``starts``, and the ends of their intervals: ``[3, groups]``.
+
+    A group of one value has no interval (NaN).
+    """
     sizes = np.diff(starts, append=len(values))
     found = np.empty((3, len(starts)))
     for size in np.unique(sizes):
@@ -60,4 +64,6 @@ def group_means(values: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArr
         of_group = values[starts[alike][:, None] + np.arange(size)]
         estimate = over_trainings(of_group[None]).within([CHANGE] * len(alike))
         found[:, alike] = estimate.mean, estimate.low, estimate.high
+        if size == 1:
+            found[1:, alike] = np.nan
     return found

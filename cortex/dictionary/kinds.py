@@ -78,10 +78,11 @@ def _marking(found: Occurrences, best: NDArray[np.int64], needed: float) -> Numb
     Rate of the class less ``needed`` times the sum of all rates: a linear function of the classes' means.
     """
     rates, variances = found.rates, found.variances / found.class_images[found.labels] ** 2
-    difference = np.where(best >= 0, rates[best], 0) - needed * found.by_code(rates)
+    total = found.by_code(rates)
+    difference = np.where(best >= 0, rates[best], 0) - needed * total
     of_best = np.where(best >= 0, variances[best], 0)
     others = np.maximum(found.by_code(variances) - of_best, 0)
-    return _above_zero(difference, (1 - needed) ** 2 * of_best + needed**2 * others)
+    return _above_zero(difference, (1 - needed) ** 2 * of_best + needed**2 * others, total)
 
 
 def _concentrated(found: Occurrences, times: float) -> tuple[Numbers, Numbers]:
@@ -92,12 +93,19 @@ def _concentrated(found: Occurrences, times: float) -> tuple[Numbers, Numbers]:
     rates, variances = found.rates, found.variances / found.class_images[found.labels] ** 2
     total, same = found.by_code(rates), found.by_code(rates**2 - variances)
     slope = 2 * rates - 2 * times / found.classes * total[found.tokens]
-    probability = _above_zero(same - times / found.classes * total**2, found.by_code(slope**2 * variances))
+    excess = same - times / found.classes * total**2
+    probability = _above_zero(excess, found.by_code(slope**2 * variances), total**2)
     lift = np.divide(found.classes * same, total**2, out=np.zeros(found.codes), where=total > 0)
     return probability, lift
 
 
-def _above_zero(mean: Numbers, variance: Numbers) -> Numbers:
-    """Probability that a normal variable is above zero; one half where it is zero for certain."""
-    found: Numbers = special.ndtr(np.round(mean, DIGITS) / np.sqrt(variance + np.finfo(float).tiny))
+def _above_zero(mean: Numbers, variance: Numbers, unit: Numbers) -> Numbers:
+    """Probability that a normal variable is above zero; one half where it is zero for certain, but for rounding.
+
+    Args:
+        mean, variance: of the variable, ``[K]``.
+        unit: what its rounding errors are small against, ``[K]``.
+    """
+    unit = np.where(unit > 0, unit, 1)
+    found: Numbers = special.ndtr(np.round(mean / unit, DIGITS) / np.sqrt(variance / unit**2 + np.finfo(float).tiny))
     return found

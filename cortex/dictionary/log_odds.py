@@ -5,8 +5,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from cortex.dictionary.occurrences import Numbers, Occurrences
-
-LEVEL = 0.05  # 95 % intervals
+from cortex.evaluate.estimates import LEVEL
 
 
 def log_odds(found: Occurrences) -> tuple[Numbers, Numbers, Numbers]:

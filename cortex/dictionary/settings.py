@@ -13,13 +13,12 @@ class Kinds(Section):
     least_images: Count = Field(20, description="train images that hold a code; a code of fewer is hardly used")
     marks: Share = Field(
         0.5,
-        description="a code marks a class that has more than this part of the way from chance, 1 / classes, to all of "
-        "its occurrences",
+        description="a code marks a class that has at least 1/C + marks · (1 − 1/C) of its occurrences, with C classes",
     )
     shared: Annotated[float, Field(ge=1)] = Field(
         1.5,
-        description="a code is shared by classes, and no background, if occurrences of two images are of one class so "
-        "many times as often as by chance",
+        description="a code is shared by classes if two occurrences in different images are of one class at least this "
+        "many times as often as by chance; otherwise it is background",
     )
 
 
@@ -42,7 +41,7 @@ class Dictionary(Section):
     nearest: Count = Field(8, description="nearest codes of the codebook to list for a code")
     rows: Count = Field(
         1_000_000,
-        description="rows of a code and a class to keep, at most: those that most images hold. The table's metadata "
-        "states the least number of images",
+        description="rows of a code and a class to keep, at most: those in the largest numbers of images. The table's "
+        "metadata states the least number of images",
     )
     causes: Causes = Field(Causes(), description="effects of masking a code, and of putting it in place of another")

@@ -65,7 +65,7 @@ def write_dictionary(
     pairs, least = found.labels * found.codes + found.tokens, least_images(found.images, rows)
     measured = [_pairs_of(table, found.codes) for table in causes]
     kept = (found.images >= least) | np.isin(pairs, np.concatenate([*measured, pairs[:0]]))
-    columns = {name: pa.array(values[kept]) for name, values in _counted(found).items()}
+    columns = {name: pa.array(values[kept], from_pandas=True) for name, values in _counted(found).items()}
     labels, names = columns.pop("label"), pa.array(spec.class_names or map(str, range(len(found.class_images))))
     columns = {"label": labels, "class_name": names.take(labels), **columns}
     for name, path in map(named_path, importance):

@@ -40,7 +40,7 @@ OF_GPT = {name for name in GeneratorRecipe.model_fields if name.startswith("gpt_
 
 
 def train_generator(output: Path, history: Path, *, settings: GeneratorRecipe, device: str = "auto") -> None:
-    """Train a generator of labelled pictures: a VQGAN, then a GPT over its token grids.
+    """Train a generator of labelled pictures: a perceptual network, a VQGAN, then a GPT over its token grids.
 
     The trainings keep their states beside the output. The same command goes on from there after an interruption.
 

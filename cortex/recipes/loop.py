@@ -1,4 +1,4 @@
-"""What both trainings of a recipe share: a place in the order of the pictures, saved from time to time."""
+"""What the trainings of a recipe share: a place in the order of the pictures, saved from time to time."""
 
 import logging
 import time

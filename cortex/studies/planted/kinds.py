@@ -44,9 +44,9 @@ def score_kinds(
 
     Args:
         output: Parquet to write, a row a variant and kind: variant, kind, codes (that are of this kind), named (codes
-            that the dictionary says are), precision (share of the codes named that are), recall (share of the codes
-            that are that are named), each with low and high, right_classes (share of the codes named that are, whose
-            classes are right, too; null: the kind has no classes).
+            that the dictionary gives this kind), precision (of the named codes, the share that are of this kind),
+            recall (of the codes of this kind, the share that are named), each with low and high, right_classes (of
+            the named codes of this kind, the share with the right classes; null: the kind has no classes).
         data: folders of the variants, as the command plant wrote them.
         variants: variant of each folder.
         codes: codes in the codebook.

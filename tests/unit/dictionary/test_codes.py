@@ -32,6 +32,14 @@ def test_nearest_codes_are_those_of_a_loop():
         assert distances[code].tolist() == pytest.approx([distance for distance, _ in by_distance])
 
 
+def test_codes_of_several_scales_have_neighbours_of_their_own_scale():
+    """The same four codes at two scales; each would be nearest to its own copy."""
+    vectors = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+    near, distances = nearest_codes_of(vectors.repeat(2, 1), 2, repeats=2)
+    assert near.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1], [5, 6], [4, 6], [5, 4], [6, 5]]
+    assert distances.tolist() == [[1, 3], [1, 2], [2, 3], [4, 6]] * 2
+
+
 @pytest.fixture
 def shards(tmp_path, monkeypatch):
     """Two token tables of 2×3 grids, and their images of 8×6 pixels, cut two at a time. Code 4 does not occur."""
@@ -120,6 +128,17 @@ def test_a_run_without_images_has_no_patches(described):
     table = read_table(paths[0])
     assert "patch" not in table.column_names and "heat" in table.column_names
     assert [len(near) for near in table["nearest"].to_pylist()] == [5] * CODES, "as many as there are"
+
+
+def test_tokens_of_several_scales_have_no_row_and_column(described, packed):
+    """Grids of one row: a token of scale 1, which has one position, and four of scale 2, in three codes each."""
+    paths, _ = described
+    np.save(paths[1], packed([0, 1], np.array([[[0, 3, 4, 3, 5]], [[1, 5, 5, 3, 4]]])))
+    describe_codes(*paths[:3], scales=(1, 2), nearest=8, settings=Kinds())
+    rows = read_table(paths[0]).to_pylist()
+    assert {(row["row"], row["column"]) for row in rows} == {(None, None)}
+    assert [set(row["nearest"]) for row in rows] == [{1, 2}, {0, 2}, {0, 1}, {4, 5}, {3, 5}, {3, 4}]
+    assert rows[3]["heat"] == [0, 1, 0, 2, 0]
 
 
 def test_mean_importance_is_that_of_a_loop(tmp_path):

@@ -101,3 +101,17 @@ def test_values_are_those_of_their_pair(written):
         assert row["masked"] == (pytest.approx(-0.3) if pair == rarest else None)
         assert row["masked_excess"] == (pytest.approx(-0.2) if pair == rarest else None)
     assert "placed" not in table.column_names
+
+
+def test_a_single_class_has_no_log_odds(tmp_path, packed):
+    np.save(tmp_path / "grids.npy", packed([0, 0], np.array([[[0, 1]], [[1, 1]]])))
+    spec = GeneratorSpec(
+        class_names=("ant",), grid=(1, 2), codes=2, channels=2, image=(4, 8), pixels=(0.0, 1.0),
+        samples=False, decodes=False, encodes=False, prior=False,
+    )  # fmt: skip
+    write_weights(tmp_path / "codebook.safetensors", {"codebook": torch.randn(2, 2)}, codebook_metadata(spec))
+    paths = [tmp_path / name for name in ("dictionary.parquet", "grids.npy", "codebook.safetensors")]
+    write_dictionary(*paths, top_n=5, rows=6)
+    table = read_table(paths[0])
+    assert table["count"].to_pylist() == [1, 3]
+    assert all(table[f"log_odds{end}"].null_count == 2 for end in ("", "_low", "_high"))
