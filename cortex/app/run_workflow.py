@@ -1,6 +1,6 @@
 """Run the workflow from anywhere: that of this checkout, or the one that came with the installed package."""
 
-import subprocess
+import os
 import sys
 import sysconfig
 from pathlib import Path
@@ -23,7 +23,7 @@ def run_workflow(
 ) -> None:
     """Run the pipeline in the working directory; results go to results/ there.
 
-    Other options of Snakemake: `snakemake --snakefile` with the path that an error of this command shows.
+    The command is Snakemake with the package's Snakefile; its exit status is Snakemake's.
 
     Args:
         targets: rules or files to make, such as full, or results/mine/report.html; the paper's method if not given.
@@ -32,7 +32,7 @@ def run_workflow(
         dry_run: show the jobs, and run nothing.
 
     Raises:
-        InputError: there is no workflow or config, or the run failed.
+        InputError: there is no workflow or config.
     """
     folder = workflow_folder()
     chosen = config or next((path for path in (Path("config.yaml"), folder / "config.yaml") if path.is_file()), None)
@@ -41,9 +41,8 @@ def run_workflow(
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(folder / "Snakefile"), "--cores", cores]
     command += ["--workflow-profile", str(folder / "profiles" / "default"), "--configfile", str(chosen)]
     command += ["--dry-run"] if dry_run else ["--logger", "cortex"]
-    status = subprocess.run([*command, "--", *targets] if targets else command, check=False).returncode
-    if status:
-        raise InputError(f"snakemake ended with exit status {status}: {' '.join(command)}")
+    # In place of this process: signals and the exit status are Snakemake's own.
+    os.execv(sys.executable, [*command, "--", *targets] if targets else command)
 
 
 def workflow_folder() -> Path:
