@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
 from cortex.data.given_pictures import decoded, given_pictures
+from cortex.data.layout import Layout
 from cortex.data.settings import ImageFiles, Split
 from cortex.data.shard_reader import MAX_LABEL, Sample
 from cortex.data.shard_writer import with_images, write_shards
@@ -113,9 +114,21 @@ def _check(rows: Rows, spec: GeneratorSpec) -> None:
     last = _last_class(spec)
     for row in np.flatnonzero((rows.labels < 0) | (rows.labels > last))[:1]:
         raise InputError(f"{rows.where(row)}: label {rows.labels[row]}; the generator has classes 0 to {last}")
-    for row, position in np.argwhere((rows.grids < 0) | (rows.grids >= spec.codes))[:1]:
-        token = rows.grids[row, position]
-        raise InputError(f"{rows.where(row)}: token {token}; the generator has tokens 0 to {spec.codes - 1}")
+    first, codes = _first_tokens(spec)
+    given = np.array([path is None for path in rows.embeddings])[:, None]
+    for row, position in np.argwhere(given & ((rows.grids < first) | (rows.grids >= first + codes)))[:1]:
+        token, lowest = rows.grids[row, position], first[position]
+        where = f" at position {position}" if spec.scales else ""
+        raise InputError(
+            f"{rows.where(row)}: token {token}; the generator has tokens {lowest} to {lowest + codes - 1}{where}"
+        )
+
+
+def _first_tokens(spec: GeneratorSpec) -> tuple[NDArray[np.int64], int]:
+    """The lowest token of every position, ``[P]``, and the number of tokens that it can have: those of its scale."""
+    layout = Layout(spec.grid, spec.scales)
+    codes = spec.codes // len(layout.tilings)
+    return layout.scale_of * codes, codes
 
 
 def _last_class(spec: GeneratorSpec) -> int:
@@ -152,13 +165,15 @@ def _samples(
 def _snap(rows: Rows, missing: list[int], codebook: torch.Tensor, spec: GeneratorSpec) -> None:
     """Fill in the tokens that are missing: the codes nearest to the embeddings."""
     height, width = spec.grid
-    step = max(1, DISTANCES // (height * width * spec.codes))
+    lowest, codes = _first_tokens(spec)
+    step = max(1, DISTANCES // (height * width * codes))
     for first in range(0, len(missing), step):
         part = missing[first : first + step]
         shape = (spec.channels, height, width)
         vectors = [read_embedding(path, shape, rows.where(row)) for row in part if (path := rows.embeddings[row])]
         stacked = torch.from_numpy(np.stack(vectors)).to(codebook.device)
-        rows.grids[part] = nearest_codes(stacked.permute(0, 2, 3, 1), codebook).flatten(1).cpu().numpy()
+        nearest = nearest_codes(stacked.permute(0, 2, 3, 1), codebook[:codes]).flatten(1).cpu().numpy()
+        rows.grids[part] = nearest + lowest
 
 
 def _decoded(batches: Iterator[list[Sample]], generator_of: Callable[[], Generator]) -> Iterator[list[Sample]]:

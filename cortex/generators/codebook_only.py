@@ -166,12 +166,17 @@ def _stated(architecture: str | None, path: Path) -> tuple[tuple[int, int] | Non
     """Grid, class names and scales of the metadata, where it states them."""
     if architecture is None:
         return None, (), ()
+    from cortex.generators.scales import FILTERS
+
     try:
         stated: dict[str, Any] = json.loads(architecture)
         (height, width), names = stated["grid"], tuple(stated["classes"])
         scales = tuple(stated.get("scales", ()))
         if not all(type(side) is int and side > 0 for side in (height, width, *scales)):
             raise ValueError("the sides of a grid are whole numbers from 1 on")
+        tokens = sum(side * side for side in scales)
+        if scales and (len(scales) != len(FILTERS) or (height, width) != (1, tokens)):
+            raise ValueError(f"scales are {len(FILTERS)} sides, and the grid is one row of their {tokens} tokens")
         if not all(isinstance(name, str) for name in names):
             raise ValueError("classes are names")
     except (ValueError, TypeError, LookupError, RecursionError) as error:

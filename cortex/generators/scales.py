@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cortex.core.errors import InputError, reason_of
+
 # The filter of each of ten scales, of four. Its authors choose the nearest of four numbers; ties between them fall as
 # floating-point numbers do.
 FILTERS = (0, 0, 1, 1, 1, 2, 2, 3, 3, 3)
@@ -40,9 +42,16 @@ class Composition(nn.Module):
 
     @classmethod
     def of_weights(cls, sides: Sequence[int], weights: Mapping[str, Tensor]) -> "Composition":
-        """The composition of its weights by name."""
-        composition = cls(sides, len(weights["qresi_ls.0.bias"]))
-        composition.load_state_dict(dict(weights))
+        """The composition of its weights by name.
+
+        Raises:
+            InputError: a weight is missing, unknown or of another shape.
+        """
+        try:
+            composition = cls(sides, len(weights["qresi_ls.0.bias"]))
+            composition.load_state_dict(dict(weights))
+        except (LookupError, RuntimeError) as error:
+            raise InputError(f"no weights of a composition of {len(sides)} scales: {reason_of(error)}") from None
         return composition.requires_grad_(False)
 
     def add_scale(self, scale: int, vectors: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cortex.core.cost import GeneratorCost
 from cortex.core.errors import InputError
@@ -62,6 +62,12 @@ class Tokenizer:
     def decode(self, grids: Tensor) -> Tensor:
         """Images uint8 ``[B, H, W, 3]`` of token grids."""
         return self._model.decode(grids)
+
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """Images uint8 ``[B, H, W, 3]`` of token vectors ``[B, P, d]`` of several scales."""
+        model: Any = self._model  # generators of several scales alone have it
+        decoded: Tensor = model.decode_vectors(vectors)
+        return decoded
 
     def encode(self, images: Tensor) -> Tensor:
         """Token grids int64 ``[B, h, w]`` of images uint8 ``[B, H, W, 3]``."""
@@ -129,6 +135,8 @@ def write_tokenizer(
     """
     from cortex.core.weights import write_weights
 
+    if family == "tokenizer":
+        raise InputError("family = 'tokenizer': a tokenizer of a tokenizer; allowed: every other family")
     generator_spec(generator, family)
     weights = None if generator is None else str(generator)
     if generator is not None and not is_name(generator):
@@ -160,7 +168,7 @@ def _stated(path: Path) -> Stated:
     if family == "tokenizer":
         raise InputError(f"{path}: a tokenizer of a tokenizer; the file should name a generator of another family")
     GENERATORS.check_stated(family, path)
-    if weights is not None and not is_name(Path(weights)):
+    if weights is not None and not is_name(path.parent / weights):
         weights = path.parent / weights
     return Stated(family, None if weights is None else Path(weights), names)
 

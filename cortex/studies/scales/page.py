@@ -29,7 +29,7 @@ def section(rows: Rows) -> Topic:
 
 
 def carried(rows: Rows) -> Finding:
-    """Which scale judges lose most with, and how many scales are enough for half of the probability."""
+    """The scale without which the probability falls most, and the changes with a few scales or nearly all."""
     of_scale = _means(select(rows, removed="scale"))
     of_finer = _means(select(rows, removed="finer"))
     most = min(of_scale, key=lambda scale: of_scale[scale])

@@ -1,11 +1,17 @@
 """Extractors of tokens of several scales: the composition is their first layer, and is not trained."""
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from cortex.core.weights import read_weights
-from cortex.data.shard_reader import Sample
+from cortex.core.errors import InputError
+from cortex.core.weights import read_weights, write_weights
+from cortex.data.importing import import_split
+from cortex.data.settings import ImageFiles
+from cortex.data.shard_reader import Sample, read_shard
 from cortex.data.shard_writer import write_shard
 from cortex.data.tokens import read_shard_tokens, read_tokens
 from cortex.explain.attributions import gradient, gradient_input, occlusion
@@ -23,7 +29,8 @@ from cortex.extractors.network import (
     untrained_extractor,
 )
 from cortex.generators.convert import convert_generator
-from cortex.generators.load import generator_spec, load_generator
+from cortex.generators.load import generator_spec, load_generator, read_codebook
+from cortex.generators.tokenizer import write_tokenizer
 from cortex.generators.var import files
 from tests.published import CODES, TINY_SIDES, VAR_CHANNELS, tiny_var
 
@@ -48,6 +55,51 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def composition(folder):
     return load_composition(folder / "codebook.safetensors")
+
+
+@pytest.mark.parametrize(
+    "stated", [{"scales": [1, 2]}, {"grid": [1, POSITIONS + 1]}, {"grid": [POSITIONS, 1]}, {"scales": [*SIDES[:9], 5]}]
+)
+def test_scales_that_are_no_composition_are_refused(folder, tmp_path, stated):
+    tensors, metadata = read_weights(folder / "codebook.safetensors")
+    architecture = json.loads(metadata["architecture"]) | stated
+    write_weights(tmp_path / "codebook.safetensors", tensors, metadata | {"architecture": json.dumps(architecture)})
+    with pytest.raises(InputError, match="scales are 10 sides, and the grid is one row of their"):
+        generator_spec(tmp_path / "codebook.safetensors", "codebook")
+
+
+def test_a_tokenizer_decodes_vectors_as_its_generator(folder, tmp_path):
+    write_tokenizer(
+        tmp_path / "tokenizer.safetensors", classes=("a", "b"), generator=folder / "weights.safetensors", family="var"
+    )
+    model = load_generator(folder / "weights.safetensors", family="var")
+    own: Any = load_generator(tmp_path / "tokenizer.safetensors", family="tokenizer")
+    vectors = model.codebook[tokens(2)[:, 0]]
+    assert torch.equal(own.decode_vectors(vectors), model.decode_vectors(vectors))
+    assert torch.equal(own.decode(tokens(2)), model.decode(tokens(2)))
+
+
+def test_imported_tokens_are_of_their_scale(folder, tmp_path):
+    """A token of another scale is refused by position; one that is missing is the nearest code of its scale."""
+    grids, labels = tokens(4).numpy(), np.array([0, 1, 0, 1])
+    np.save(tmp_path / "labels.npy", labels)
+    options = {"classes": [0, 1], "per_class": 2, "shard_size": 4, "device": "cpu", "family": "var"}
+    options |= {"generator": folder / "weights.safetensors", "keep": ImageFiles(images="none")}
+    wrong = grids.copy()
+    wrong[2, 0, 5] += CODES  # position 5 is the first of the third scale
+    np.save(tmp_path / "grids.npy", wrong)
+    message = rf"token {wrong[2, 0, 5]}; the generator has tokens {2 * CODES} to {3 * CODES - 1} at position 5"
+    with pytest.raises(InputError, match=message):
+        import_split(tmp_path / "train", "train", tmp_path / "grids.npy", labels=tmp_path / "labels.npy", **options)
+    vectors = read_codebook(folder / "weights.safetensors", "var")[torch.from_numpy(grids)].permute(0, 3, 1, 2).numpy()
+    lines = ["filename,label"]
+    for row, label in enumerate(labels):
+        np.save(tmp_path / f"sample_{row}.npy", vectors[row])
+        lines.append(f"sample_{row}.npy,{label}")
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    import_split(tmp_path / "train", "train", tmp_path / "train.csv", **options)
+    samples = list(read_shard(tmp_path / "train" / "000000.tar", images="any", codes=10 * CODES))
+    assert np.array_equal(np.stack([sample.grid for sample in samples]), grids)
 
 
 ARGUMENTS = {"channels": VAR_CHANNELS, "classes": 3, "grid": (1, POSITIONS), "width": 8, "hidden": 8, "dropout": 0.0}

@@ -77,6 +77,12 @@ def test_it_moves_with_the_weights_beside_it_and_names_no_other_tokenizer(tmp_pa
         generator_spec(tmp_path / "itself.safetensors", "tokenizer")
 
 
+def test_a_tokenizer_of_a_tokenizer_is_not_written(tmp_path, tokenizer):
+    with pytest.raises(InputError, match="family = 'tokenizer': a tokenizer of a tokenizer"):
+        write_tokenizer(tmp_path / "again.safetensors", classes=CLASSES, generator=tokenizer, family="tokenizer")
+    assert not (tmp_path / "again.safetensors").exists()
+
+
 @pytest.mark.parametrize("architecture", [None, "{", "[]", '{"family": "taming", "weights": 3, "classes": []}'])
 def test_other_files_are_refused(tmp_path, architecture):
     path = tmp_path / "a.safetensors"
