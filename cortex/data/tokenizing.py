@@ -1,7 +1,7 @@
 """Make a split's shards of labelled pictures: the generator's encoder gives their token grids."""
 
-import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cortex.core.device import choose_device, one_thread
 from cortex.core.errors import InputError, shown
+from cortex.data.digits import DIGITS
 from cortex.data.picture_sources import PictureSource, find_pictures
 from cortex.data.pictures import Pictures, store_pictures
 from cortex.data.settings import PicturePart, Shards
@@ -20,6 +21,7 @@ from cortex.generators.base import Generator
 from cortex.generators.class_names import ambiguous, match_names
 from cortex.generators.load import generator_spec, load_generator
 
+PICTURES = "pictures.part"
 ENCODED = 25  # pictures at once: always the same ones together, as arithmetic differs between batches
 
 
@@ -61,7 +63,8 @@ def tokenize_pictures(
         InputError: the generator has no encoder; a picture is damaged; a class is unknown, or has too few pictures.
     """
     store = output.with_name(f"{output.name}.pictures")
-    if {Path(images).resolve(), Path(images).resolve().parent} & {output.resolve(), store.resolve()}:
+    given = Path(images).resolve()
+    if images != DIGITS and {given, given.parent} & {output.resolve(), store.resolve()}:
         raise InputError(f"{images}: the output {output} would replace these pictures; name a folder apart from them")
     spec, on = generator_spec(generator, family), choose_device(device)
     if not spec.encodes:
@@ -74,7 +77,7 @@ def tokenize_pictures(
     try:
         wanted = np.zeros(len(source), np.bool_)
         wanted[rows] = True
-        pictures = store_pictures(source, spec.image, store / "pictures.part", wanted)
+        pictures = store_pictures(source, spec.image, store / PICTURES, wanted)
         order = np.searchsorted(np.flatnonzero(wanted), rows)
         model = load_generator(generator, on, family=family, decode_only=True)
         with one_thread():
@@ -82,7 +85,9 @@ def tokenize_pictures(
             encoded = with_images(samples, shards.format, shards.quality)
             write_shards(output, encoded, len(rows), shards.shard_size, "encoding")
     finally:
-        shutil.rmtree(store, ignore_errors=True)
+        (store / PICTURES).unlink(missing_ok=True)
+        with suppress(OSError):  # other files lie there
+            store.rmdir()
 
 
 def labels_by_name(source: PictureSource, names: Sequence[str]) -> NDArray[np.int64]:

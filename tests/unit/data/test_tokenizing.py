@@ -147,6 +147,13 @@ def test_the_pictures_themselves_are_never_replaced(tmp_path, images, output):
             shards_of(tmp_path / place, tmp_path / images)
 
 
+def test_what_lies_in_the_way_of_the_stored_pictures_is_kept(tmp_path, folder):
+    (tmp_path / "train.pictures").mkdir()
+    (tmp_path / "train.pictures" / "mine.txt").write_text("not to be removed")
+    assert shards_of(tmp_path / "train", folder[0])
+    assert [path.name for path in (tmp_path / "train.pictures").iterdir()] == ["mine.txt"]
+
+
 def test_a_generator_without_an_encoder_is_refused(tmp_path, folder):
     path = tmp_path / "codebook.safetensors"
     write_weights(path, {"codebook": torch.eye(4)}, {"architecture": '{"grid": [2, 2], "classes": ["a"]}'})
