@@ -120,13 +120,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
         # Weights may be tied, two names of one storage; a million names of one would be a bomb.
         if sum(tensor.elements * tensor.storage.dtype.itemsize for tensor in described) > 2 * path.stat().st_size:
             raise InputError(f"{path}: its tensors are more than twice the file")
-        state = {name: _in_memory(tensor, opened) for name, tensor in opened.tensors.items()}
+        state = {name: in_memory(tensor, opened) for name, tensor in opened.tensors.items()}
     for name, tensor in state.items():
         check_finite(tensor, path, name)
     return state
 
 
-def _in_memory(tensor: StoredTensor, opened: Checkpoint) -> Tensor:
+def in_memory(tensor: StoredTensor, opened: Checkpoint) -> Tensor:
+    """A tensor of an open checkpoint, read."""
     content = bytearray().join(opened.chunks(tensor))
     if not content:
         return torch.empty(tensor.shape, dtype=tensor.storage.dtype)
@@ -139,7 +140,9 @@ def _state_of(content: Any) -> dict[str, Any]:
         return {"tensor": content}
     parts = content if isinstance(content, dict) else {}
     nested = [name for name, part in parts.items() if _has_tensors(part)]
-    nested = [name for name in nested if name in NESTED] or nested
+    # Beside numbers, such as a loss.
+    own = any(isinstance(part, StoredTensor) and part.shape for part in parts.values())
+    nested = [name for name in nested if name in NESTED] or ([] if own else nested)
     if len(nested) > 1:
         raise InputError(f"it has several state dicts, {listed(nested)}: save the one that is meant, alone")
     state = content[nested[0]] if nested else content

@@ -44,16 +44,17 @@ def read_codebook_file(path: Path) -> Tensor:
     """
     import torch
 
-    from cortex.core.checkpoint import open_checkpoint, read_state
+    from cortex.core.checkpoint import in_memory, open_checkpoint
     from cortex.core.weights import check_finite
 
     if path.suffix == ".npy":
-        codebook = torch.from_numpy(np.array(_mapped(path), np.float32))
-        check_finite(codebook, path, NAME)
-        return codebook
-    with open_checkpoint(path) as opened:
-        name = _only(opened)[0]
-    return read_state(path)[name].float()
+        name, codebook = NAME, torch.from_numpy(np.array(_mapped(path), np.float32))
+    else:
+        with open_checkpoint(path) as opened:
+            name, stored = _only(opened)
+            codebook = in_memory(stored, opened).float()
+    check_finite(codebook, path, name)
+    return codebook
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -319,6 +319,11 @@ def test_tensors_are_found_where_trainers_keep_them(tmp_path, key, prefix):
     assert same(read_state(tmp_path / "last.pth"), SMALL_STATE)
 
 
+def test_a_state_dict_that_is_the_whole_file_may_have_others_beside_it(tmp_path):
+    torch.save(SMALL_STATE | {"ema": {"decay": torch.ones(2)}, "epoch": 3}, tmp_path / "last.pth")
+    assert same(read_state(tmp_path / "last.pth"), SMALL_STATE)
+
+
 def test_a_prefix_of_some_names_is_a_part_of_them(tmp_path):
     state = {"module.weight": torch.ones(2), "bias": torch.zeros(3)}
     torch.save(state, tmp_path / "last.pth")
