@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cortex.core.device import place
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.core.weights import load_into, read_weights, write_weights
 from cortex.judges import JUDGES
 from cortex.judges.stated import StatedJudge, stated_judge
@@ -99,8 +99,7 @@ def build_judge(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 def not_importable(network: str, package: str, error: Exception) -> InputError:
     """The error to raise where the package that has a network, or its weights, cannot be imported."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"judge network {network}: {reason}; install {package} (pip)")
+    return InputError(f"judge network {network}: {reason_of(error)}; install {package} (pip)")
 
 
 def save_judge(path: Path, network: nn.Module, stated: StatedJudge, *, half: bool = False) -> None:

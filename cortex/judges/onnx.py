@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.judges.judge import not_importable
 from cortex.judges.settings import OnnxJudge
 
@@ -103,7 +103,10 @@ class OnnxModel(nn.Module):
                 content = self.model.cpu().numpy().tobytes()
                 self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # its errors have no class in common
-                raise InputError(f"not a whole ONNX model: {str(error).splitlines()[0]}") from None
+                raise InputError(
+                    f"not a whole ONNX model: {reason_of(error)}; weights in a file apart are not supported: "
+                    "export with external_data=False"
+                ) from None
         return self._session
 
     def _computed(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -113,7 +116,7 @@ class OnnxModel(nn.Module):
         try:
             found = [self.session.run(None, {stated.name: part})[0] for part in parts]
         except Exception as error:
-            raise InputError(f"the model cannot be computed: {str(error).splitlines()[0]}") from None
+            raise InputError(f"the model cannot be computed: {reason_of(error)}") from None
         return np.concatenate(found)
 
 

@@ -138,7 +138,10 @@ class OnnxJudge(PretrainedJudge):
 
     shape: ClassVar[frozenset[str]] = frozenset({"size", "mean", "std", "outputs"})
 
-    weights: File = Field(description="ONNX file of one input, float [B, 3, size, size], and one output, [B, classes]")
+    weights: File = Field(
+        description="ONNX file, with its weights inside, of one input, float [B, 3, size, size], and one output, "
+        "[B, classes]"
+    )
     class_names: File = Field(
         description="text file of the names of the model's classes, one a line in the order of its output; they are "
         "matched to the run's by name"

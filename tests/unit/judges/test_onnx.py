@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import TensorProto
@@ -93,6 +94,14 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, capfd):
     with pytest.raises(InputError, match=r"judge\.onnx: not a whole ONNX model: ") as told:
         pretrained_judge(tmp_path / "judge.safetensors", settings=settings(tmp_path))
     assert "\n" not in str(told.value) and capfd.readouterr().err == ""
+
+
+def test_weights_apart_from_the_file_are_refused_in_one_line(tmp_path):
+    model = onnx.load(write_linear(tmp_path / "judge.onnx", WEIGHTS, SIZE))
+    onnx.save(model, tmp_path / "judge.onnx", save_as_external_data=True, location="judge.data", size_threshold=0)
+    with pytest.raises(InputError, match=r"judge\.onnx: .* export with external_data=False") as told:
+        pretrained_judge(tmp_path / "judge.safetensors", settings=settings(tmp_path))
+    assert "\n" not in str(told.value)
 
 
 def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch, capsys):
