@@ -101,7 +101,7 @@ def _sampling_checks(generator: GeneratorSettings, spec: GeneratorSpec) -> Itera
         yield f"generator.guidance = {guidance}: should be 1, as the generator has no null class, which guidance needs"
     if (steps is None) != (spec.published.steps is None):
         in_steps = f"a number, as {spec.published.steps}"
-        should = "null, as the generator draws token by token" if spec.published.steps is None else in_steps
+        should = "null, as the generator draws without a number of steps" if spec.published.steps is None else in_steps
         yield f"generator.steps = {shown_value(steps)}: should be {should}"
     if noise and not spec.published.choice_temperature:
         yield f"generator.choice_temperature = {noise}: should be 0, as the generator draws positions in a fixed order"

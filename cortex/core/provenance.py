@@ -39,8 +39,11 @@ def git_commit(folder: str) -> str | None:
     """The commit checked out in ``folder``, with ``-dirty`` where files differ from it; None outside git."""
     # The folder's owner may be another, as in a container; its code is what runs here.
     command = ["git", "-c", "safe.directory=*", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40"]
+    environment = os.environ | {"LC_ALL": "C"}  # its messages are read below
     try:
-        answer = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, timeout=10, check=False)
+        answer = subprocess.run(
+            [*command, "--exclude=*"], capture_output=True, text=True, timeout=10, check=False, env=environment
+        )
     except OSError:  # there is no git
         return None
     except subprocess.SubprocessError as error:

@@ -46,7 +46,8 @@ def read_weights(
     Args:
         path: the file.
         only: how the names of those tensors begin that are wanted; the others are not read.
-        device: where the tensors go. On a CPU they are the file itself, mapped into memory: read when used.
+        device: where the tensors go. On a CPU they are the file itself, mapped into memory;
+            their numbers are checked once.
 
     Raises:
         InputError: the file is missing, truncated or not safetensors, or a number in a tensor is not finite.

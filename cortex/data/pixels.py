@@ -153,7 +153,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _without_metadata(content: bytes, name: ImageFormat) -> bytes:
-    """A file without most parts that say nothing of the pixels: Pillow refuses a picture with wrong or large ones."""
+    """The file without most metadata. Pillow refuses pictures whose metadata are damaged or large."""
     if name == "webp":
         return content  # Pillow does not look into them
     place = 8 if name == "png" else 2

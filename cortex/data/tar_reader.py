@@ -12,7 +12,7 @@ from cortex.core.errors import InputError, shown
 from cortex.core.file_kinds import not_whole
 
 LONGEST = 1 << 16  # bytes of an extended header
-# How keys begin of records by which the content of a member is longer than its header says, or has holes.
+# Beginnings of keys of extended headers that change the size of a member's content.
 OF_CONTENT = ("size", "GNU.sparse", "SCHILY.realsize")
 _RECORD = re.compile(rb"(\d{1,6}) ([^=]+)=")  # its length, key=value, and a line's end
 

@@ -38,9 +38,9 @@ def describe_codes(
             sure (probability of this kind), classes (the fewest labels that together have the share of a code that
             marks a class, the highest share first; more labels may share the code), class_share (share of its
             occurrences in its first class, were classes equally frequent), same_class (how many times as often as by
-            chance occurrences of two images are of one class), count (occurrences in the train images), images (that hold
-            it), share (of all positions), row and column (mean place in the grid, from 0; null of tokens of several
-            scales), heat (h·w uint32, row-major: occurrences by position), nearest (codes of the same scale),
+            chance occurrences of two images are of one class), count (occurrences in the train images), images (that
+            hold it), share (of all positions), row and column (mean place in the grid, from 0; null of tokens of
+            several scales), heat (h·w uint32, row-major: occurrences by position), nearest (codes of the same scale),
             distances (of their vectors), and the columns of the patches.
         grids: packed grids of the train split.
         codebook: the generator's codebook.

@@ -126,12 +126,14 @@ def judge_masks(
             logits = judge.logits(paint_black(shown, mask.to(judge.device), layout))
             logit[index, rows] = logits.gather(1, of_label)[:, 0].cpu()
             probability[index, rows] = logits.softmax(1).gather(1, of_label)[:, 0].cpu()
+    fraction, share = _covered(images, masks, layout)
     return Verdict(
         probability=probability[1:].numpy(),
         probability_change=(probability[1:] - probability[:1]).numpy(),
         logit=logit[1:].numpy(),
         logit_change=(logit[1:] - logit[:1]).numpy(),
-        **dict(zip(("masked_fraction", "masked_brightness"), _covered(images, masks, layout), strict=True)),
+        masked_fraction=fraction,
+        masked_brightness=share,
     )
 
 

@@ -92,7 +92,7 @@ class TransformerSettings(WarmUpTraining):
     mlp: Count = Field(2048, description="units of the transformer's MLPs")
     hidden: Count = Field(1024, description="units of the classifier's hidden layer")
     dropout: Fraction = Field(0.2, description="dropout of the transformer")
-    # Of the tokens' own size after scaling: at 0.02 positions drown, and training starts position-blind.
+    # Tokens have a deviation near 1 after scaling. At 0.02, positions are too small beside them to count at first.
     initial_deviation: Annotated[float, Field(gt=0)] = Field(
         1.0, description="standard deviation of the initial class token and positions; 0.02 in the released code"
     )

@@ -51,7 +51,7 @@ def match_names(names: Sequence[str], wanted: Sequence[str]) -> list[int]:
 
 
 def ambiguous(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Wanted names of several classes of ``names`` of which not all are wanted: which are meant, no name says."""
+    """Wanted names that several classes of ``names`` have, unless all of these classes are wanted."""
     known, asked = Counter(names), Counter(wanted)
     return [name for name, count in asked.items() if known[name] > 1 and count != known[name]]
 

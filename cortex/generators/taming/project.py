@@ -238,8 +238,9 @@ def read_architecture(config: Path, class_names: Path | None = None) -> dict[str
 
 def _read_model(path: Path) -> dict[str, Any]:
     """The section ``model`` of a YAML file."""
-    text = "".join(read_lines(path))
-    if len(text) > MAX_YAML:
+    large = path.is_file() and path.stat().st_size > 4 * MAX_YAML  # a character has at most 4 bytes
+    text = "" if large else "".join(read_lines(path))
+    if large or len(text) > MAX_YAML:
         raise InputError(f"{path}: more than {MAX_YAML:,} characters")
     content = load_yaml(text, path, aliases=False)
     model = content.get("model") if isinstance(content, dict) else None

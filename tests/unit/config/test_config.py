@@ -358,7 +358,7 @@ def test_what_is_wrong_is_told_by_key_value_and_what_is_allowed(key, value, mess
 @pytest.mark.parametrize(
     ("name", "value", "should"),
     [
-        ("steps", 8, "null, as the generator draws token by token"),
+        ("steps", 8, "null, as the generator draws without a number of steps"),
         ("choice_temperature", 4.5, "0, as the generator draws positions in a fixed order"),
     ],
 )
