@@ -104,7 +104,7 @@ def _facts(shared: Shared) -> dict[str, list[str]]:
     specs = [run.spec for run in runs]
     return {
         "generator family": [str(run.run.settings["generator"]["family"]) for run in runs],
-        "token grid": [f"{spec.grid[0]} × {spec.grid[1]}" for spec in specs],
+        "token grid": [words.grid(spec) for spec in specs],
         "codes": [f"{spec.codes:,} of {spec.channels} channels" for spec in specs],
         "codebook, SHA-256": [run.codebook[:12] for run in runs],
         "classes": [f"{len(run.classes):,}, of which {len(shared.classes):,} shared" for run in runs],

@@ -151,13 +151,10 @@ def facts(spec: GeneratorSpec, cards: Cards, shards: Rows, source: Source) -> di
     size = sum(row["bytes"] for row in shards) / 1e6
     labels, files = sorted(cards.files.frequent), cards.files
     names = [cards.name(label) for label in labels[:12]]
-    grid = f"{spec.grid[0]} × {spec.grid[1]} an image"
-    if spec.scales:
-        grid = f"{spec.grid[1]:,} an image, in maps of {words.listed([f'{side} × {side}' for side in spec.scales])}"
     return {
         "classes": f"{len(labels):,} ({', '.join(names)}{', …' if len(labels) > len(names) else ''})",
         "images": f"{words.listed(counts)}, {ORIGINS[source]}, in {len(shards):,} shards of {size:,.1f} MB together",
-        "tokens": f"{grid}; codebook of {spec.codes:,} codes with {spec.channels} channels",
+        "tokens": f"an image: {words.grid(spec)}; codebook of {spec.codes:,} codes with {spec.channels} channels",
         "extractors": words.listed(_with_trainings(files.extractors)),
         "judges": words.listed(files.judges) if files.judges else "none",
     }

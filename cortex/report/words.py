@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cortex.generators.spec import GeneratorSpec
 from cortex.report.rows import Row
 
 
@@ -50,6 +51,13 @@ def number(value: float) -> str:
 def estimate(row: Row) -> str:
     """The value of a row with its 95 % interval, like "0.25 (0.20 to 0.30)"."""
     return f"{decimal(row['value'])} ({decimal(row['low'])} to {decimal(row['high'])})"
+
+
+def grid(spec: GeneratorSpec) -> str:
+    """Rows and columns of a grid of tokens, or the number of tokens and their maps, where they have several scales."""
+    if not spec.scales:
+        return f"{spec.grid[0]} × {spec.grid[1]}"
+    return f"{spec.grid[1]:,}, in maps of {listed([f'{side} × {side}' for side in spec.scales])}"
 
 
 def listed(words: Sequence[str]) -> str:
