@@ -6,7 +6,7 @@ import torch
 
 from cortex.extractors.settings import CnnSettings, ResnetSettings, TransformerSettings
 from cortex.generators.spec import GeneratorSpec
-from tests.bench import Sizes, on_gpu
+from tests.bench.gpu import Sizes, on_gpu
 
 TINY = Sizes(
     facts=GeneratorSpec(("ant", "bee", "cat"), (8, 8), 24, 6),
@@ -25,7 +25,7 @@ TINY = Sizes(
 
 def test_the_rows_of_a_gpu(monkeypatch):
     for rate in ("product_rate", "copy_rate"):
-        monkeypatch.setattr(f"tests.bench.{rate}", lambda device: 1e12)
+        monkeypatch.setattr(f"tests.bench.gpu.{rate}", lambda device: 1e12)
     rows = list(on_gpu(torch.device("cpu"), TINY))
     assert [row.path.split(",")[0] for row in rows] == [
         "a product",
