@@ -46,7 +46,7 @@ from tests.bench.baselines import (
     uncached,
 )
 from tests.bench.extractors import CHANNELS, CLASSES, CODES, GRID, published
-from tests.bench.rows import ROUNDING, Row, agree, check, faster
+from tests.bench.rows import Row, agree, agree_in_codes, check, faster
 
 
 def job_start() -> Row:
@@ -128,12 +128,12 @@ def check_masking(path: str, masked: Masked, pictures: list[Tensor]) -> None:
             ]
             for n in masked.n
         ]
-        agree(path, torch.from_numpy(masks).int(), torch.tensor(expected).int())
+        agree_in_codes(path, torch.from_numpy(masks), torch.tensor(expected))
     labels, verdict = torch.from_numpy(masked.labels)[:, None], masked.judged()
     logits = judge_passes(masked.judge.network, pictures)
     for found, passes in ((verdict.logit, logits), (verdict.probability, [each.softmax(1) for each in logits])):
         expected = torch.stack([each.gather(1, labels)[:, 0] for each in passes[1:]])
-        agree(path, torch.from_numpy(found), expected, ROUNDING)
+        agree(path, torch.from_numpy(found), expected)
 
 
 def masking() -> Row:
@@ -219,7 +219,7 @@ def check_sampling(
     path: str, theirs: Callable[[GPT, Tensor, Tensor], Tensor], gpt: GPT, classes: Tensor, uniforms: Tensor
 ) -> None:
     """End the bench where a token differs."""
-    agree(path, sampled(gpt, classes, uniforms), theirs(gpt, classes, uniforms))
+    agree_in_codes(path, sampled(gpt, classes, uniforms), theirs(gpt, classes, uniforms))
 
 
 class Trained:
@@ -259,7 +259,7 @@ def check_training(path: str, trained: Trained) -> None:
     torch.manual_seed(0)
     trained.epoch()
     torch.manual_seed(0)
-    agree(path, trained.state.losses / trained.batch, torch.tensor(trained.epoch_as_released()), ROUNDING)
+    agree(path, trained.state.losses / trained.batch, torch.tensor(trained.epoch_as_released()))
 
 
 def training() -> Row:
