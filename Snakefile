@@ -44,7 +44,8 @@ rule all:
         expand(GRIDS, split=["train", "validation"]),
         [of_shards(TOKENS, split) for split in SPLITS],
         of_shards(IMAGES, "test") if JUDGES else [],
-        expand(rules.train_extractor.output, extractor=EXTRACTORS),
+        expand(MODEL, extractor=EXTRACTORS),
+        expand(rules.train_extractor.output, extractor=TRAINED_EXTRACTORS),
         expand(rules.train_judge.output, judge=TRAINED_JUDGES),
         rules.judges.input,
         [

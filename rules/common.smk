@@ -23,6 +23,7 @@ from cortex.config import parse_config
 from cortex.core.errors import InputError
 from cortex.core.text import read_yaml
 from cortex.explain import ATTRIBUTIONS
+from cortex.extractors.config import trainings_of
 from cortex.extractors.names import join_name
 
 
@@ -45,6 +46,9 @@ os.environ[job_cost.RUN] = RUN
 SPLITS = ["train", "validation", "test"]
 CLASSES = CONFIG.classes(SPEC)
 EXTRACTORS = CONFIG.trained_extractors()  # "cnn/0", "cnn/1", ...: name and training
+TRAINED_EXTRACTORS = trainings_of(
+    {name: part for name, part in CONFIG.extractors.items() if of_package.is_trained(part)}
+)
 EXPLAINERS = EXTRACTORS + CONFIG.averaged_extractors()  # and "cnn/average": those that give positions scores
 SHOWN = [join_name(name, 0) for name in CONFIG.extractors]  # the trainings in figures of images
 # The concept tokens to show: those of the middle one of the top_n that are evaluated.

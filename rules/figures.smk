@@ -31,12 +31,12 @@ def figures():
     """The figures of the run by name: of what it has."""
     models, which = "1 Images, extractors, judges", "2 Which tokens"
     tests = {"tokens": of_shards(TOKENS, "test"), "images": of_shards(IMAGES, "test")}
-    if EXTRACTORS:
+    if TRAINED_EXTRACTORS:
         histories = {
-            "extractor_histories": every(rules.train_extractor.output.history),
+            "extractor_histories": every(rules.train_extractor.output.history, TRAINED_EXTRACTORS),
             "judge_histories": expand(rules.train_judge.output.history, judge=TRAINED_JUDGES),
         }
-        names = options({"extractors": EXTRACTORS, "judges": TRAINED_JUDGES or None})
+        names = options({"extractors": TRAINED_EXTRACTORS, "judges": TRAINED_JUDGES or None})
         yield "training", Figure("training", models, "Training curves", histories, names)
     if EXTRACTORS and RECONSTRUCTED:
         shown = options(GENERATOR, DEVICE)

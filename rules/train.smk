@@ -11,6 +11,8 @@ rule train_extractor:
         history=f"{RUN}/extractors/{{extractor}}/history.parquet",
     log:
         log_of("train_extractor", "{extractor}"),
+    wildcard_constraints:
+        extractor=of_package.one_of(TRAINED_EXTRACTORS),
     conda:
         ENVIRONMENT
     threads: gpus_of
@@ -30,6 +32,30 @@ rule train_extractor:
         "{params.launch} -m cortex train-extractor --output {output.model} --history {output.history}"
         " --train {input.train} --validation {input.validation} --codebook {input.codebook} {params.classes}"
         " {params.options} {params.seed} &> {log}"
+
+
+rule pretrained_extractor:
+    input:
+        weights=lambda wildcards: settings_of(wildcards.extractor).weights[int(wildcards.extractor.partition("/")[2])],
+        codebook=CODEBOOK,
+    output:
+        model=MODEL,
+    log:
+        log_of("pretrained_extractor", "{extractor}"),
+    wildcard_constraints:
+        extractor=of_package.one_of(set(EXTRACTORS) - set(TRAINED_EXTRACTORS)),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(2000, 3),
+        runtime=growing(30),
+    params:
+        code=code_of("pretrained-extractor", network_of),
+    message:
+        "Write the weights of the pretrained extractor {wildcards.extractor}"
+    shell:
+        "python -m cortex pretrained-extractor --output {output.model} --weights {input.weights}"
+        " --codebook {input.codebook} &> {log}"
 
 
 rule train_judge:

@@ -38,6 +38,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "train": {
         "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
+        "pretrained-extractor": (
+            "cortex.extractors.pretrained:pretrained_extractor",
+            "write an extractor with weights from elsewhere",
+        ),
         "import-extractor": ("cortex.extractors.authors_checkpoint:import_extractor", "convert an authors' checkpoint"),
         "train-judge": ("cortex.judges.train:train_judge", "train a judge on labelled pictures"),
         "pretrained-judge": ("cortex.judges.pretrained:pretrained_judge", "write a judge with published weights"),

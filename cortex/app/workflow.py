@@ -19,6 +19,7 @@ from cortex.data.picture_sources import pictures_state
 from cortex.data.settings import SPLITS, ImportedSplit, PicturePart, Split
 from cortex.evaluate.levels import LEVELS
 from cortex.extractors import EXTRACTORS
+from cortex.extractors.config import RunExtractor
 from cortex.extractors.settings import ExtractorSettings
 from cortex.generators import GENERATORS
 from cortex.generators.load import load_family
@@ -57,9 +58,9 @@ def words(part: Section | Mapping[str, Any], without: Sequence[str] = ()) -> lis
     return found
 
 
-def is_trained(judge: JudgeSettings) -> bool:
-    """Whether the run trains a judge; others come with weights."""
-    return isinstance(judge, TrainedJudge)
+def is_trained(settings: RunExtractor | JudgeSettings) -> bool:
+    """Whether the run trains an extractor or a judge; others come with weights."""
+    return isinstance(settings, ExtractorSettings | TrainedJudge)
 
 
 def judge_files(judge: JudgeSettings) -> str:
@@ -73,9 +74,9 @@ def judge_files(judge: JudgeSettings) -> str:
     return "; ".join(content_fingerprint(path) for path in files if path is not None)
 
 
-def network_of(settings: ExtractorSettings | JudgeSettings) -> str:
+def network_of(settings: RunExtractor | JudgeSettings) -> str:
     """The reference of an extractor's or a judge's network."""
-    registry: Registry = EXTRACTORS if isinstance(settings, ExtractorSettings) else JUDGES
+    registry: Registry = JUDGES if isinstance(settings, JudgeSettings) else EXTRACTORS
     return registry.reference(settings.network)
 
 

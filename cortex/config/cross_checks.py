@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from cortex.config.schema import Config
@@ -10,6 +11,8 @@ from cortex.core.errors import InputError
 from cortex.core.messages import shown_value
 from cortex.data.digits import DIGITS
 from cortex.data.layout import Layout
+from cortex.extractors.settings import PretrainedExtractor
+from cortex.extractors.stated import stated_extractor
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
 from cortex.judges.settings import JudgeSettings, PretrainedJudge, TrainedJudge
@@ -38,7 +41,7 @@ def cross_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
         elif not config.studies:
             yield "extractors = None: should be set, or studies that need no extractors, such as bias"
         return
-    yield from _extractor_checks(config)
+    yield from _extractor_checks(config, spec)
     yield from _search_checks(config, spec)
     yield from _judge_checks(config, spec)
     yield from _count_checks(config, spec)
@@ -124,10 +127,30 @@ def _study_checks(name: str, study: Study, config: Config, spec: GeneratorSpec) 
         yield f"studies.{name}.{problem}"
 
 
-def _extractor_checks(config: Config) -> Iterator[str]:
+def _extractor_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
     for name, settings in config.extractors.items():
-        if settings.gpus > 1 and config.device != "cuda":
+        if isinstance(settings, PretrainedExtractor):
+            yield from _pretrained_checks(f"extractors.{name}.weights", settings, spec)
+        elif settings.gpus > 1 and config.device != "cuda":
             yield f"extractors.{name}.gpus = {settings.gpus}: only with device = 'cuda'; it is {config.device!r}"
+
+
+def _pretrained_checks(key: str, settings: PretrainedExtractor, spec: GeneratorSpec) -> Iterator[str]:
+    """Files of an extractor that are not there, or whose extractor is another one or reads other tokens."""
+    needed = {"channels": spec.channels, "classes": len(spec.class_names), "grid": list(spec.grid)}
+    for weights in settings.weights:
+        where = f"{key} = {shown_value(weights)}"
+        try:
+            stated = stated_extractor(Path(weights))
+        except InputError as error:
+            yield f"{key}: {error}"
+            continue
+        if stated.network != settings.network:
+            yield f"{where}: its network is {shown_value(stated.network)}, not {shown_value(settings.network)}"
+        for name, own in (needed | {"scales": list(spec.scales)}).items():
+            made_for = stated.arguments.get(name, [] if name == "scales" else own)
+            if made_for != own:
+                yield f"{where}: made for {name} = {shown_value(made_for)}; the generator has {shown_value(own)}"
 
 
 def _search_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:

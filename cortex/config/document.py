@@ -15,7 +15,7 @@ from cortex.core.registry import Registry
 from cortex.core.settings import Section
 from cortex.explain import ATTRIBUTIONS
 from cortex.extractors import EXTRACTORS, extractor_settings
-from cortex.extractors.settings import ExtractorSettings
+from cortex.extractors.settings import ExtractorSettings, PretrainedExtractor
 from cortex.generators import GENERATORS
 from cortex.judges import JUDGES, judge_settings
 from cortex.judges.settings import JudgeSettings
@@ -39,6 +39,7 @@ class Part(NamedTuple):
     settings_of: Callable[[str], type[Section]]
     base: type[Section]
     introduction: str
+    given: type[Section] | None = None  # settings of one that was trained elsewhere, whatever its network
 
 
 PARTS = {
@@ -47,6 +48,7 @@ PARTS = {
         extractor_settings,
         ExtractorSettings,
         "`extractors: {NAME: {network: …, …}}`. The name is free; `network` chooses the settings.",
+        PretrainedExtractor,
     ),
     "judges": Part(
         JUDGES,
@@ -95,6 +97,9 @@ def reference_page() -> str:
                 place, heading = key, f"network: {', '.join(names)}"
             own = {name: field for name, field in _fields(cls).items() if not _same(field, part.base, name)}
             blocks += [f"### `{heading}`", _about(cls), _table(cls, own, place), *_inner(cls, own, place, level="####")]
+        if part.given is not None:
+            blocks += ["### With `weights`", f"{_about(part.given)} No other setting stands beside these."]
+            blocks.append(_table(part.given, _fields(part.given)))
     return "\n\n".join([*blocks, *_registered()]) + "\n"
 
 
@@ -117,7 +122,10 @@ def json_schema() -> dict[str, Any]:
         choices = [_definition(cls, definitions, names) for cls, names in _classes(part)]
         # Studies with extractors of their own refer to the same definition.
         definitions[part.base.__name__] = {"anyOf": [*choices, outside]}
-        parts = {"type": "object", "additionalProperties": {"$ref": f"#/$defs/{part.base.__name__}"}}
+        of_part: dict[str, Any] = {"$ref": f"#/$defs/{part.base.__name__}"}
+        if part.given is not None:
+            of_part = {"anyOf": [of_part, {"$ref": f"#/$defs/{part.given.__name__}"}]}
+        parts = {"type": "object", "additionalProperties": of_part}
         properties[key] = {"anyOf": [parts, {"type": "null"}], **described}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

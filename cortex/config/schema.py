@@ -14,7 +14,7 @@ from cortex.data.settings import Data
 from cortex.dictionary.settings import Dictionary
 from cortex.evaluate.settings import Evaluation
 from cortex.explain.settings import CodebookSearch, ConceptTokens, Explainers
-from cortex.extractors.config import ExtractorMap, trainings_of
+from cortex.extractors.config import RunExtractorMap, trainings_of
 from cortex.extractors.names import AVERAGE, join_name
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
@@ -63,7 +63,7 @@ class Config(Section):
     )
     generator: GeneratorSettings = Field(GeneratorSettings(), description="generator and sampling")
     data: Data = Field(Data(), description="data set: classes, numbers of images, shards, imports")
-    extractors: Annotated[ExtractorMap, WrapValidator(_null_is_empty)] = Field(
+    extractors: Annotated[RunExtractorMap, WrapValidator(_null_is_empty)] = Field(
         description="information extractors by name; null: none"
     )
     importance: Explainers = Field(Explainers(), description="importance of tokens, by one or several methods")

@@ -1,19 +1,21 @@
 """What information extractors cost: counted on the network that the settings describe, without weights."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
 from cortex.core.cost import Counts, ExtractorCost, Stage, weight_bytes
 from cortex.core.flops import count_flops
+from cortex.extractors.config import RunExtractor
 from cortex.extractors.network import build_extractor
-from cortex.extractors.settings import ExtractorSettings
+from cortex.extractors.settings import ExtractorSettings, PretrainedExtractor
 from cortex.fast.region_forward import RegionForward, is_convolutional
 from cortex.fast.winograd import Window
 
 
 def extractor_cost(
-    settings: ExtractorSettings,
+    settings: RunExtractor,
     channels: int,
     classes: int,
     grid: tuple[int, int],
@@ -31,14 +33,8 @@ def extractor_cost(
         scales: rows and columns of every scale of tokens; empty: they have one.
     """
     with torch.device("meta"):
-        network = build_extractor(
-            settings.network,
-            scales=scales,
-            channels=channels,
-            classes=classes,
-            grid=grid,
-            **settings.network_arguments(),
-        )
+        of_run: dict[str, Any] = {"scales": scales, "channels": channels, "classes": classes, "grid": grid}
+        network = build_extractor(settings.network, **of_run | settings.network_arguments())
         embeddings = torch.empty(2, channels, *grid)
         targets = torch.empty(2, dtype=torch.int64)
     step = count_flops(lambda: network.train()(embeddings).sum().backward()) / 2
@@ -60,10 +56,14 @@ def training_flops(settings: ExtractorSettings, cost: ExtractorCost, train: int,
 
 
 def costs(counts: Counts) -> Iterator[Stage]:
-    """The trainings of every extractor."""
+    """The trainings of every extractor; of one that was trained elsewhere, its weights are copied."""
     train, validation = counts.splits["train"], counts.splits["validation"]
     for name, cost in counts.extractors.items():
         settings = counts.config.extractors[name]
+        if isinstance(settings, PretrainedExtractor):
+            copied = cost.trainings * cost.bytes
+            yield Stage("pretrained_extractor", {"extractor": name}, read=copied, written=copied)
+            continue
         yield Stage(
             "train_extractor",
             {"extractor": name},

@@ -13,6 +13,7 @@ from cortex.core.errors import InputError
 from cortex.core.weights import load_into, read_weights, write_weights
 from cortex.extractors import EXTRACTORS, extractor_settings
 from cortex.extractors.codebook import load_codebook
+from cortex.extractors.stated import stated_extractor, stated_in
 from cortex.generators.scales import Composition
 
 
@@ -89,7 +90,7 @@ def load_with_codebook(path: Path, codebook: Path, device: torch.device) -> tupl
             channels.
     """
     network, code_vectors = load_extractor(path, device), load_codebook(codebook, device)
-    channels = _settings(path).get("channels", code_vectors.shape[1])
+    channels = stated_extractor(path).arguments.get("channels", code_vectors.shape[1])
     if channels != code_vectors.shape[1]:
         raise InputError(
             f"{path}: reads codes of {channels} channels; those of {codebook} have {code_vectors.shape[1]}"
@@ -99,7 +100,7 @@ def load_with_codebook(path: Path, codebook: Path, device: torch.device) -> tupl
 
 def check_reads(path: Path, grid: tuple[int, ...], label: int) -> None:
     """Raise an InputError unless the extractor at ``path`` was made for grids of this shape, and knows the class."""
-    settings = _settings(path)
+    settings = stated_extractor(path).arguments
     made_for = tuple(settings.get("grid", grid))
     if made_for != grid:
         made, here = ("×".join(map(str, shape)) for shape in (made_for, grid))
@@ -126,24 +127,11 @@ def untrained_extractor(path: Path, device: torch.device, seed: int) -> nn.Modul
 def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
     """A new network of the kind that ``path`` holds the weights of, and those weights."""
     tensors, metadata = read_weights(path)
-    if "extractor" not in metadata:
-        raise InputError(f"{path}: not an extractor's weights: its metadata has no 'extractor'")
+    stated = stated_in(metadata, path)
+    EXTRACTORS.check_stated(stated.network, path)
     try:
-        stated = json.loads(metadata["extractor"])
-        name, arguments = str(stated["network"]), dict(stated["settings"])
-    except (ValueError, TypeError, LookupError) as error:
-        raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
-    EXTRACTORS.check_stated(name, path)
-    try:
-        return build_extractor(name, **arguments), tensors
+        return build_extractor(stated.network, **stated.arguments), tensors
     except InputError as error:
         raise InputError(f"{path}: not an extractor's weights: {error}") from None
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
         raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """By what settings the extractor at ``path``, which could be loaded, was built."""
-    _, metadata = read_weights(path, only="none, but the metadata")
-    settings: dict[str, Any] = json.loads(metadata["extractor"])["settings"]
-    return settings

@@ -1,10 +1,12 @@
 """Settings of the information extractors: the network's shape and the recipe that trains it (METHOD.md, section 3)."""
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from cortex.core.settings import Count, Fraction, Rate, Section, WrongValueError
+from cortex.core.settings import Count, File, Fraction, Rate, Section, WrongValueError, distinct
+from cortex.extractors.stated import stated_extractor
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
@@ -43,6 +45,28 @@ class ExtractorSettings(Section):
     def network_arguments(self) -> dict[str, Any]:
         """The settings that the network's constructor takes."""
         return {name: getattr(self, name) for name in sorted(self.shape)}
+
+
+class PretrainedExtractor(Section):
+    """An extractor that was trained elsewhere; its files state the network's shape."""
+
+    network: str = Field(description="network of the extractor, as its files state it")
+    weights: Annotated[list[File], Field(min_length=1), AfterValidator(distinct)] = Field(
+        description="files that cortex import-extractor or cortex train-extractor wrote, one for each training"
+    )
+
+    @property
+    def seeds(self) -> int:
+        """Trainings: as many as files."""
+        return len(self.weights)
+
+    def network_arguments(self) -> dict[str, Any]:
+        """What the first file states of the arguments of the network's constructor.
+
+        Raises:
+            InputError: the file is missing, truncated, or not an extractor's.
+        """
+        return stated_extractor(Path(self.weights[0])).arguments
 
 
 class StepTraining(ExtractorSettings):

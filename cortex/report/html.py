@@ -104,7 +104,8 @@ def write_report(
     )
     answered = answers(evidence)
     measured = files.metrics.get("reconstruction", [])
-    shown = {*files.levels, *(["images"] if shard else []), *(["reconstruction"] if measured else [])}
+    has = {"trained": files.trains, "images": shard, "reconstruction": measured}
+    shown = {*files.levels, *(part for part, there in has.items() if there)}
     page = load_page(TEMPLATES, name="page.html.j2").render(
         files=files,
         cards=cards,

@@ -13,7 +13,7 @@ MIME = {"svg": "image/svg+xml", "png": "image/png"}
 FIGURES: dict[str, tuple[str, frozenset[str]]] = {
     "samples": ("png", frozenset({"images"})),
     "reconstruction": ("png", frozenset({"reconstruction"})),
-    "training": ("svg", frozenset()),
+    "training": ("svg", frozenset({"trained"})),
     "importance": ("png", frozenset({"images"})),
     "masking_by_n": ("svg", frozenset({"image_level"})),
     "masking_by_area": ("svg", frozenset({"image_level"})),
@@ -49,7 +49,7 @@ def read_pictures(folder: Path, parts: Collection[str], judges: Sequence[str]) -
 
     Args:
         folder: of the figures' files: NAME.svg or NAME.png; codebook_search.JUDGE.png for each judge.
-        parts: of the run: "images", "reconstruction", and the judged levels.
+        parts: of the run: "trained", "images", "reconstruction", and the judged levels.
         judges: their names.
 
     Raises:

@@ -183,6 +183,11 @@ class RunFiles:
         return {judge: path if path.exists() else None for judge, path in paths.items()}
 
     @property
+    def trains(self) -> bool:
+        """Whether the run trained an extractor; others were trained elsewhere."""
+        return any((self.run / "extractors" / one / "history.parquet").exists() for one in self.extractors)
+
+    @property
     def manifest(self) -> Path:
         """The list of shards."""
         return self.run / "data" / "manifest.parquet"

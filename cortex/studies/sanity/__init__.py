@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cortex.extractors.names import split_name
+from cortex.extractors.settings import PretrainedExtractor
 from cortex.generators.spec import GeneratorSpec
 from cortex.studies.base import Study
 from cortex.studies.checks import at_most_positions, enough_images
@@ -17,6 +18,8 @@ def _checks(settings: Sanity, config: Any, spec: GeneratorSpec) -> Iterator[str]
     for name in settings.shuffled:
         if name not in config.extractors:
             yield f"shuffled = {name!r}: allowed: the run's extractors, {', '.join(config.extractors)}"
+        elif isinstance(config.extractors[name], PretrainedExtractor):
+            yield f"shuffled = {name!r}: should be an extractor that the run trains"
 
 
 def _shuffled(settings: Sanity, extractor: str) -> Mapping[str, str]:

@@ -21,6 +21,7 @@ from cortex.config import parse_config
 from cortex.core.cost import JudgeCost, Stage
 from cortex.data.draw import Stretch, generate_shard
 from cortex.data.settings import SPLITS, ImageFiles
+from cortex.extractors.network import build_extractor, save_extractor
 from cortex.generators.load import generator_spec
 from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling
@@ -510,3 +511,22 @@ def test_a_config_that_is_none_is_told(text, message, tmp_path, capsys):
     (tmp_path / "config.yaml").write_text(text)
     assert main(["plan", "--config", str(tmp_path / "config.yaml")]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_an_extractor_with_weights_is_copied_and_not_trained(tmp_path):
+    """Its network is that of its file, whatever the config's default."""
+    network = {"channels": 32, "classes": 10, "grid": (8, 8), "width": 8, "hidden": 16}
+    save_extractor(tmp_path / "cnn", "cnn", network, build_extractor("cnn", **network).state_dict())
+    shutil.copy(tmp_path / "cnn", tmp_path / "again")
+    trained = yaml.safe_load(TINY.read_text())
+    trained["extractors"] = {"cnn": trained["extractors"]["cnn"] | {"seeds": 2}}
+    weights = [str(tmp_path / "cnn"), str(tmp_path / "again")]
+    given = trained | {"extractors": {"cnn": {"network": "cnn", "weights": weights}}}
+    mine, theirs = (
+        {key(stage): stage for stage in stages_of(config, counts_of(config, spec))}
+        for config, spec in map(parse_config, (given, trained))
+    )
+    copied = mine.pop(("pretrained_extractor", "cnn"))
+    training = theirs.pop(("train_extractor", "cnn"))
+    assert mine == theirs, "the same network is explained"
+    assert copied.flops == 0 < training.flops and copied.read == copied.written == training.written

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from cortex.config import Config, parse_config
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights, write_weights
+from cortex.extractors.network import build_extractor, save_extractor
+from cortex.extractors.settings import CnnSettings, TransformerSettings
 from cortex.generators.load import load_generator
 from cortex.judges.settings import ImageNetJudge
 from tests.pipeline import CHECKOUT
@@ -409,6 +412,66 @@ def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder
     config, _ = parse_config(fitting)
     assert [type(judge) for judge in config.judges.values()] == [ImageNetJudge, ImageNetJudge]
     assert (config.judges["b16"].weights, config.judges["r50"].weights) == ("vit.safetensors", None)
+
+
+@pytest.fixture
+def extractor_file(tmp_path):
+    """A CE for the small generator, as an extractor's file."""
+    network = {"channels": 6, "classes": 7, "grid": (4, 4), "width": 8, "hidden": 16}
+    save_extractor(tmp_path / "cnn.safetensors", "cnn", network, build_extractor("cnn", **network).state_dict())
+    return tmp_path / "cnn.safetensors"
+
+
+def test_an_extractor_may_come_with_weights(fitting, extractor_file, tmp_path):
+    shutil.copy(extractor_file, tmp_path / "again.safetensors")
+    files = [str(extractor_file), str(tmp_path / "again.safetensors")]
+    fitting["extractors"] = {"mine": {"network": "cnn", "weights": files}, "cnn": {"network": "cnn"}}
+    config, _ = parse_config(fitting)
+    assert config.trained_extractors() == ["mine/0", "mine/1", "cnn/0", "cnn/1", "cnn/2"]
+    assert config.averaged_extractors() == ["mine/average", "cnn/average"]
+    assert config.extractors["mine"].network_arguments()["hidden"] == 16
+    assert config.model_dump()["extractors"]["mine"] == {"network": "cnn", "weights": files}
+
+
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        ({"network": "resnet"}, "its network is 'resnet', not 'cnn'"),
+        ({"classes": 1000}, "made for classes = 1000; the generator has 7"),
+        ({"channels": 256}, "made for channels = 256; the generator has 6"),
+        ({"grid": [16, 16]}, "made for grid = [16, 16]; the generator has [4, 4]"),
+        ({"scales": [1, 4]}, "made for scales = [1, 4]; the generator has []"),
+    ],
+)
+def test_weights_of_an_extractor_fit_the_generator(fitting, tmp_path, stated, told):
+    arguments = {"channels": 6, "classes": 7, "grid": [4, 4]} | stated
+    entry = {"network": arguments.pop("network", "cnn"), "settings": arguments}
+    write_weights(tmp_path / "cnn", {}, {"extractor": json.dumps(entry)})
+    fitting["extractors"] = {"cnn": {"network": "cnn", "weights": [str(tmp_path / "cnn")]}}
+    assert refusal(fitting).startswith("config: extractors.cnn.weights = ") and refusal(fitting).endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"weights": ["gone"]}, "extractors.cnn.weights: gone: no such weights file"),
+        ({"weights": []}, "extractors.cnn.weights = []: should have at least 1 item"),
+        ({"weights": ["gone", "gone"]}, "extractors.cnn.weights = ['gone', 'gone']: should have every value once"),
+        ({"weights": ["gone"], "epochs": 3}, "extractors.cnn.epochs: unknown key; allowed here: network, weights"),
+    ],
+)
+def test_what_is_wrong_with_weights_of_an_extractor_is_told(fitting, part, told):
+    fitting["extractors"] = {"cnn": {"network": "cnn"} | part}
+    assert refusal(fitting).startswith(f"config: {told}")
+
+
+def test_a_study_trains_its_own_extractors(fitting, extractor_file):
+    given = {"network": "cnn", "weights": [str(extractor_file)]}
+    fitting["extractors"] = {"cnn": given}
+    fitting["studies"] = {"sanity": {"images_per_class": 1, "shuffled": ["cnn"]}}
+    assert refusal(fitting) == ("config: studies.sanity.shuffled = 'cnn': should be an extractor that the run trains")
+    fitting["studies"] = {"planted": PLANTED | {"extractors": {"cnn": given}}}
+    assert "studies.planted.extractors.cnn.weights: unknown key; allowed here: network, seeds" in refusal(fitting)
 
 
 @pytest.fixture

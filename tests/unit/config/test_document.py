@@ -37,6 +37,7 @@ def sections(root: type[Section]) -> Iterator[type[Section]]:
 def all_sections() -> list[type[Section]]:
     """The sections of the config and of every registered network and study."""
     parts = [part.settings_of(name) for part in PARTS.values() for name in part.registry.names()]
+    parts += [part.given for part in PARTS.values() if part.given is not None]
     return list(dict.fromkeys(section for root in (Config, *parts) for section in sections(root)))
 
 
@@ -82,6 +83,7 @@ def test_configs_that_come_with_the_code_fit_the_schema(path):
         ("seed", -1, "$.seed"),
         ("importance", {"samples": 0}, "$.importance.samples"),
         ("extractors", {"cnn": {"network": "cnn", "widht": 8}}, "$.extractors"),
+        ("extractors", {"cnn": {"network": "cnn", "weights": ["a"], "epochs": 8}}, "$.extractors"),
         ("judges", {"vit": {"network": "vit"}}, "$.judges"),  # without epochs
         ("studies", {"stability": {"samples": []}}, "$.studies.stability.samples"),
         ("studies", {"mine": {}}, "$.studies.mine"),
@@ -94,6 +96,7 @@ def test_the_schema_refuses_what_the_config_refuses(key, value, place):
 
 def test_the_schema_leaves_room_for_code_from_outside():
     config = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
-    config |= {"extractors": {"mlp": {"network": "my_methods:MLP", "hidden": 32}}, "judges": None}
+    extractors = {"mlp": {"network": "my_methods:MLP", "hidden": 32}, "given": {"network": "cnn", "weights": ["a"]}}
+    config |= {"extractors": extractors, "judges": None}
     config |= {"studies": {"mine": {"study": "my_methods:STUDY", "n": [1]}}}
     assert errors(config) == []
