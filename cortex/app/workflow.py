@@ -35,6 +35,9 @@ def allow_references(config: Config) -> None:
     """Let jobs import what the config itself names as ``module:Attribute``, where a weights file states it, too."""
     named = [extractor.network for extractor in config.extractors.values()]
     named += [judge.network for judge in config.judges.values()]
+    of_studies = [value for study in config.studies.values() for _, value in study]
+    parts = [part for value in of_studies for part in (value.values() if isinstance(value, Mapping) else [value])]
+    named += [part.network for part in parts if isinstance(part, ExtractorSettings)]
     named.append(config.generator.family)
     os.environ[ALLOWED] = " ".join(sorted({name for name in named if REFERENCE.fullmatch(name)}))
 

@@ -38,17 +38,25 @@ def chosen_by(class_of: Callable[[str, Mapping[str, Any]], type[Section]]) -> Be
         if not isinstance(part, Mapping):
             raise PartError([name], f" = {shown_value(part)}: should be a mapping of keys to values")
         try:
-            cls = class_of(str(name), part)
-            return cls.model_validate(dict(part))
+            return build_part(class_of(str(name), part), part)
         except PartError as error:
             raise PartError([name, *error.location], error.tail) from None
-        except ValidationError as error:
-            location, tail = describe(error, cls)
-            raise PartError([name, *location], tail) from None
         except InputError as error:
             raise PartError([name], f": {error}") from None
 
     return BeforeValidator(build)
+
+
+def build_part(cls: type[Section], part: Mapping[str, Any]) -> Section:
+    """A part of a config as a section.
+
+    Raises:
+        PartError: it has other keys or values.
+    """
+    try:
+        return cls.model_validate(dict(part))
+    except ValidationError as error:
+        raise PartError(*describe(error, cls)) from None
 
 
 def kind_of(

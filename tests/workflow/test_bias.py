@@ -22,7 +22,10 @@ CHANGES = {
             "mixtures": [0.5, 1.0],
             "top_n": 2,
             "tokens": 3,
-            "extractor": {"width": 8, "hidden": 16, "epochs": 2, "batch": 8},
+            "extractor": {
+                **{"network": "transformer", "width": 8, "layers": 1, "heads": 2, "mlp": 8, "hidden": 8},
+                **{"epochs": 2, "batch": 8},
+            },
         }
     },
 }

@@ -1,12 +1,15 @@
 """Settings of the study of bias."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
+from cortex.core.messages import build_part, kind_of
 from cortex.core.registry import Registry
 from cortex.core.settings import Class, Count, Section, Share, WrongValueError, distinct
-from cortex.extractors.settings import CnnSettings
+from cortex.extractors import extractor_settings
+from cortex.extractors.settings import ExtractorSettings
 from cortex.studies.base import StudySettings
 
 # Properties of pictures: functions of images uint8 [B, H, W, 3] that give a number an image, [B].
@@ -20,14 +23,16 @@ PROPERTIES = Registry(
 )
 
 
-class GroupExtractor(CnnSettings):
-    """The CE that separates two groups."""
+# How the extractor of two groups was trained in the paper. Networks without such a setting leave it out.
+PUBLISHED: Mapping[str, Any] = {"network": "cnn", "seeds": 1, "epochs": 10, "step_epochs": 5}
 
-    network: Literal["cnn"] = Field("cnn", description="network of the extractor")
-    seeds: Literal[1] = Field(1, description="number of trainings")
-    epochs: Count = Field(10, description="passes over the training data")
-    step_epochs: Count = Field(5, description="epochs between two reductions of the learning rate")
-    gpus: Literal[1] = Field(1, description="number of GPUs")
+
+def _extractor(part: Any) -> Any:
+    """Settings of the network that a part names, with the published ones as defaults."""
+    if not isinstance(part, Mapping):
+        return part
+    cls = kind_of({**PUBLISHED, **part}, "network", extractor_settings, "extractor: {network: cnn, ...}")
+    return build_part(cls, {**{name: PUBLISHED[name] for name in PUBLISHED if name in cls.model_fields}, **part})
 
 
 class GroupTokens(Section):
@@ -80,4 +85,15 @@ class NeutralSets(Section):
 class Bias(NeutralSets, GroupTokens, StudySettings):
     """Lean of neutral images, and of mixtures of known shares, to one of two groups."""
 
-    extractor: GroupExtractor = Field(GroupExtractor(), description="extractor that separates two groups")
+    extractor: Annotated[SerializeAsAny[ExtractorSettings], BeforeValidator(_extractor)] = Field(
+        _extractor({}),
+        description="extractor that separates two groups, with the settings of its network (see extractors); where not "
+        "set, network is cnn, epochs 10, step_epochs 5; seeds and gpus are 1",
+    )
+
+    @model_validator(mode="after")
+    def _trained_once(self) -> "Bias":
+        for key in ("seeds", "gpus"):
+            if (count := getattr(self.extractor, key)) != 1:
+                raise WrongValueError(f"extractor.{key}", count, "should be 1")
+        return self

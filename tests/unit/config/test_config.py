@@ -607,3 +607,33 @@ def test_a_run_of_bias_alone_knows_its_classes(fitting):
     fitting |= {"extractors": None, "judges": None, "data": {"classes": [0, 1, 42]}}
     fitting["studies"] = {"bias": {"pairs": {0: 42}, "top_n": 1, "tokens": 2}}
     assert refusal(fitting) == "config: data.classes = 42: the generator has classes 0 to 6"
+
+
+def test_any_extractor_separates_the_groups_of_bias(fitting):
+    fitting["studies"] = {"bias": {"pairs": {0: 6}, "extractor": {"width": 8}}}
+    published = parse_config(fitting)[0].studies["bias"].extractor
+    assert (type(published), published.width) == (CnnSettings, 8)
+    assert (published.epochs, published.step_epochs, published.seeds, published.batch) == (10, 5, 1, 256)
+    fitting["studies"]["bias"]["extractor"] = {"network": "transformer", "layers": 2, "epochs": 3}
+    config, _ = parse_config(fitting)
+    other = config.studies["bias"].extractor
+    assert (type(other), other.layers, other.epochs, other.seeds) == (TransformerSettings, 2, 3, 1)
+    assert config.model_dump()["studies"]["bias"]["extractor"]["layers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("extractor", "told"),
+    [
+        ({"network": "rezznet"}, ".network = 'rezznet': allowed: cnn, cnn_deep, resnet, transformer, or module:Attr"),
+        ({"network": 3}, ".network = 3: should be a valid string"),
+        ({"layers": 2}, ".layers: unknown key; allowed here: network, seeds, epochs"),
+        ({"network": "resnet", "width": 8}, ".width = 8: should be greater than or equal to 16"),
+        ({"network": "cnn", "weights": ["a"]}, ".weights: unknown key; allowed here: network"),
+        ({"seeds": 3}, ".seeds = 3: should be 1"),
+        ({"gpus": 2}, ".gpus = 2: should be 1"),
+        (3, " = 3: should be a mapping of keys to values"),
+    ],
+)
+def test_what_is_wrong_with_the_extractor_of_bias_is_told(fitting, extractor, told):
+    fitting["studies"] = {"bias": {"pairs": {0: 6}, "extractor": extractor}}
+    assert refusal(fitting).startswith(f"config: studies.bias.extractor{told}")
