@@ -26,7 +26,7 @@ SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
 # Least and greatest value of measures, by name; all others are unlimited.
 RANGES = {
     **dict.fromkeys(("accuracy", "precision", "recall", "overlap", "token_overlap", "even_share", "share"), SHARE),
-    **dict.fromkeys(("probability", "masked_fraction", "masked_brightness"), SHARE),
+    **dict.fromkeys(("probability", "unmasked_probability", "masked_fraction", "masked_brightness"), SHARE),
     **{f"{of}_probability_{when}": SHARE for of in ("source", "target") for when in ("before", "after")},
     **dict.fromkeys(("correlation", "own_correlation", "probability_change"), DIFFERENCE),
     "tokens": (0.0, np.inf),

@@ -1,6 +1,6 @@
 """The metrics: means over images, and over trainings and images, of the rows of the evaluations, with intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
 from cortex.evaluate.estimates import by_training, check_alike
+from cortex.evaluate.levels import DIFFERENCES
 from cortex.extractors.names import by_extractor
 
 
@@ -29,18 +30,20 @@ def mean_by(
 ) -> None:
     """Average measures over images, a row for every attribution, extractor, judge and combination of columns in ``by``.
 
+    Where an extractor has several judges, rows with judge null are of the judges' mean, image by image.
     Rows of a training have 95 % intervals from a bootstrap of the images (percentiles). Rows with training null are
     means over the extractor's trainings and images; their intervals cover both (METHOD.md, section 9).
 
     Args:
-        output: Parquet to write: attribution, extractor, training (null: all of them), judge, the columns of `by`,
-            samples (images averaged over), and for every measure its mean, MEASURE_low and MEASURE_high.
+        output: Parquet to write: attribution, extractor, training (null: all of them), judge (null: the judges' mean),
+            the columns of `by`, samples (images averaged over), and for every measure its mean, MEASURE_low and
+            MEASURE_high.
         tables: evaluation files; several of one attribution, extractor and judge (shards) are averaged together.
         attributions: attribution of every file; None at the codebook level.
         extractors: trained extractor of every file, such as cnn/0, or cnn/average.
         judges: judge of every file.
         by: columns to keep apart, such as method and n.
-        measures: columns to average.
+        measures: columns to average; also unmasked_probability, the probability less its change.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap.
     """
@@ -50,23 +53,70 @@ def mean_by(
             "judges: one of each a file"
         )
     files: dict[tuple[Any, ...], list[Path]] = {}
-    for path, attribution, extractor, judge in zip(tables, attributions, extractors, judges, strict=True):
-        files.setdefault((extractor, attribution, judge), []).append(path)
+    for path, *explained in zip(tables, extractors, attributions, judges, strict=True):
+        files.setdefault(tuple(explained), []).append(path)
+    of_extractors: dict[tuple[Any, ...], dict[str, dict[int, list[Path]]]] = {}
+    for (*explained, judge), of_training in by_extractor(files).items():
+        of_extractors.setdefault(tuple(explained), {})[judge] = of_training
     parts = []
-    for (extractor, attribution, judge), of_training in by_extractor(files).items():
-        rows = {training: _grouped(paths, by, measures) for training, paths in of_training.items()}
-        check_alike(extractor, {training: table.select([*by, "key_list"]) for training, table in rows.items()})
-        for training, averages in _averages(rows, by, measures, resamples, seed).items():
-            count = len(averages["samples"])
-            named = {"attribution": pa.array([attribution] * count, pa.string())}
-            named |= _named(extractor, training, count) | {"judge": pa.array([judge] * count)}
-            parts.append(pa.table(named | averages))
+    for (extractor, attribution), of_judges in of_extractors.items():
+        for judge, rows in _by_judge(extractor, of_judges, by, measures):
+            for training, averages in _averages(rows, by, measures, resamples, seed).items():
+                count = len(averages["samples"])
+                named = {"attribution": pa.array([attribution] * count, pa.string())}
+                named |= _named(extractor, training, count) | {"judge": pa.array([judge] * count, pa.string())}
+                parts.append(pa.table(named | averages))
     write_table(output, pa.concat_tables(parts))
+
+
+def _by_judge(
+    extractor: str, of_judges: Mapping[str, Mapping[int, list[Path]]], by: list[str], measures: list[str]
+) -> Iterator[tuple[str | None, dict[int, pa.Table]]]:
+    """Rows by training, of every judge; then, as None, of the mean of several judges.
+
+    Raises:
+        InputError: trainings or judges were not given the same images and settings.
+    """
+    first: pa.Table | None = None
+    means: dict[int, list[NDArray[np.float64]]] = {}
+    for judge, of_training in of_judges.items():
+        rows = {training: _grouped(paths, by, measures) for training, paths in of_training.items()}
+        places = {training: table.select([*by, "key_list"]) for training, table in rows.items()}
+        check_alike(extractor, places)
+        own = next(iter(places.values()))
+        first = own if first is None else first
+        if own != first or (means and means.keys() != rows.keys()):
+            other = next(iter(of_judges))
+            raise InputError(
+                f"{extractor}, judge {judge}: not the same trainings, images and settings as judge {other}"
+            )
+        yield judge, rows
+        for training, table in rows.items():
+            parts = [pc.list_flatten(table[f"{name}_list"]).to_numpy() / len(of_judges) for name in measures]
+            before = means.get(training)
+            means[training] = parts if before is None else [one + more for one, more in zip(before, parts, strict=True)]
+    if first is not None and len(of_judges) > 1:
+        yield None, {training: _with_values(first, measures, values) for training, values in means.items()}
+
+
+def _with_values(places: pa.Table, measures: list[str], values: list[NDArray[np.float64]]) -> pa.Table:
+    """Rows of the same images and settings, with a list of values for every measure."""
+    ends = np.cumsum([0, *pc.list_value_length(places["key_list"]).to_pylist()])
+    lists = [pa.LargeListArray.from_arrays(ends, each) for each in values]
+    for name, each in zip(measures, lists, strict=True):
+        places = places.append_column(f"{name}_list", each)
+    return places
 
 
 def _grouped(paths: list[Path], by: list[str], measures: list[str]) -> pa.Table:
     """Columns ``by``, key_list and MEASURE_list: a row a combination, in order of appearance."""
-    rows = pa.concat_tables([read_table(path, ["key", *by, *measures]) for path in paths])
+    held = [name for name in measures if name not in DIFFERENCES]
+    held += [name for measure in measures for name in DIFFERENCES.get(measure, ()) if name not in held]
+    rows = pa.concat_tables([read_table(path, ["key", *by, *held]) for path in paths])
+    for measure in measures:
+        if measure in DIFFERENCES:
+            whole, part = (pc.cast(rows[name], pa.float64()) for name in DIFFERENCES[measure])
+            rows = rows.append_column(measure, pc.subtract(whole, part))
     return rows.group_by(by, use_threads=False).aggregate([(name, "list") for name in ("key", *measures)])
 
 

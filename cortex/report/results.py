@@ -52,6 +52,11 @@ def averaged(rows: Rows) -> list[Row]:
     return [row for row in rows if row.get("training") == AVERAGE]
 
 
+def each_judge(rows: Rows) -> list[Row]:
+    """Rows of single judges, without those of their mean."""
+    return [row for row in rows if row["judge"] is not None]
+
+
 def of_first(rows: Rows) -> list[Row]:
     """Rows of the first method of importance."""
     return select(rows, attribution=rows[0]["attribution"]) if rows else []
@@ -177,15 +182,15 @@ class RunFiles:
         return {(row["label"], row["method"]): {name: row[f"{name}_mean"] for name in columns} for row in found}
 
     @property
+    def trains(self) -> bool:
+        """Whether the run trained an extractor; others were trained elsewhere."""
+        return any((self.run / "extractors" / one / "history.parquet").exists() for one in self.extractors)
+
+    @property
     def histories(self) -> dict[str, Path | None]:
         """By judge, its history; None where it was trained elsewhere."""
         paths = {judge: self.run / "judges" / judge / "history.parquet" for judge in self.judges}
         return {judge: path if path.exists() else None for judge, path in paths.items()}
-
-    @property
-    def trains(self) -> bool:
-        """Whether the run trained an extractor; others were trained elsewhere."""
-        return any((self.run / "extractors" / one / "history.parquet").exists() for one in self.extractors)
 
     @property
     def manifest(self) -> Path:

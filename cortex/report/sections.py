@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cortex.extractors.names import split_name
 from cortex.report import findings, level_tables
 from cortex.report.levels import BASELINES, compared, of_first_method, without_invalid
-from cortex.report.results import ListName, Lists, Reader, RunFiles, averaged, read_rows
+from cortex.report.results import ListName, Lists, Reader, RunFiles, averaged, each_judge, read_rows
 from cortex.report.rows import Rows, distinct
 from cortex.report.tables import Table, full_table, mark_invalid
 from cortex.report.topic import Finding
@@ -59,19 +59,20 @@ def level_section(level: str, rows: Rows, comparisons: Rows, invalid: Sequence[R
         comparisons: of all levels.
         invalid: extractors and judges at chance level.
     """
-    beside = {baseline: compared(comparisons, rows, level, baseline) for baseline in BASELINES[level]}
+    of_judges = each_judge(rows)
+    beside = {baseline: compared(comparisons, of_judges, level, baseline) for baseline in BASELINES[level]}
     every = [one for of_baseline in beside.values() for one in of_baseline]
     first = {baseline: of_first_method(of_baseline) for baseline, of_baseline in beside.items()}
     valid = {baseline: without_invalid(of_baseline, invalid) for baseline, of_baseline in first.items()}
     several = level != "codebook_level" and (len(distinct(rows, "attribution")) > 1 or averaged(rows))
-    scores = level_tables.scores_table(level, rows, beside[BASELINES[level][0]]) if several else None
+    scores = level_tables.scores_table(level, of_judges, beside[BASELINES[level][0]]) if several else None
     if level == "concept_level":
         table = level_tables.comparisons_table(first[BASELINES[level][0]], level)
     else:
         table = {
             "image_level": level_tables.image_level_table,
             "codebook_level": level_tables.codebook_level_table,
-        }[level](rows)
+        }[level](of_judges)
     return LevelSection(
         [reader for reader in invalid if any(map(reader.concerns, rows))],
         findings.LEVEL_FINDINGS[level](valid),

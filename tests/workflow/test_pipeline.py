@@ -15,7 +15,7 @@ import pytest
 from cortex.data.shard_reader import read_shard
 from tests.pipeline import change_config, copy_checkout, data_of, made, snakemake
 
-MASKING = "probability probability_change logit logit_change masked_fraction masked_brightness"
+MASKING = "probability probability_change logit logit_change masked_fraction masked_brightness unmasked_probability"
 SEARCH = (
     "source_probability_before source_probability_after source_logit_before source_logit_after"
     " target_probability_before target_probability_after target_logit_before target_logit_after"
@@ -82,13 +82,17 @@ def test_classes_are_balanced_in_every_split(tiny_run):
 def test_metrics_are_the_means_of_the_rows(tiny_run):
     results = tiny_run / "results" / "tiny"
     metrics = pd.read_parquet(results / "metrics" / "image_level.parquet")
-    assert len(metrics) == 2 * 3 * 2 * 4 * 2  # a training and all of them × extractors × judges × methods × n
+    # a training and all of them × extractors × judges and their mean × methods × n
+    assert len(metrics) == 2 * 3 * (2 + 1) * 4 * 2
     for row in metrics.itertuples():  # all trainings are one
-        place = results / "evaluation" / "image_level" / row.attribution / row.extractor
-        files = (place / "0" / row.judge).glob("*.parquet")
+        place = results / "evaluation" / "image_level" / row.attribution / row.extractor / "0"
+        judges = [row.judge] if isinstance(row.judge, str) else ["vit", "resnet"]
+        files = [file for judge in judges for file in (place / judge).glob("*.parquet")]
         rows = pd.concat(pd.read_parquet(file) for file in files)
         rows = rows[(rows["method"] == row.method) & (rows["n"] == row.n)]
-        assert len(rows) == row.samples == 12
+        assert len(rows) == len(judges) * row.samples == len(judges) * 12
+        unmasked = rows["probability"].mean() - rows["probability_change"].mean()
+        assert unmasked == pytest.approx(row.unmasked_probability, abs=1e-6)
         assert rows["probability_change"].mean() == pytest.approx(row.probability_change, abs=1e-6)
         assert rows["masked_fraction"].mean() == pytest.approx(row.masked_fraction, abs=1e-6)
         assert rows["masked_brightness"].mean() == pytest.approx(row.masked_brightness, abs=1e-6)

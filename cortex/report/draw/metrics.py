@@ -9,7 +9,7 @@ from cortex.core.tables import read_table
 from cortex.report.figures import panels
 from cortex.report.figures.style import save_figure
 from cortex.report.levels import compared
-from cortex.report.results import of_first, read_rows, trainings
+from cortex.report.results import each_judge, of_first, read_rows, trainings
 from cortex.report.rows import select
 
 AXES: dict[str, Literal["n", "masked_fraction", "masked_brightness"]] = {
@@ -56,7 +56,7 @@ def draw_masking(output: Path, metrics: Path, *, against: Literal["n", "area", "
         against: horizontal axis: n, the positions whose codes are masked, or the masked share of the image's area or
             brightness.
     """
-    save_figure(panels.masking(of_first(read_rows(metrics)), AXES[against]), output)
+    save_figure(panels.masking(of_first(each_judge(read_rows(metrics))), AXES[against]), output)
 
 
 def draw_concept_level(output: Path, metrics: Path, comparisons: Path, *, top_n: int) -> None:
@@ -81,7 +81,7 @@ def draw_codebook_level(output: Path, metrics: Path) -> None:
         output: figure to write (svg).
         metrics: codebook-level metrics.
     """
-    save_figure(panels.codebook_level(read_rows(metrics)), output)
+    save_figure(panels.codebook_level(each_judge(read_rows(metrics))), output)
 
 
 def pairs(names: Sequence[str], paths: Sequence[Path]) -> list[tuple[str, Path]]:

@@ -160,3 +160,49 @@ def test_files_without_names_and_words_that_name_no_training_are_refused(tmp_pat
     for word in ("cnn/", "cnn/x", "cnn/0/1"):
         with pytest.raises(InputError, match=f"extractor '{word}'"):
             mean_by(tmp_path / "mean.parquet", [path], extractors=[word], **named)
+
+
+def test_rows_without_a_judge_are_of_the_judges_mean(tmp_path, rng):
+    """Two judges and two trainings: the estimates of the images' means over judges."""
+    drawn = rng.normal(size=(2, 2, 2, 6))  # judge, training, n, image
+    files, named = [], {"judges": [], "extractors": []}
+    for judge, training in np.ndindex(2, 2):
+        rows = [
+            {"key": f"k{image}", "n": n, "a": drawn[judge, training, n, image]} for n in (0, 1) for image in range(6)
+        ]
+        files.append(tmp_path / f"{judge}{training}.parquet")
+        write_table(files[-1], pa.Table.from_pylist(rows))
+        named["judges"].append(("vit", "resnet")[judge])
+        named["extractors"].append(f"cnn/{training}")
+    options = {"attributions": ["tis"] * 4, "by": ["n"], "measures": ["a"]}
+    mean_by(tmp_path / "mean.parquet", files, **named, **options)
+    found = read_table(tmp_path / "mean.parquet").to_pylist()
+    assert [(row["judge"], row["training"], row["n"]) for row in found] == [
+        (judge, training, n) for judge in ("vit", "resnet", None) for training in (0, 1, None) for n in (0, 1)
+    ]
+    pooled = over_trainings(drawn.mean(0))
+    for row in found[-2:]:
+        expected = (pooled.mean[row["n"]], pooled.low[row["n"]], pooled.high[row["n"]])
+        assert (row["a"], row["a_low"], row["a_high"], row["samples"]) == (*map(pytest.approx, expected), 6)
+    for row in found[-6:-2]:
+        values = drawn.mean(0)[row["training"], row["n"]]
+        ends = mean_intervals(values[None], 2000, seed=0)
+        assert (row["a"], row["a_low"], row["a_high"]) == pytest.approx((values.mean(), *np.ravel(ends)))
+    assert [row["a"] for row in found[:2]] == pytest.approx(drawn[0, 0].mean(1))
+
+    write_table(files[2], read_table(files[2]).slice(0, 11))
+    write_table(files[3], read_table(files[3]).slice(0, 11))
+    with pytest.raises(InputError, match="cnn, judge resnet: not the same trainings, images and settings as judge vit"):
+        mean_by(tmp_path / "mean.parquet", files, **named, **options)
+
+
+def test_the_unmasked_probability_is_the_masked_one_less_the_change(tmp_path):
+    columns = {"key": ["a", "b"], "n": [1, 1], "probability": [0.5, 0.25], "probability_change": [-0.25, -0.75]}
+    write_table(tmp_path / "rows.parquet", pa.table(columns))
+    of_file = {"attributions": ["tis"], "extractors": ["cnn/0"], "judges": ["vit"]}
+    measures = ["unmasked_probability", "probability"]
+    mean_by(tmp_path / "mean.parquet", [tmp_path / "rows.parquet"], **of_file, by=["n"], measures=measures)
+    row, _ = read_table(tmp_path / "mean.parquet").to_pylist()
+    assert (row["unmasked_probability"], row["probability"]) == (0.875, 0.375)
+    assert (row["unmasked_probability_low"], row["unmasked_probability_high"]) == (0.75, 1.0)
+    assert "probability_change" not in row

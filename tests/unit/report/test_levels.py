@@ -3,6 +3,7 @@
 import pytest
 
 from cortex.report import findings, level_tables, levels, words
+from cortex.report.sections import level_section
 from tests.unit.report.example import JUDGES, LEVEL_ROWS, METRICS, NOTHING, ONE_TRAINING, TOP_N
 
 COMPARISONS = METRICS["comparisons"]
@@ -151,3 +152,12 @@ def test_points_in_words(value, text):
 @pytest.mark.parametrize(("value", "text"), [(0.934, "93 %"), (0.0004, "<1 %"), (0, "0 %"), (1, "100 %")])
 def test_shares_in_words(value, text):
     assert plain(words.rounded(value)) == text
+
+
+@pytest.mark.parametrize("level", LEVEL_ROWS)
+def test_rows_of_the_judges_mean_stand_in_the_full_table_alone(level):
+    rows = LEVEL_ROWS[level]
+    means = [row | {"judge": None} for row in rows if row["judge"] == JUDGES[0]]
+    alone, both = (level_section(level, part, COMPARISONS, []) for part in (rows, [*rows, *means]))
+    assert (both.table, both.findings, both.comparisons) == (alone.table, alone.findings, alone.comparisons)
+    assert len(both.every_row.rows) == len(alone.every_row.rows) + len(means) > len(alone.every_row.rows)
