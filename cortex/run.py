@@ -14,7 +14,8 @@ from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
 from cortex.data.settings import Imports
-from cortex.data.tokens import Tokens, read_tokens
+from cortex.data.tokens import Tokens, iterate_tokens, read_tokens
+from cortex.explain.important_tokens import important_tokens
 from cortex.extractors.codebook import load_codebook
 from cortex.extractors.names import join_name, split_name
 from cortex.extractors.network import load_extractor
@@ -131,6 +132,24 @@ class Run:
         """
         of = self._attribution(method)
         return read_table(self._existing("tokens", of, f"{join_name(name, training)}.parquet"))
+
+    def important_tokens(
+        self,
+        name: str,
+        training: int = 0,
+        *,
+        top_n: int,
+        label: int | None = None,
+        split: str = "train",
+        method: str | None = None,
+    ) -> pa.Table:
+        """Tokens at the ``top_n`` positions of highest importance, with the images behind them.
+
+        The columns are token, count, images (number of them) and keys. ``label`` is the class of the images; None: all
+        classes together. ``method`` is one of :attr:`attributions`.
+        """
+        paths = self._parquet("importance", self._attribution(method), join_name(name, training), split)
+        return important_tokens(iterate_tokens(paths, ["importance"]), top_n, label)
 
     def searches(self, name: str, training: int = 0) -> pa.Table:
         """Codebook searches by an extractor: key, method, step, source, target, positions, tokens, logits."""
