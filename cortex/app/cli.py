@@ -49,6 +49,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "explain": {
         "importance": ("cortex.explain.scores:explain_shard", "compute the token importance of a shard's images"),
         "average-importance": ("cortex.explain.average:average_importance", "average importance over trainings"),
+        "import-scores": ("cortex.explain.authors_scores:import_scores", "read the authors' tables of importance"),
         "concept-tokens": ("cortex.explain.concept_tokens:count_important", "find the concept tokens of every class"),
         "frequent-tokens": ("cortex.explain.concept_tokens:count_frequent", "find every class's most frequent tokens"),
         "codebook-search": (

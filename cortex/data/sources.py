@@ -5,7 +5,7 @@ Nothing is unpickled or evaluated, and no more than a batch of rows is held in m
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import compress, islice
@@ -26,10 +26,15 @@ from cortex.data.given_pictures import Given
 
 BATCH = 100  # rows
 GRID_COLUMNS = ("grid", "tokens", "indices")  # of a Parquet file; the first that it has counts
+CSV_COLUMNS = ("filename", "label", "indices")
+EITHER = {"indices", "filename"}  # a .csv has one of them at least
 BEYOND = 1 << 31  # stands for every larger number, which is no label and no token either
 
 _NUMBER = re.compile(r"\s*\d{1,9}\s*", re.ASCII)
 _NUMBERS = re.compile(r"\s*\[\s*\d{1,9}\s*(?:,\s*\d{1,9}\s*)*\]\s*", re.ASCII)
+
+
+CsvRow = Mapping[str, str]  # values by column
 
 
 @dataclass(frozen=True)
@@ -120,50 +125,73 @@ def read_embedding(path: Path, shape: tuple[int, int, int], where: str) -> NDArr
     return array
 
 
-def _csv_rows(path: Path, folder: Path, grid: tuple[int, int]) -> Iterator[Rows]:
+def csv_rows(
+    path: Path, columns: Sequence[str], needed: Callable[[set[str]], bool]
+) -> Generator[tuple[int, CsvRow], None, None]:
+    """The rows of a CSV file with a header, each with the number of its last line.
+
+    Args:
+        path: the file.
+        columns: names of the columns, for errors.
+        needed: whether a file with some columns has those that it must have.
+
+    Raises:
+        InputError: the file cannot be read, has other columns, or has a row of more or fewer values.
+    """
     with closing(read_lines(path)) as lines:  # after an error too, whose traceback holds the open file
-        yield from _rows_of_lines(lines, path, folder, grid)
+        reader = csv.reader(lines, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            if not needed(set(header)) or len(set(header)) < len(header):
+                raise InputError(
+                    f"{path}: columns {_shown(', '.join(header))}; expected {', '.join(columns)}, each once"
+                )
+            for row in filter(None, reader):
+                if len(row) != len(header):
+                    raise InputError(f"{path}: line {reader.line_num}: {len(row)} values in {len(header)} columns")
+                yield reader.line_num, dict(zip(header, row, strict=True))
+        except csv.Error as error:
+            raise InputError(f"{path}: line {reader.line_num}: {error}") from None
 
 
-def _rows_of_lines(lines: Iterator[str], path: Path, folder: Path, grid: tuple[int, int]) -> Iterator[Rows]:
-    place, reader = f"{path}: line", csv.reader(lines, strict=True)
-    found: list[tuple[int, int, list[int] | None, Path | None]] = []
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if "label" not in header or not {"indices", "filename"} & set(header) or len(set(header)) < len(header):
-            raise InputError(
-                f"{path}: columns {_shown(', '.join(header))}; expected filename, label, indices, each once"
-            )
-        for row in reader:
-            where = f"{place} {reader.line_num}"
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise InputError(f"{where}: {len(row)} values in {len(header)} columns")
-            found.append((reader.line_num, *_csv_row(dict(zip(header, row, strict=True)), folder, grid, where)))
-            if len(found) == BATCH:
-                yield _together(place, found, grid)
-                found = []
-    except csv.Error as error:
-        raise InputError(f"{place} {reader.line_num}: {error}") from None
-    if found:
-        yield _together(place, found, grid)
+def _csv_rows(path: Path, folder: Path, grid: tuple[int, int]) -> Iterator[Rows]:
+    place, rows = f"{path}: line", csv_rows(path, CSV_COLUMNS, lambda has: "label" in has and bool(has & EITHER))
+    with closing(rows):
+        while found := [(line, *_csv_row(row, folder, grid, f"{place} {line}")) for line, row in islice(rows, BATCH)]:
+            yield _together(place, found, grid)
 
 
-def _csv_row(
-    row: dict[str, str], folder: Path, grid: tuple[int, int], where: str
-) -> tuple[int, list[int] | None, Path | None]:
-    """Label, tokens or None, and then the file of the embedding, of one row."""
+def csv_label(row: CsvRow, where: str) -> int:
+    """The label of a row.
+
+    Raises:
+        InputError: it is no class index.
+    """
     if not _NUMBER.fullmatch(row["label"]):
         raise InputError(f"{where}: label {_shown(row['label'])} is not a class index")
-    label, indices = int(row["label"]), row.get("indices", "")
-    if indices.strip() not in ("", "[]"):
-        if not _NUMBERS.fullmatch(indices):
-            raise InputError(f"{where}: indices {_shown(indices)} are not a list such as [17, 4, 3]")
-        tokens = [int(token) for token in indices.strip()[1:-1].split(",")]
-        if len(tokens) != grid[0] * grid[1]:
-            raise InputError(f"{where}: {len(tokens)} indices; a grid has {grid[0]}×{grid[1]}")
-        return label, tokens, None
+    return int(row["label"])
+
+
+def csv_tokens(row: CsvRow, grid: tuple[int, int], where: str) -> list[int]:
+    """The tokens of a row.
+
+    Raises:
+        InputError: they are no list of h·w numbers.
+    """
+    indices = row["indices"]
+    if not _NUMBERS.fullmatch(indices):
+        raise InputError(f"{where}: indices {_shown(indices)} are not a list such as [17, 4, 3]")
+    tokens = [int(token) for token in indices.strip()[1:-1].split(",")]
+    if len(tokens) != grid[0] * grid[1]:
+        raise InputError(f"{where}: {len(tokens)} indices; a grid has {grid[0]}×{grid[1]}")
+    return tokens
+
+
+def _csv_row(row: CsvRow, folder: Path, grid: tuple[int, int], where: str) -> tuple[int, list[int] | None, Path | None]:
+    """Label, tokens or None, and then the file of the embedding, of one row."""
+    label = csv_label(row, where)
+    if row.get("indices", "").strip() not in ("", "[]"):
+        return label, csv_tokens(row, grid, where), None
     name = row.get("filename", "")
     file = Path(name if name.endswith(".npy") else f"{name}.npy")
     if not name.isprintable() or not name or file.is_absolute() or ".." in file.parts:

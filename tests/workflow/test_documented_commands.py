@@ -17,6 +17,7 @@ from tests.pictures import png, write_folders, write_table
 from tests.pipeline import CHECKOUT, snakemake
 from tests.published import TINY_SIZE
 from tests.unit.app.test_plan import checkout  # noqa: F401 (a fixture: a checkout with stand-ins of generators)
+from tests.unit.explain.test_authors_scores import source_of, tables_of
 from tests.unit.extractors.test_authors_checkpoint import released
 from tests.workflow.test_network_families import write_llamagen
 
@@ -28,6 +29,7 @@ SMALLER = {
     "cortex generator-quality": "--per-class 1",
     "cortex convert-generator": "--grid 8 8",
     "cortex import-extractor": "--grid-height 8 --grid-width 12",
+    "cortex import-scores": "--grid-height 2 --grid-width 3",
     "cortex edit": "--to seven",
     "cortex run": "--dry-run True",
 }
@@ -101,6 +103,8 @@ def desk(tiny_run, planned, tmp_path_factory):
     write_llamagen(folder / "llamagen")
     (folder / "ClassificationNet1").mkdir()
     released(folder / "ClassificationNet1/best_model.pth", "cnn")
+    source_of(folder)
+    tables_of(folder)
     return folder
 
 
