@@ -197,5 +197,5 @@ def _overview() -> str:
     lines = ["usage: cortex COMMAND [options]      (cortex COMMAND --help explains one)"]
     for phase, commands in all_commands().items():
         lines += ["", phase]
-        lines += [f"  {name:<20}{what}" for name, (_, what) in commands.items()]
+        lines += [f"  {name:<22}{what}" for name, (_, what) in commands.items()]
     return "\n".join(lines)

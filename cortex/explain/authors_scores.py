@@ -63,10 +63,9 @@ def _contributions(text: str, grid: tuple[int, int], where: str) -> NDArray[np.f
     values = np.array(text.strip()[1:-1].split(","), np.float64)
     if len(values) != grid[0] * grid[1]:
         raise InputError(f"{where}: {len(values)} scores; a grid has {grid[0]}×{grid[1]}")
-    numbers = values.astype(np.float32)
-    if not np.isfinite(numbers).all():
+    if np.abs(values).max() > np.finfo(np.float32).max:
         raise InputError(f"{where}: scores that float32 cannot hold")
-    return numbers
+    return values.astype(np.float32)
 
 
 def _tokens_of(

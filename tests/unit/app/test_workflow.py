@@ -2,11 +2,15 @@
 
 import os
 
-from cortex.app.workflow import embeddings_state, judge_files
+import yaml
+
+from cortex.app.workflow import allow_references, embeddings_state, judge_files
+from cortex.config import parse_config
 from cortex.data.picture_sources import pictures_state
 from cortex.data.settings import ImportedSplit
 from cortex.judges.settings import BundledJudge, ImageNetJudge, ViTJudge
 from tests.pictures import labelled, write_folders, write_table
+from tests.pipeline import CHECKOUT
 from tests.training import JUDGE
 
 
@@ -49,3 +53,20 @@ def test_links_that_lead_nowhere_have_no_state_and_stop_nothing(tmp_path):
 def test_weights_that_a_config_names_are_inputs_of_their_rule(tmp_path):
     assert judge_files(ImageNetJudge(network="resnet18")) == ""
     assert judge_files(BundledJudge(network="landuse_vit", weights=str(tmp_path))) == ""
+
+
+def test_jobs_may_load_every_network_that_the_config_names(monkeypatch):
+    """Of the run, and of studies with extractors of their own."""
+    monkeypatch.setenv("CORTEX_NETWORKS", "")
+    monkeypatch.syspath_prepend(CHECKOUT / "tests" / "plugin")
+    config = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
+    mine = {"network": "methods:MLP"}
+    config["studies"] = {"bias": {"pairs": {1: 7}, "extractor": mine}}
+    allow_references(parse_config(config)[0])
+    assert os.environ["CORTEX_NETWORKS"] == "methods:MLP"
+    config["studies"] = {"planted": {"positions": 4, "extractors": {"mine": mine | {"seeds": 1}}}}
+    allow_references(parse_config(config)[0])
+    assert os.environ["CORTEX_NETWORKS"] == "methods:MLP"
+    config["studies"] = {}
+    allow_references(parse_config(config)[0])
+    assert os.environ["CORTEX_NETWORKS"] == ""

@@ -12,8 +12,9 @@ from cortex.explain.settings import ConceptTokens
 
 
 @pytest.fixture
-def parts(rng):
+def parts():
     """Images of the classes 0 to 2 in two parts; codes 0 to 5, so that they stand at several positions of an image."""
+    rng = np.random.default_rng(0)
 
     def part(name, count):
         keys = [f"{name}{row}" for row in range(count)]
