@@ -85,10 +85,10 @@ class Reader:
     valid: bool
 
     def concerns(self, row: Row) -> bool:
-        """Whether a row of a table depends on it: a row over all trainings depends on each."""
-        if row.get(self.kind) != self.name:
-            return False
-        return self.kind == "judge" or row.get("training") in (None, AVERAGE, self.training)
+        """Whether a row of a table depends on it: one over all judges, or over all trainings, depends on each."""
+        if self.kind == "judge":
+            return "judge" in row and row["judge"] in (None, self.name)
+        return row.get("extractor") == self.name and row.get("training") in (None, AVERAGE, self.training)
 
 
 @dataclass(frozen=True)

@@ -72,13 +72,13 @@ def estimate(row: Row | None, *, best: bool = False) -> Cell:
 def _names(table: Table, cells: Sequence[Cell]) -> dict[str, Any]:
     """What the cells that name a row say of extractor, training and judge."""
     found: dict[str, Any] = {
-        name: cell.text
+        name: cell.text if cell.text != "–" else None
         for name, cell in zip(table.columns[: table.names], cells, strict=False)
         if name in ("extractor", "judge")
     }
     number = next((cell for name, cell in zip(table.columns, cells, strict=True) if name == "training"), None)
     if number is not None:
         found["training"] = number.value
-    elif "/" in found.get("extractor", ""):
+    elif "/" in (found.get("extractor") or ""):
         found["extractor"], found["training"] = split_name(found["extractor"])
     return found

@@ -66,6 +66,11 @@ def test_a_row_depends_on_the_trainings_that_it_is_of(row, concerned):
     assert not VIT.concerns(row)
 
 
+def test_a_mean_over_judges_depends_on_each():
+    assert VIT.concerns({"extractor": "cnn", "judge": "vit"}) and VIT.concerns({"extractor": "cnn", "judge": None})
+    assert not VIT.concerns({"extractor": "cnn", "judge": "resnet"})
+
+
 def test_rows_of_tables_are_marked_as_invalid():
     def table(columns, names, *rows):
         return Table(columns, names, [[Cell(str(value), value) for value in row] for row in rows])
