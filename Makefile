@@ -1,4 +1,4 @@
-# make run: the digits run, from a clean clone to results/digits/report.html. make test: the whole test suite.
+# make run: the land-use run, from a clean clone to results/landuse/report.html. make test: the whole test suite.
 
 PYTHON ?= python3
 BIN := .venv/bin

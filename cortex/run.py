@@ -31,13 +31,13 @@ class Run:
     """A run's folder.
 
     Args:
-        folder: such as ``results/digits``.
+        folder: such as ``results/landuse``.
 
     Raises:
         InputError: the folder is not that of a run.
 
     Example:
-        >>> run = cortex.open_run("results/digits")
+        >>> run = cortex.open_run("results/landuse")
         >>> run.metrics("image_level").to_pandas()
     """
 
@@ -199,7 +199,7 @@ class Run:
 
 
 def open_run(folder: str | Path) -> Run:
-    """Open the folder of a finished run, such as ``results/digits``.
+    """Open the folder of a finished run, such as ``results/landuse``.
 
     Raises:
         InputError: it is not the folder of a run.

@@ -31,7 +31,7 @@ def verify(results: Positional[Path]) -> None:
     missing files; missing shards are also listed here. Links are followed. Files of other kinds are counted only.
 
     Args:
-        results: folder of a run, such as results/digits.
+        results: folder of a run, such as results/landuse.
     """
     manifest = results / "data" / "manifest.parquet"
     if not manifest.is_file():

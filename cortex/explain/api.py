@@ -36,7 +36,7 @@ def importance(
         seed: seed of the noise, together with the image's key.
 
     Example:
-        >>> run = cortex.open_run("results/digits")
+        >>> run = cortex.open_run("results/landuse")
         >>> test = run.tokens("test").take(range(10))
         >>> scored = cortex.importance(run.extractor("cnn"), run.codebook(), test)
         >>> scored.scores["importance"].shape

@@ -36,7 +36,7 @@ def load_generator(
     precision: Precision = "auto",
     step: Step = "auto",
 ) -> Generator:
-    """The generator of a weights file, or of a name, such as "digits"; None: the family's default one.
+    """The generator of a weights file, or of a name, such as "landuse"; None: the family's default one.
 
     Args:
         weights: weights file (safetensors), or the name of a generator that comes with the family.

@@ -30,7 +30,7 @@ class GeneratorSettings(Sampling):
     family: str = Field(DEFAULT_FAMILY, description="generator family: a registered name, or module:Attribute")
     weights: File | None = Field(
         None,
-        description="weights file (safetensors), or the name of a bundled generator, as digits; null: the default",
+        description="weights file (safetensors), or the name of a bundled generator: landuse or digits; null: landuse",
     )
     folder: File | None = Field(None, description="folder of published checkpoints to convert, in place of weights")
     class_names: File | None = Field(

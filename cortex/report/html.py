@@ -63,7 +63,7 @@ def write_report(
 
     Args:
         output: HTML file to write.
-        run: folder of the run, such as results/digits.
+        run: folder of the run, such as results/landuse.
         extractors: trained extractors, such as cnn/0.
         top_n: list of concept tokens to show: one of the run's concept_tokens.top_n.
         judges: names of the judges.

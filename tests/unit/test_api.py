@@ -16,7 +16,7 @@ import torch
 
 import cortex
 from cortex.core.tables import write_table
-from cortex.data.digits import CLASS_NAMES
+from cortex.data.landuse import CLASS_NAMES
 from cortex.explain import api
 from cortex.explain.average import average_importance
 from cortex.extractors.codebook import export_codebook
@@ -31,13 +31,13 @@ NAME = re.compile(r"`([A-Za-z]\w*)(?=[`(])|cortex\.([A-Za-z]\w*)")
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """A folder with ``results/digits``: networks of random weights, and twenty test images of the bundled generator."""
+def landuse(tmp_path_factory):
+    """A folder with ``results/landuse``: networks of random weights, and twenty test images of the bundled generator."""
     folder = tmp_path_factory.mktemp("api")
-    run = folder / "results" / "digits"
+    run = folder / "results" / "landuse"
     for name in ("metrics", "data/test/images", "judges"):
         (run / name).mkdir(parents=True)
-    settings = {"run": "digits", "generator": {"family": "taming", "weights": None}, "importance": {"method": ["tis"]}}
+    settings = {"run": "landuse", "generator": {"family": "taming", "weights": None}, "importance": {"method": ["tis"]}}
     (run / "settings.json").write_text(json.dumps(settings))
     codebook = run / "generator" / "codebook.safetensors"
     codebook.parent.mkdir()
@@ -52,7 +52,7 @@ def digits(tmp_path_factory):
         save_extractor(path, "cnn", shape, build_extractor("cnn", **shape).state_dict())
     for name in ("vit", "resnet"):
         (run / "judges" / name).mkdir()
-        stated = StatedJudge(name, {"classes": 10, "size": 32}, CLASS_NAMES, held_out_top1=0.1)
+        stated = StatedJudge(name, {"classes": 10, "size": 64}, CLASS_NAMES, held_out_top1=0.1)
         save_judge(run / "judges" / name / "model.safetensors", build_judge(name, stated.arguments), stated)
     grids = np.random.default_rng(0).integers(0, spec.codes, (20, *spec.grid))
     keys = [f"test-{label:04d}-{index:06d}" for label in range(10) for index in range(2)]
@@ -77,29 +77,29 @@ def digits(tmp_path_factory):
     return folder
 
 
-def test_the_examples_of_the_page_run(digits, monkeypatch):
-    monkeypatch.chdir(digits)
+def test_the_examples_of_the_page_run(landuse, monkeypatch):
+    monkeypatch.chdir(landuse)
     done = doctest.testfile(str(PAGE), module_relative=False)
     assert done.failed == 0 and done.attempted > 25
     assert Path("importance.png").stat().st_size > 1000 and Path("tokens.png").stat().st_size > 1000
 
 
-def test_the_example_of_the_readme_runs(digits, monkeypatch):
+def test_the_example_of_the_readme_runs(landuse, monkeypatch):
     example = (CHECKOUT / "README.md").read_text().partition("## Use a run in Python\n\n")[2].partition("\n\n[")[0]
-    monkeypatch.chdir(digits)
+    monkeypatch.chdir(landuse)
     exec(compile(textwrap.dedent(example), "README.md", "exec"), {})
 
 
-def test_the_average_of_trainings_is_read_like_a_training(digits):
-    run = cortex.open_run(digits / "results" / "digits")
+def test_the_average_of_trainings_is_read_like_a_training(landuse):
+    run = cortex.open_run(landuse / "results" / "landuse")
     scores, average = (run.scores("cnn", training).scores["importance"] for training in (0, -1))
     np.testing.assert_allclose(average, scores / scores.std(1, keepdims=True), rtol=1e-5)
     with pytest.raises(cortex.InputError, match="no extractor 'cnn', training -1"):
         run.extractor("cnn/average")
 
 
-def test_the_examples_of_the_docstrings_run(digits, monkeypatch):
-    monkeypatch.chdir(digits)
+def test_the_examples_of_the_docstrings_run(landuse, monkeypatch):
+    monkeypatch.chdir(landuse)
     done = doctest.testmod(api, extraglobs={"cortex": cortex})
     assert done.failed == 0 and done.attempted > 3
 

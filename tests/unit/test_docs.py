@@ -57,7 +57,8 @@ def test_the_configs_of_the_page_are_valid():
         for key, value in yaml.safe_load(block).items():
             config[key] = {**config[key], **value} if key == "studies" else value
     config["studies"]["attributions"]["images_per_class"] = 2
-    family = config.pop("generator")["family"]
+    family = config["generator"]["family"]
+    config["generator"] = {"weights": "digits"}
     parsed, _ = parse_config(config)
     assert parsed.extractors["mlp"].hidden == 32 and parsed.judges["linear"].epochs == 2
     assert set(parsed.chosen_studies()) == {"attributions", "background"}

@@ -97,6 +97,9 @@ def test_the_installed_package_has_the_version_of_its_code():
 def test_the_bundled_generators_are_part_of_the_package_and_small(pattern):
     data = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert pattern in data["cortex.generators.taming"]
-    files = list((Path(cortex.__file__).parent / "generators" / "taming").glob(pattern))
-    assert [file.name for file in files] == ["digits.safetensors"]
-    assert sum(file.stat().st_size for file in files) <= 8_000_000
+    package = Path(cortex.__file__).parent
+    files = sorted((package / "generators" / "taming").glob(pattern))
+    assert [file.name for file in files] == ["digits.safetensors", "landuse.safetensors"]
+    judges = (package / "judges").glob(pattern)
+    assert sum(file.stat().st_size for file in (files[1], *judges)) <= 16_000_000
+    assert files[0].stat().st_size <= 8_000_000

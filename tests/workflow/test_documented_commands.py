@@ -84,7 +84,7 @@ def test_snakemake_plans_the_jobs(planned, command):
 def desk(tiny_run, planned, tmp_path_factory):
     """A folder with the files that the documented commands of ``cortex`` read, small."""
     folder = tmp_path_factory.mktemp("desk")
-    for name in ("digits", "a", "b", "seed1", "seed2"):
+    for name in ("landuse", "a", "b", "seed1", "seed2"):
         shutil.copytree(tiny_run / "results/tiny", folder / "results" / name)
     shutil.copytree(planned / "cortex", folder / "cortex")  # some commands write weights beside the code
     images, labels = digit_images("train")

@@ -21,7 +21,7 @@ from cortex.generators.taming.project import read_architecture
 if TYPE_CHECKING:
     from cortex.generators.taming.gpt import ClassGPT
 
-DEFAULT = "digits"  # the bundled generator of a config that names none
+DEFAULT = "landuse"  # the bundled generator of a config that names none
 
 # Where the YAML and the checkpoint may lie in a folder; of several that match, the first pattern counts.
 CONFIGS = (

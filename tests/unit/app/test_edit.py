@@ -33,7 +33,7 @@ REGION = Region(top=2, left=3, height=3, width=2)  # of the digits generator's 8
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_generator(None, decode_only=True)
+    return load_generator("digits", decode_only=True)
 
 
 @pytest.fixture

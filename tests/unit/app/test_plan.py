@@ -48,6 +48,8 @@ TINY = CHECKOUT / "tests" / "tiny.yaml"
 CONFIGS = [
     "tests/tiny.yaml",
     "config.yaml",
+    "configs/quick.yaml",
+    "configs/digits.yaml",
     "configs/imagenet.yaml",
     "configs/llamagen_b.yaml",
     "configs/rar_b.yaml",
@@ -414,7 +416,15 @@ def test_a_shards_size_is_foreseen(tmp_path):
     config = yaml.safe_load(TINY.read_text()) | {"data": {"per_class": {"train": 3, "validation": 4, "test": 4}}}
     split = counts_of(*parse_config(config)).splits["train"]
     stretch, sampling = Stretch("train", 0, 30, seed=0, classes=list(range(10))), Sampling(top_k=None, top_p=None)
-    generate_shard(tmp_path / "a.tar", stretch, sampling=sampling, keep=ImageFiles(), batch_indices=3, device="cpu")
+    generate_shard(
+        tmp_path / "a.tar",
+        stretch,
+        sampling=sampling,
+        keep=ImageFiles(),
+        batch_indices=3,
+        generator=Path(config["generator"]["weights"]),
+        device="cpu",
+    )
     size = (tmp_path / "a.tar").stat().st_size
     assert 0.7 < split.tars / size < 1.4
     images = sum(member.size for member in images_in(tmp_path / "a.tar"))

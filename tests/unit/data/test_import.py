@@ -261,7 +261,7 @@ def test_a_generator_that_decodes_takes_no_pictures(tmp_path, generator_weights)
 
 def test_a_vqgan_alone_takes_grids_of_any_classes(tmp_path, generator_weights):
     tensors, metadata = read_weights(generator_weights)
-    architecture = json.loads(metadata["architecture"]) | {"prior": None, "classes": []}
+    architecture = json.loads(metadata["architecture"]) | {"prior": None, "classes": [], "null_class": None}
     vqgan = {name: tensor for name, tensor in tensors.items() if name.startswith("first_stage_model.")}
     write_weights(tmp_path / "vqgan.safetensors", vqgan, {"architecture": json.dumps(architecture)})
     source = written_csv(tmp_path / "a.csv", labels=60_000 + LABELS % 2)

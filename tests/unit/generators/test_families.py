@@ -85,18 +85,21 @@ def test_the_registry_has_this_packages_families():
 
 def test_a_bundled_generator_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "digits").mkdir()  # a folder of the name is no weights file
-    named, default = load_generator("digits"), load_generator()
+    (tmp_path / "landuse").mkdir()  # a folder of the name is no weights file
+    named, default = load_generator("landuse"), load_generator()
     assert torch.equal(named.codebook, default.codebook) and named.spec == default.spec
+    assert generator_spec(Path("landuse")).class_names[:2] == ("annual crop", "forest")
     assert generator_spec(Path("digits")).class_names[:2] == ("zero", "one")
-    assert torch.equal(read_codebook(Path("digits")), default.codebook)
-    assert [path.name for path in load_family("taming").files(Origin(Path("digits")))] == ["digits.safetensors"]
+    assert torch.equal(read_codebook(Path("landuse")), default.codebook)
+    assert [path.name for path in load_family("taming").files(Origin(Path("landuse")))] == ["landuse.safetensors"]
 
 
 def test_a_file_comes_before_a_name_and_wrong_names_are_told(generator_weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for load in (load_generator, generator_spec, read_codebook):
-        with pytest.raises(InputError, match=r"^numbers: no such weights file, and no bundled .*: those are digits"):
+        with pytest.raises(
+            InputError, match=r"^numbers: no such weights file, and no bundled .*: those are digits, landuse"
+        ):
             load(Path("numbers"))
     shutil.copy(generator_weights, "digits")
     assert load_generator("digits").spec == generator_spec(generator_weights)
@@ -149,7 +152,13 @@ def test_a_toys_grid_is_a_function_of_seed_class_and_index(tmp_path):
 def test_a_generator_that_cannot_be_guided_is_not_asked_to(tmp_path):
     guided, told = Sampling(guidance=2.0), "guidance 2.0: the generator has no null class, .*; allowed: 1"
     with pytest.raises(InputError, match=told):
-        generate_shard(tmp_path / "a.tar", Stretch("test", 0, 2, 0, [0, 2]), sampling=guided, keep=ImageFiles())
+        generate_shard(
+            tmp_path / "a.tar",
+            Stretch("test", 0, 2, 0, [0, 2]),
+            sampling=guided,
+            keep=ImageFiles(),
+            generator=Path("digits"),
+        )
     with pytest.raises(InputError, match=told):
         load_generator("digits").sample([0], np.array([0], np.uint64), guided)
     assert list(tmp_path.iterdir()) == []

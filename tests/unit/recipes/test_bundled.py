@@ -13,7 +13,7 @@ from cortex.recipes.vqgan import vqgan_arguments
 from tests.pipeline import CHECKOUT
 
 
-@pytest.mark.parametrize(("config", "name"), [("config.yaml", "digits")])
+@pytest.mark.parametrize(("config", "name"), [("config.yaml", "landuse"), ("configs/digits.yaml", "digits")])
 def test_the_recipe_of_the_config_makes_the_networks_that_ship(config, name):
     recipe = GeneratorRecipe(**yaml.safe_load((CHECKOUT / config).read_text())["generator_training"])
     architecture = Taming().architecture(Origin(Path(name)))

@@ -350,6 +350,7 @@ def test_the_page_names_what_tis_loses_against(ranked):
 def test_settings_that_cannot_be_are_refused(settings, message):
     config = {
         "run": "r",
+        "generator": {"weights": "digits"},
         "data": {"classes": [0, 1], "per_class": {"train": 4, "validation": 4, "test": 4}},
         "extractors": {"cnn": {"network": "cnn"}},
         "codebook_search": {"region": {"top": 0, "left": 0}, "pairs": {0: 1}, "images_per_class": 1},

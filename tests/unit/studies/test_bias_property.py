@@ -161,7 +161,7 @@ def test_the_share_of_a_class_shows_the_code_that_it_has_for_another_reason(foun
     rows, folder = found
     rows = rows[(rows["list"] == "contrast") & rows["label"].notna()]
     neutral = rows[rows["set"] == "neutral"].set_index("label")
-    assert neutral["class_name"].tolist() == ["zero", "one", "two"]
+    assert neutral["class_name"].tolist() == ["annual crop", "forest", "herbaceous vegetation"]
     assert neutral["images"].tolist() == [30 + 20 + 20] * 3
     assert (neutral["property_share"] - neutral["property_share"].mean()).abs().max() < 0.1, "as hazy as the others"
     assert neutral.loc[2, "share_low"] > neutral.loc[[0, 1], "share_high"].max()
@@ -218,14 +218,14 @@ def test_the_page_says_where_tokens_and_the_measured_property_differ(found):
         "Neutral images of 3 classes, share of the list contrast against the measured haze: agreement in 0, more haze "
         "by tokens than measured in 1, less in 2."
     )
-    assert first.details[0].startswith("More by tokens: two ")
-    assert first.details[1].startswith("Less by tokens: zero ")
+    assert first.details[0].startswith("More by tokens: herbaceous vegetation ")
+    assert first.details[1].startswith("Less by tokens: annual crop ")
     assert "The haze of an image is measured from its pixels." in topic.lead
     heading, note, table = topic.tables[0]
     assert heading == "Lean of every class" and "by the haze of their pixels" in note
     assert table.columns[-3:] == ["share measured", "share, low haze", "share, high haze"]
     assert [line[0].text for line in table.rows] == [
-        name for name in ("all classes", "zero", "one", "two") for _ in "ab"
+        name for name in ("all classes", "annual crop", "forest", "herbaceous vegetation") for _ in "ab"
     ]
     assert [len(table.rows) for _, _, table in topic.tables] == [8, 2, 2]
 
