@@ -81,6 +81,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "mask-codes": ("cortex.dictionary.masks:mask_codes", "judge images without one code"),
         "place-codes": ("cortex.dictionary.placements:place_codes", "judge images of other classes with one code"),
         "dictionary": ("cortex.dictionary.table:write_dictionary", "write a row for every code and class"),
+        "atlas": ("cortex.atlas.write:write_atlas", "write the atlas: pages to look up tokens, classes and images"),
     },
     "study": {
         "study": ("cortex.studies.run:run_study", "compute a study for one extractor"),

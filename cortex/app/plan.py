@@ -16,6 +16,7 @@ from rich.table import Table
 
 from cortex.app.rates import copy_rate, product_rate
 from cortex.app.snakemake_internals import Job, planned_jobs
+from cortex.atlas import cost as atlas
 from cortex.config import Config, parse_config
 from cortex.core.cost import Counts, GeneratorCost, Stage
 from cortex.core.device import choose_device
@@ -131,7 +132,7 @@ def memory_line(config: Config, spec: GeneratorSpec, cost: GeneratorCost) -> str
 
 def stages_of(config: Config, counts: Counts) -> Iterator[Stage]:
     """The costs that all stages and studies state, in the order of the workflow."""
-    for package in (data, extractors, judges, explain, evaluate, dictionary):
+    for package in (data, extractors, judges, explain, evaluate, dictionary, atlas):
         yield from package.costs(counts)
     for name, study in config.chosen_studies().items():
         for stage in STUDIES.load(study.cost)(config.studies[name], counts) if study.cost else ():

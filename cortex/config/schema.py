@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, SerializeAsAny, WrapValidator
 
+from cortex.atlas.settings import Atlas
 from cortex.core.messages import PartError, chosen_by, dotted, kind_of
 from cortex.core.registry import REFERENCE
 from cortex.core.settings import Name, Section, Seed
@@ -74,6 +75,7 @@ class Config(Section):
     )
     evaluation: Evaluation = Field(Evaluation(), description="three levels of evaluation")
     dictionary: Dictionary = Field(Dictionary(), description="dictionary of the codebook: a look-up of every code")
+    atlas: Atlas = Field(Atlas(), description="atlas: pages in which tokens, classes and images are looked up")
     studies: Annotated[Studies, WrapValidator(_null_is_empty)] = Field(
         {}, description="studies beside the method, by name; the target full computes them"
     )

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,28 @@ def whole_file(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # one that holds something stays
             for folder in new:
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; give it this name on success, remove it on any error.
+
+    A folder of this name is replaced, and stays on any error. What a writer of this folder that was killed had left is
+    removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{which}.part") for which in ("new", "old"))
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def named_path(text: str) -> tuple[str, Path]:

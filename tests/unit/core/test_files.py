@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cortex.core.errors import InputError
-from cortex.core.files import whole_file
+from cortex.core.files import whole_file, whole_folder
 from cortex.core.tables import write_table
 from cortex.core.weights import load_into, read_weights, write_weights
 
@@ -60,6 +60,31 @@ def test_a_writer_that_writes_nothing_is_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "atlas"
+    for number in (1, 2):
+        with whole_folder(path) as temporary:
+            (temporary / f"{number}.js").write_text("new")
+            assert [each.name for each in path.glob("*")] == ([] if number == 1 else ["1.js"])
+    assert [each.name for each in path.iterdir()] == ["2.js"] and list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_leaves_the_old_folder_and_what_a_killed_writer_left_goes(tmp_path):
+    path = tmp_path / "atlas"
+    path.mkdir()
+    (path / "old.js").touch()
+    (tmp_path / ".atlas.1.new.part").mkdir()
+
+    def write_half():
+        with whole_folder(path) as temporary:
+            (temporary / "half.js").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert [each.name for each in path.iterdir()] == ["old.js"] and list(tmp_path.iterdir()) == [path]
+
+
 def test_processes_do_not_share_a_temporary(tmp_path):
     with whole_file(tmp_path / "data.bin") as temporary:
         temporary.write_bytes(b"")
@@ -68,7 +93,7 @@ def test_processes_do_not_share_a_temporary(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from cortex.core.files import whole_file
+from cortex.core.files import whole_file, whole_folder
 with whole_file(sys.argv[1]) as temporary:
     temporary.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -169,7 +194,7 @@ def test_a_disk_without_room_is_told_with_the_file(write, tmp_path):
 SCRIPT = """
 import os, sys
 os.umask(int(sys.argv[2], 8))
-from cortex.core.files import whole_file
+from cortex.core.files import whole_file, whole_folder
 with whole_file(sys.argv[1]) as temporary:
     os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
 """

@@ -1,0 +1,135 @@
+"""Codes in the atlas: the columns of the wall, sheets of patches, and a part for some codes each."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cortex.atlas.parts import columns_at, numbers, plain, write_part
+from cortex.atlas.sample import Sample
+from cortex.atlas.sheets import patch_of, write_sheet
+from cortex.dictionary.kinds import KINDS
+from cortex.explain import IMPORTANCE
+from cortex.explain.pair_sums import starts_of
+
+PART = 64  # codes of a part
+CLASSES = 30  # classes of a code at most: those of the highest share of its occurrences
+CONTEXTS = 12  # images of a code at most: those where it matters most
+CAUSES = ("masked", "placed")
+SHEETS = ("patch", "patch_mean", "patch_spread")
+
+Columns = dict[str, NDArray[Any]]
+
+
+def wall_columns(codes: pa.Table, rows: Columns, order: NDArray[np.int64]) -> dict[str, Any]:
+    """What the wall shows and filters by: a list each, an element a code.
+
+    Args:
+        codes: table of the codes.
+        rows: columns of the dictionary.
+        order: of the codes by likeness.
+    """
+    first = [labels[0] if labels else -1 for labels in codes["classes"].to_pylist()]
+    shown = ("sure", "class_share", "count", "images", "share", "spread", "contexts")
+    found = {name: plain(numbers(codes[name])) for name in shown if name in codes.column_names}
+    kinds = [KINDS.index(kind) for kind in codes["kind"].to_pylist()]
+    importance = {
+        name.partition("/")[2]: plain(mean_by_code(rows["token"], rows["count"], rows[name], len(codes)))
+        for name in rows
+        if name.startswith(f"{IMPORTANCE}/")
+    }
+    return {"order": order.tolist(), "kind": kinds, "first": first, **found, "importance": importance}
+
+
+def mean_by_code(
+    tokens: NDArray[np.integer], counts: NDArray[np.integer], values: NDArray[np.floating], codes: int
+) -> NDArray[np.float64]:
+    """Mean of a code's values over its occurrences; NaN where it has none."""
+    there = np.isfinite(values)
+    times = np.bincount(tokens[there], counts[there], codes)
+    total = np.bincount(tokens[there], counts[there] * values[there], codes)
+    return np.divide(total, times, out=np.full(codes, np.nan), where=times > 0)
+
+
+def write_patches(folder: Path, codes: pa.Table) -> dict[str, Any] | None:
+    """Write a sheet each of typical patches, means and spreads; where they are. None in a run without images."""
+    if SHEETS[0] not in codes.column_names:
+        return None
+    first = next((content for content in codes[SHEETS[0]].to_pylist() if content is not None), None)
+    height, width = patch_of(first, (1, 1)).shape[:2]
+    columns = int(np.ceil(np.sqrt(len(codes))))
+    files = {
+        name: write_sheet(
+            folder, f"sheets/{name}", [patch_of(each, (height, width)) for each in codes[name].to_pylist()], columns
+        )
+        for name in SHEETS
+    }
+    return {"files": files, "columns": columns, "rows": -(-len(codes) // columns), "size": [height, width]}
+
+
+def contexts(sample: Sample, codes: int) -> list[list[dict[str, Any]]]:
+    """The images where every code matters most, by its mean score over methods: row, positions, score and scores."""
+    tokens = sample.images.tokens.astype(np.int64)
+    scores = np.stack(list(sample.scores.values()))
+    mean = scores.mean(0)
+    images = np.broadcast_to(np.arange(len(tokens))[:, None], tokens.shape)
+    order = np.lexsort((-mean.ravel(), images.ravel(), tokens.ravel()))
+    best = order[starts_of((tokens * len(tokens) + images).ravel()[order])]  # a row for each code and image
+    best = best[np.lexsort((-mean.ravel()[best], tokens.ravel()[best]))]
+    found: list[list[dict[str, Any]]] = [[] for _ in range(codes)]
+    for place in best.tolist():
+        row, position = divmod(place, tokens.shape[1])
+        token = int(tokens[row, position])
+        if len(found[token]) < CONTEXTS:
+            found[token].append(
+                {
+                    "image": row,
+                    "position": position,
+                    "positions": np.flatnonzero(tokens[row] == token).tolist(),
+                    "score": plain(mean[row, position : position + 1])[0],
+                    "scores": plain(scores[:, row, position]),
+                }
+            )
+    return found
+
+
+def write_code_parts(folder: Path, codes: pa.Table, rows: Columns, sample: Sample | None) -> None:
+    """Write the parts of the codes: ``tokens/N`` holds the codes from N · 64.
+
+    Args:
+        folder: of the atlas.
+        codes: table of the codes.
+        rows: columns of the dictionary.
+        sample: images of the atlas; None in a run without images.
+    """
+    places = contexts(sample, len(codes)) if sample else [[] for _ in range(len(codes))]
+    order = np.lexsort((-rows["class_share"], rows["token"]))
+    starts = np.searchsorted(rows["token"][order], np.arange(len(codes) + 1))
+    measured = measured_rows(rows)
+    lists = ("classes", "heat", "nearest")
+    for start in range(0, len(codes), PART):
+        part = codes.slice(start, PART)
+        plainly = {name: part[name].to_pylist() for name in lists}
+        plainly |= {name: plain(numbers(part[name])) for name in ("row", "column", "same_class")}
+        distances = [plain(np.array(each)) for each in part["distances"].to_pylist()]
+        found = []
+        for place in range(len(part)):
+            of_code = order[starts[start + place] : starts[start + place + 1]]
+            kept = of_code[(np.arange(len(of_code)) < CLASSES) | measured[of_code]]
+            found.append(
+                {name: values[place] for name, values in plainly.items()}
+                | {"distances": distances[place], "contexts": places[start + place], "of": len(of_code)}
+                | {"rows": columns_at(rows, kept)}
+            )
+        write_part(folder, f"tokens/{start // PART}", found)
+
+
+def measured_rows(rows: Columns) -> NDArray[np.bool_]:
+    """Rows of the dictionary whose causes were measured."""
+    measured = np.zeros(len(rows["token"]), bool)
+    for name in CAUSES:
+        if name in rows:
+            measured |= np.isfinite(rows[name])
+    return measured

@@ -1,0 +1,163 @@
+"use strict";
+// Data parts, addresses and numbers: what all pages share.
+
+const h = React.createElement;
+const { useEffect, useLayoutEffect, useMemo, useRef, useState } = React;
+
+// A page from a file may load scripts, but not data. Each part is a script that calls atlas.receive.
+const atlas = {
+  parts: new Map(),
+  scripts: new Map(),
+  receive(name, value) {
+    atlas.parts.set(name, value);
+  },
+  script(path) {
+    if (!atlas.scripts.has(path)) {
+      atlas.scripts.set(path, new Promise((resolve, reject) => {
+        const script = document.createElement("script");
+        script.src = path;
+        script.onload = resolve;
+        script.onerror = () => reject(new Error(`${path} is missing in the folder of the atlas`));
+        document.head.append(script);
+      }));
+    }
+    return atlas.scripts.get(path);
+  },
+  get run() {
+    return atlas.parts.get("run");
+  },
+  get codes() {
+    return atlas.parts.get("codes");
+  },
+};
+
+// A part by name: undefined while it loads; an Error where it is missing.
+function usePart(name) {
+  const [, renew] = useState(0);
+  const [error, setError] = useState(null);
+  useEffect(() => {
+    let wanted = true;
+    setError(null);
+    if (name && !atlas.parts.has(name)) {
+      atlas.script(`data/${name}.js`).then(() => wanted && renew(count => count + 1), problem => wanted && setError(problem));
+    }
+    return () => { wanted = false; };
+  }, [name]);
+  return error || atlas.parts.get(name);
+}
+
+// Several parts; undefined until all are there.
+function useParts(names) {
+  const [, renew] = useState(0);
+  const key = names.join(" ");
+  useEffect(() => {
+    let wanted = true;
+    Promise.all(names.filter(name => !atlas.parts.has(name)).map(name => atlas.script(`data/${name}.js`)))
+      .then(() => wanted && renew(count => count + 1), () => {});
+    return () => { wanted = false; };
+  }, [key]);
+  return names.every(name => atlas.parts.has(name)) ? names.map(name => atlas.parts.get(name)) : undefined;
+}
+
+const CODES_OF_PART = 64;
+
+// A code by its token; nothing of null.
+function useCode(token) {
+  const part = usePart(token === null ? null : `tokens/${Math.floor(token / CODES_OF_PART)}`);
+  return part instanceof Error || !part ? part : part[token % CODES_OF_PART];
+}
+
+// Addresses: #wall?kind=0&class=3, #token/12, #class/river, #image/KEY, #classes, #about.
+function readAddress() {
+  const text = location.hash.slice(1);
+  const [path, query = ""] = text.split("?");
+  const [page, ...rest] = path.split("/");
+  let name = rest.join("/");
+  try {
+    name = decodeURIComponent(name);
+  } catch (error) { /* an address that is no text stays as it is */ }
+  return { page: page || "wall", name, query: new URLSearchParams(query) };
+}
+
+function useAddress() {
+  const [address, setAddress] = useState(readAddress);
+  useEffect(() => {
+    const changed = () => setAddress(readAddress());
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, []);
+  return address;
+}
+
+const tokenAddress = token => `#token/${token}`;
+const imageAddress = key => `#image/${encodeURIComponent(key)}`;
+// Names that two classes share are told apart by their numbers.
+const classAddress = label => `#class/${encodeURIComponent(isOnlyName(label) ? className(label) : label)}`;
+const className = label => atlas.run.classes[label] ?? String(label);
+
+function labelsByName() {
+  if (!atlas.byName) {
+    atlas.byName = new Map();
+    for (const [label, name] of Object.entries(atlas.run.classes)) {
+      atlas.byName.set(name, [...(atlas.byName.get(name) || []), Number(label)]);
+    }
+  }
+  return atlas.byName;
+}
+
+const isOnlyName = label => labelsByName().get(className(label))?.length === 1;
+
+function labelOf(name) {
+  const found = labelsByName().get(name);
+  if (found) return found[0];
+  return Object.hasOwn(atlas.run.classes, name) ? Number(name) : undefined;
+}
+
+// Tilings of an image by positions: one, or one for each scale of tokens, from coarse to fine.
+function tilings() {
+  let start = 0;
+  return atlas.run.tilings.map(([rows, columns]) => {
+    const tiling = { start, rows, columns, end: start + rows * columns };
+    start = tiling.end;
+    return tiling;
+  });
+}
+
+function spot(position) {
+  const tiling = tilings().find(each => position < each.end), place = position - tiling.start;
+  return { tiling, row: Math.floor(place / tiling.columns), column: place % tiling.columns };
+}
+
+const tilingName = ({ rows, columns }) => `${rows} × ${columns}`;
+
+function spotName(position) {
+  const { tiling, row, column } = spot(position);
+  return `Row ${row + 1}, column ${column + 1}${atlas.run.tilings.length > 1 ? ` of the scale ${tilingName(tiling)}` : ""}`;
+}
+
+// Numbers as text. A minus is a minus, not a hyphen.
+const minus = text => text.replace("-", "−");
+const missing = value => value === null || value === undefined;
+const count = value => missing(value) ? "–" : value.toLocaleString("en-US");
+const fixed = (value, digits = 2) => missing(value) ? "–" : minus(Object.is(Number(value.toFixed(digits)), -0) ? (0).toFixed(digits) : value.toFixed(digits));
+const signed = (value, digits = 2) => missing(value) ? "–" : (value > 0 ? "+" : "") + fixed(value, digits);
+const percent = (share, digits = 0) => {
+  if (missing(share)) return "–";
+  const more = share > 0 && share < 0.01 ? Math.max(digits, 2) : digits;
+  return `${fixed(100 * share, more)} %`;
+};
+const points = change => missing(change) ? "–" : signed(100 * change, 1);
+const interval = (value, low, high, show) => missing(value) ? "–" : missing(low) ? show(value) : `${show(value)} (${show(low)} to ${show(high)})`;
+// Extractors by name; with the attribution where the run has several.
+const methodName = name => {
+  const several = new Set(atlas.run.explained.map(each => each.split("/")[0])).size > 1;
+  return several ? name.replace("/", ", ") : name.split("/")[1];
+};
+
+function kindSentence(token) {
+  const { kind, first, sure, class_share: share } = atlas.codes;
+  const name = atlas.run.kinds[kind[token]];
+  if (kind[token] === 0 && first[token] >= 0) return `marks the class ${className(first[token])}`;
+  if (kind[token] === 1 && first[token] >= 0) return `${name}, highest share: ${className(first[token])}`;
+  return name;
+}

@@ -1,0 +1,107 @@
+"use strict";
+// The frame of all pages: head, search, keys, and the page of the address.
+
+function Unknown({ what, allowed }) {
+  return h("main", null, h("h1", null, "Not in this atlas"), h("p", null, `No ${what}. `, allowed));
+}
+
+// The address that a searched text stands for.
+function searched(text) {
+  const wanted = text.trim(), { run } = atlas;
+  if (/^\d+$/.test(wanted) && Number(wanted) < run.codes) return tokenAddress(Number(wanted));
+  const lower = wanted.toLowerCase();
+  const label = labelOf(wanted) ?? run.labels.find(each => className(each).toLowerCase().startsWith(lower)) ?? run.labels.find(each => className(each).toLowerCase().includes(lower));
+  if (label !== undefined && wanted) return classAddress(label);
+  const key = run.sample?.keys.find(each => each === wanted) ?? run.sample?.keys.find(each => each.includes(wanted));
+  return wanted && key ? imageAddress(key) : null;
+}
+
+function Search({ field }) {
+  const [text, setText] = useState("");
+  const [failed, setFailed] = useState("");
+  const go = event => {
+    event.preventDefault();
+    const address = searched(text);
+    setFailed(address || !text.trim() ? "" : `Nothing named ${text.trim()}`);
+    if (!address) return;
+    setText("");
+    field.current.blur();
+    location.hash = address;
+  };
+  return h("form", { className: "search", role: "search", onSubmit: go },
+    h("input", { ref: field, type: "search", value: text, list: "names", placeholder: "Token, class or image", "aria-label": "Search: number of a token, name of a class, key of an image", onChange: event => { setText(event.target.value); setFailed(""); } }),
+    h("datalist", { id: "names" }, atlas.run.labels.map(label => h("option", { key: label, value: className(label) }))),
+    h("span", { className: "failed", role: "status" }, failed));
+}
+
+function About() {
+  const { run } = atlas;
+  const facts = [
+    ["Run", run.run],
+    ["Codes", `${count(run.codes)}, in grids of ${tilings().map(tilingName).join(", ")}`],
+    ["Dictionary", `${count(run.rows)} of ${count(run.pairs)} pairs of a code and a class that occur: those that ${count(run.least_images)} train images of the class or more hold, and those whose causes were measured`],
+    ["Images", run.sample ? `${count(run.sample.keys.length)}: the first ${run.sample.per_class} test images of each class (setting atlas.images_per_class)` : "none: the run keeps no test images"],
+    ["Importance", run.scores.join(", ")],
+    ["Judges", run.judges.join(", ") || "none"],
+    ["Written by", Object.entries(run.written_by).filter(([name]) => name !== "packages").map(([name, value]) => `${name} ${value}`).join(", ")],
+  ];
+  return h("main", null, h("h1", null, "About this atlas"),
+    h("p", { className: "lead" }, "A look-up of the tokens, classes and images of a run. The report of the run answers how far importance can be trusted: ", h("a", { href: "../report.html" }, "report.html"), "."),
+    h("dl", { className: "facts" }, facts.map(([name, value]) => h(React.Fragment, { key: name }, h("dt", null, name), h("dd", null, value)))),
+    h("h2", null, "Labels of codes"),
+    h("ul", null, h("li", null, h("b", null, "marks a class"), ": one class has a much larger share of the code's occurrences than by chance."),
+      h("li", null, h("b", null, "shared by classes"), ": occurrences crowd in several classes."), h("li", null, h("b", null, "background"), ": occurrences are spread over the classes."),
+      h("li", null, h("b", null, "hardly used"), ": too few train images hold the code for a label.")),
+    h("p", null, "A label's probability counts sampling of images alone. Section 12 of METHOD.md defines labels, log-odds and causes."),
+    h("h2", null, "Keys"),
+    h("p", null, h("kbd", null, "←"), h("kbd", null, "→"), h("kbd", null, "↑"), h("kbd", null, "↓"), " move over the wall and over an image; ", h("kbd", null, "Enter"), " opens; ", h("kbd", null, "/"), " searches; ", h("kbd", null, "Escape"), " goes back."),
+    h("h2", null, "Libraries"),
+    h("p", null, "React, Vega and Vega-Lite; their licences are in the folder lib."));
+}
+
+function App() {
+  const address = useAddress();
+  const field = useRef(null);
+  const where = `${address.page}/${address.name}`, moves = useRef(0);
+  useEffect(() => {
+    const pressed = event => {
+      const typing = event.target.matches("input[type=search]");
+      if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
+        event.preventDefault();
+        field.current.focus();
+      } else if (event.key === "Escape" && typing) {
+        event.target.blur();
+      } else if (event.key === "Escape" && readAddress().page !== "wall") {
+        moves.current > 1 ? history.back() : (location.hash = wallMemory.address || "#wall"); // not out of the atlas
+      }
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, []);
+  useLayoutEffect(() => {
+    moves.current += 1;
+    const title = { wall: "Codes", token: `Token ${address.name}`, class: address.name, image: address.name, classes: "Classes", about: "About" }[address.page];
+    document.title = `${title || "Atlas"} – atlas of the run ${atlas.run.run}`;
+    if (address.page === "wall") return;
+    scrollTo(0, 0);
+    const heading = document.querySelector("main h1");
+    heading.tabIndex = -1;
+    heading.focus({ preventScroll: true }); // a screen reader goes on from here
+  }, [where]);
+  const Page = new Map([["token", Token], ["class", ClassPage], ["image", ImagePage], ["classes", ClassesPage], ["about", About]]).get(address.page);
+  const link = (page, text) => h("a", { href: `#${page}`, "aria-current": address.page === page ? "page" : undefined }, text);
+  return h(React.Fragment, null,
+    h("header", null, h("a", { className: "home", href: wallMemory.address || "#wall" }, "Atlas ", h("span", null, atlas.run.run)),
+      h("nav", { "aria-label": "Pages" }, link("wall", "Codes"), link("classes", "Classes"), link("about", "About")), h(Search, { field })),
+    address.page === "wall" ? h(Wall, { address }) : Page ? h(Page, { key: where, name: address.name }) : h(Unknown, { what: `page ${address.page}`, allowed: h("a", { href: "#wall" }, "All codes") }));
+}
+
+addEventListener("DOMContentLoaded", () => {
+  history.scrollRestoration = "manual";
+  const root = document.getElementById("atlas");
+  if (!atlas.run || !atlas.codes) {
+    root.textContent = "Parts of the atlas are missing: copy the whole folder, not index.html alone.";
+    return;
+  }
+  ReactDOM.createRoot(root).render(h(App));
+});

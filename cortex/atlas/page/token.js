@@ -1,0 +1,149 @@
+"use strict";
+// A token: how it is drawn, where it stands, its classes, and what it causes.
+
+const SERIES_OF_CAUSES = { masked: ["this code", "random positions"], placed: ["this code", "a random code"] };
+
+function Token({ name }) {
+  const token = Number(name);
+  const known = /^\d+$/.test(name) && token < atlas.run.codes;
+  const code = useCode(known ? token : null);
+  if (!known) return h(Unknown, { what: `token ${name}`, allowed: `Tokens are 0 to ${atlas.run.codes - 1}.` });
+  if (code instanceof Error) return h(Unknown, { what: `token ${name}`, allowed: code.message });
+  const { codes } = atlas;
+  return h("main", null,
+    h("h1", null, `Token ${token}`),
+    h("p", { className: "lead" }, "Label: ", h("b", null, kindSentence(token)), h("span", { className: "soft" }, ` (probability ${fixed(codes.sure[token])})`), ". ",
+      codes.count[token] > 0
+        ? `The code occurs ${count(codes.count[token])} times in ${count(codes.images[token])} train images: ${percent(codes.share[token])} of all positions. `
+        : "The code does not occur in the train images. ",
+      codes.first[token] >= 0 && [`${percent(codes.class_share[token])} of its occurrences are in images of `,
+        h("a", { key: "class", href: classAddress(codes.first[token]) }, className(codes.first[token])), ", if all classes had as many images."]),
+    !code ? h("p", { className: "waiting" }, "Loading …") : h(React.Fragment, null,
+      h("div", { className: "columns" }, atlas.run.patches && h(Drawn, { token }), h(Place, { code })),
+      h(Nearest, { code }),
+      atlas.run.sample && h(Contexts, { token, code }),
+      h(Classes, { token, code }),
+      h(Causes, { code })));
+}
+
+function Drawn({ token }) {
+  const { spread, contexts } = atlas.codes;
+  if (!hasPatch(token)) return h("section", null, h("h2", null, "As drawn"), h("p", { className: "note" }, "No test image holds this code."));
+  const one = (which, text) => h("figure", { key: which }, h(Patch, { token, which, size: 96 }), h("figcaption", null, text));
+  return h("section", null, h("h2", null, "As drawn"),
+    h("div", { className: "row" }, one("patch", "typical"), one("patch_mean", "mean"), one("patch_spread", "spread")),
+    h("p", { className: "note" }, `From ${count(contexts[token])} positions of the test images. The typical patch is the closest one to the mean. Spread: standard deviation of each pixel, black is none; overall ${fixed(spread[token], 0)} of 255 grey levels. Source: codes.parquet.`));
+}
+
+function Place({ code }) {
+  const most = Math.max(1, ...code.heat), several = atlas.run.tilings.length > 1;
+  if (code.row === null) return null;
+  return h("section", null, h("h2", null, "Where in the grid"),
+    h("div", { className: "row" }, tilings().map(({ rows, columns, start, end }, number) => h("div", {
+      key: number, className: "places", style: { gridTemplateColumns: `repeat(${columns}, 1fr)`, aspectRatio: `${columns} / ${rows}` }, role: "img",
+      "aria-label": `Occurrences by position in a grid of ${rows} × ${columns}`,
+    }, code.heat.slice(start, end).map((times, place) => h("i", { key: place, style: { opacity: times / most }, title: `${spotName(start + place)}: ${count(times)} times` }))))),
+    h("p", { className: "note" }, `Occurrences by position in the train images, at most ${count(most)}. `,
+      several ? "One grid for each scale. " : `Mean place: row ${fixed(code.row + 1, 1)}, column ${fixed(code.column + 1, 1)}. `, "Source: codes.parquet."));
+}
+
+function Nearest({ code }) {
+  return h("section", null, h("h2", null, "Nearest codes"),
+    h("div", { className: "row tokens" }, code.nearest.map((other, place) => h(TokenLink, { key: other, token: other, note: fixed(code.distances[place]) }))),
+    h("p", { className: "note" }, "Below each code: Euclidean distance of the codebook vectors."));
+}
+
+function Contexts({ token, code }) {
+  const { sample, explained } = atlas.run;
+  const labels = [...new Set(code.contexts.map(each => sample.labels[each.image]))];
+  const parts = useParts(labels.map(label => `images/${label}`));
+  const by = new Map(labels.map((label, place) => [label, parts?.[place]]));
+  const size = Math.max(...sample.size), scale = 112 / (size * 0.62);
+  return h("section", null, h("h2", null, "Where it matters most"),
+    code.contexts.length === 0 ? h("p", { className: "note" }, `None of the ${sample.keys.length} images of the atlas holds this code.`)
+      : !parts ? h("p", { className: "waiting" }, "Loading …")
+        : h("div", { className: "row contexts" }, code.contexts.map(({ image, position, positions, score }) => {
+          const part = by.get(sample.labels[image]);
+          const { sheet, place } = imageSheet(part, image), box = around(position, 0.62);
+          return h("figure", { key: image },
+            h("a", { className: "image", href: imageAddress(sample.keys[image]), title: `Image ${sample.keys[image]}` },
+              h(Sprite, { sheet, place, scale, box },
+                h("i", { className: "frame", style: scaled(shifted(cell(position), box), scale) })),
+              h(ImageThumb, { part, row: image, positions, best: position })),
+            h("figcaption", null, className(sample.labels[image]), h("br"), `score ${fixed(score)}`));
+        })),
+    h("p", { className: "note" }, `From the images of the atlas: the first ${sample.per_class} test images of each class. Of each image, the position of the highest score, enlarged, and all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image.`));
+}
+
+function ImageThumb({ part, row, positions, best }) {
+  const { sheet, place } = imageSheet(part, row), scale = 64 / Math.max(...sheet.size);
+  return h(Sprite, { sheet, place, scale, className: "thumb" },
+    h(Frames, { positions: positions.filter(each => each !== best), scale, kind: "frame thin" }), h(Frames, { positions: [best], scale }));
+}
+
+// A box of an image around a position, a share of its sides long.
+function around(position, share) {
+  const [height, width] = atlas.run.sample.size, { top, left, ...of } = cell(position);
+  const size = { height: height * share, width: width * share };
+  const clip = (start, length, all) => Math.max(0, Math.min(all - length, start));
+  return { top: clip(top + of.height / 2 - size.height / 2, size.height, height), left: clip(left + of.width / 2 - size.width / 2, size.width, width), ...size };
+}
+
+const shifted = (box, frame) => ({ ...box, top: box.top - frame.top, left: box.left - frame.left });
+
+function Classes({ token, code }) {
+  const { rows } = code, { explained } = atlas.run;
+  const order = (rows.token || []).map((_, row) => row);
+  const shown = order.filter(row => !missing(rows.log_odds?.[row])).sort((a, b) => rows.log_odds[b] - rows.log_odds[a]).slice(0, 12);
+  const logOdds = row => interval(...["", "_low", "_high"].map(end => rows[`log_odds${end}`]?.[row]), value => fixed(value));
+  const data = shown.map(row => ({
+    name: className(rows.label[row]), value: rows.log_odds[row], low: rows.log_odds_low[row], high: rows.log_odds_high[row], series: "log-odds", said: logOdds(row),
+  }));
+  const rank = (name, row) => missing(rows[`contrast_rank/${name}`]?.[row]) ? "–" : rows[`contrast_rank/${name}`][row] + 1;
+  const caption = `${order.length < code.of ? `${order.length} of ${code.of} classes: those of the highest share. ` : ""}Frequency: share of the class's positions that hold the code. Share: of the code's occurrences, were all classes equally frequent. Importance: mean where present, in standard deviations over an image. Rank: place in the class's contrast list of concept tokens (top_n ${atlas.run.top_n}), from 1. Intervals: 95 %, over images. Source: dictionary.parquet.`;
+  return h("section", null, h("h2", null, "Classes"),
+    order.length === 0 ? h("p", { className: "note" }, "The dictionary has no row of this code.") : h(React.Fragment, null,
+      data.length > 0 && h(Plot, { spec: intervalSpec(data, "log-odds against the other classes", ["log-odds"]), data, label: `Log-odds of token ${token} by class` }),
+      h(Table, {
+        caption,
+        heads: ["@Class", "Times", "Images", "Frequency", "Share", "Log-odds", ...explained.map(name => `Importance, ${methodName(name)}`), ...explained.map(name => `Rank, ${methodName(name)}`)],
+        rows: order.map(row => [
+          h("a", { href: classAddress(rows.label[row]) }, className(rows.label[row])), count(rows.count[row]), count(rows.images[row]), percent(rows.share[row], 1), percent(rows.class_share[row]), logOdds(row),
+          ...explained.map(name => fixed(rows[`importance/${name}`]?.[row])), ...explained.map(name => rank(name, row)),
+        ]),
+      })));
+}
+
+function Causes({ code }) {
+  const { rows } = code;
+  const kinds = atlas.run.causes;
+  if (kinds.length === 0) return null;
+  const measured = kind => (rows[kind] || []).map((_, row) => row).filter(row => !missing(rows[kind][row]));
+  const text = {
+    masked: "Painted black: all positions of the code, in test images of the class that hold it.",
+    placed: "Put in: the code takes the positions that it has in an image of the class, in an image of another class.",
+  };
+  return h("section", null, h("h2", null, "What it causes"),
+    kinds.every(kind => measured(kind).length === 0)
+      ? h("p", { className: "note" }, "Not measured for this code. Measured are the first codes of every class by contrast; the setting dictionary.causes.pairs states how many.")
+      : h("div", { className: "columns" }, kinds.map(kind => h("div", { key: kind }, h("h3", null, { masked: "Masked", placed: "Put in place of other codes" }[kind]),
+        h("p", null, text[kind]), h(Cause, { kind, rows, measured: measured(kind) })))),
+    h("p", { className: "note" }, "Change of the judges' probability of the class, in percentage points; mean over judges and images, 95 % interval over images. Random control of the same area. Source: dictionary.parquet."));
+}
+
+function Cause({ kind, rows, measured }) {
+  const series = SERIES_OF_CAUSES[kind];
+  const value = (name, row) => missing(rows[name]?.[row]) ? null : 100 * rows[name][row];
+  const data = measured.flatMap(row => ["", "_random"].map((which, place) => ({
+    name: className(rows.label[row]), series: series[place],
+    ...Object.fromEntries(["value", "low", "high"].map(end => [end, value(`${kind}${which}${end === "value" ? "" : `_${end}`}`, row)])),
+    said: interval(...["", "_low", "_high"].map(end => rows[`${kind}${which}${end}`]?.[row]), points),
+  })));
+  if (data.length === 0) return h("p", { className: "note" }, "Not measured for this code.");
+  return h(React.Fragment, null, h(Legend, { series }),
+    h(Plot, { spec: intervalSpec(data, "change of probability, points", series), data, label: `Change of the judges' probability: ${series.join(", ")}` }),
+    h(Table, {
+      heads: ["@Class", "Images", ...series, "Difference"],
+      rows: measured.map(row => [className(rows.label[row]), count(rows[`${kind}_images`][row]), ...["", "_random", "_excess"].map(which => interval(...["", "_low", "_high"].map(end => rows[`${kind}${which}${end}`]?.[row]), points))]),
+    }));
+}

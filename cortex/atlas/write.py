@@ -1,0 +1,134 @@
+"""The atlas as a folder."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from cortex.atlas import PAGE
+from cortex.atlas.classes import read_comparisons, write_class_parts
+from cortex.atlas.codes import CAUSES, wall_columns, write_code_parts, write_patches
+from cortex.atlas.images import write_image_parts
+from cortex.atlas.libraries import copy_libraries
+from cortex.atlas.likeness import likeness_order
+from cortex.atlas.parts import numbers, rounded, write_part
+from cortex.atlas.sample import Sample, read_sample
+from cortex.atlas.searches import decode_searches
+from cortex.atlas.settings import Atlas
+from cortex.core.errors import InputError
+from cortex.core.files import whole_folder
+from cortex.core.provenance import provenance
+from cortex.core.tables import read_table
+from cortex.data.layout import Layout
+from cortex.data.pixels import ImageFormat
+from cortex.dictionary.kinds import KINDS
+from cortex.dictionary.table import LEAST, PAIRS, TOP_N
+from cortex.explain import TIS
+from cortex.extractors.codebook import load_codebook
+from cortex.generators import DEFAULT_FAMILY
+from cortex.generators.load import generator_spec
+from cortex.generators.spec import GeneratorSpec
+from cortex.report.html import load_page
+
+STATED = {LEAST: "least_images", PAIRS: "pairs", TOP_N: "top_n"}
+MARK = Path("data") / "run.js"  # a folder that has it is an atlas
+
+
+def write_atlas(
+    output: Path,
+    run: Path,
+    *,
+    extractors: tuple[str, ...],
+    methods: tuple[str, ...] = (TIS,),
+    judges: tuple[str, ...] = (),
+    searched: tuple[str, ...] = (),
+    images: ImageFormat | None = None,
+    settings: Atlas,
+    family: str = DEFAULT_FAMILY,
+    generator: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Write the atlas of a run: pages of tokens, classes and images, which open from the file, without a network.
+
+    The command reads the dictionary, importance, evaluations and test images from the run's folder.
+
+    Args:
+        output: page to write, index.html, in a folder of its own, which is replaced as a whole.
+        run: folder of the run, such as results/digits.
+        extractors: extractors whose importance is shown, as one training or the average: cnn/0, cnn/average.
+        methods: methods of importance.
+        judges: names of the judges.
+        searched: trained extractors whose codebook searches are shown; none in a run without a decoder.
+        images: format of the pictures, png, jpeg or webp; none in a run without test images.
+        settings: what the atlas holds.
+        family: generator family: a registered name, or module:Attribute.
+        generator: weights file of the generator; the family's own if not given.
+        device: of the decoder: auto, cpu, cuda or cuda:N.
+    """
+    folder = output.parent
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise InputError(f"{folder}: holds files and is no atlas; the atlas takes a folder of its own")
+    codebook = run / "generator" / "codebook.safetensors"
+    codes, dictionary = read_table(run / "codes.parquet"), read_table(run / "dictionary.parquet")
+    rows = {name: rounded(numbers(dictionary[name])) for name in dictionary.column_names if name != "class_name"}
+    explained = {f"{m}/{e.rpartition('/')[0]}": f"{m}/{e}" for m in methods for e in extractors}
+    sample = read_sample(run, explained, settings.images_per_class, len(codes)) if images else None
+    order = likeness_order(load_codebook(codebook, torch.device("cpu")).numpy())
+    facts = _facts(run, generator_spec(codebook, "codebook"), dictionary, rows["label"])
+    facts |= {"explained": list(explained), "scores": list(explained.values()), "judges": judges}
+    facts["sample"] = _sampled(sample, settings.images_per_class)
+    with whole_folder(folder) as temporary:
+        write_part(temporary, "run", {**facts, "patches": write_patches(temporary, codes)})
+        write_part(temporary, "codes", wall_columns(codes, rows, order))
+        write_code_parts(temporary, codes, rows, sample)
+        write_class_parts(temporary, facts["labels"], rows, read_comparisons(run))
+        if sample and images:
+            seen = decode_searches(
+                run, sample, searched, next(iter(judges), None), family=family, generator=generator, device=device
+            )
+            write_image_parts(temporary, run, sample, seen, explained, judges, images)
+        copy_libraries(temporary / "lib")
+        _write_page(temporary, run.name)
+
+
+def _facts(run: Path, spec: GeneratorSpec, dictionary: pa.Table, labels: NDArray[np.integer]) -> dict[str, Any]:
+    """What the page states of the run: names of classes by label (the number where none is known), sizes, origin."""
+    names = {label: str(label) for label in range(int(labels.max()) + 1)} | dict(enumerate(spec.class_names))
+    stated = {
+        name.decode(): int(value) for name, value in dictionary.schema.metadata.items() if name.decode() in STATED
+    }
+    layout = Layout(spec.grid, spec.scales)
+    return {
+        "run": run.name,
+        "codes": spec.codes,
+        "tilings": layout.tilings,
+        "maskable": int(layout.maskable[0]),
+        "kinds": KINDS,
+        "classes": names,
+        "labels": np.unique(labels).tolist(),
+        "rows": len(dictionary),
+        "causes": [name for name in CAUSES if name in dictionary.column_names],
+        **{STATED[name]: value for name, value in stated.items()},
+        "written_by": provenance(),
+    }
+
+
+def _sampled(sample: Sample | None, per_class: int) -> dict[str, Any] | None:
+    """Which images the atlas holds."""
+    if sample is None:
+        return None
+    size = sample.pixels.shape[1:3]
+    return {"per_class": per_class, "keys": sample.images.keys, "labels": sample.images.labels.tolist(), "size": size}
+
+
+def _write_page(folder: Path, run: str) -> None:
+    """Write the page, and copy its style and scripts."""
+    scripts = sorted(path.name for path in PAGE.glob("*.js"))
+    for path in (*PAGE.glob("*.js"), *PAGE.glob("*.css")):
+        shutil.copyfile(path, folder / path.name)
+    page = load_page(PAGE, name="index.html.j2").render(run=run, scripts=scripts)
+    (folder / "index.html").write_text(page, encoding="utf-8")
