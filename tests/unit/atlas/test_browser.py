@@ -1,0 +1,377 @@
+"""The atlas in a real browser: a person clicks, filters, types, goes back and resizes the window."""
+
+import re
+import shutil
+from itertools import pairwise
+from urllib.parse import quote
+
+import pytest
+
+from cortex.atlas.parts import write_part
+from tests.browser import NARROW, SIZES, WIDE, boxes, low_contrast
+from tests.unit.atlas.run import CJK, CODES, EVIL, EXTRACTORS, JUDGES, MARKED, SEARCHED, TWICE, N
+
+pytestmark = pytest.mark.slow  # starts Chromium
+TOKEN = f"#token/{MARKED[2]}"
+ADDRESSES = ["", TOKEN, f"#class/{quote(CJK)}", f"#image/{SEARCHED}", "#classes", "#about", "#token/999"]
+SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
+
+
+@pytest.fixture
+def tab(browser, written):
+    """A function that opens an address of the atlas; at the end, nothing was logged, and no other place asked."""
+    contexts, said, asked = [], [], []
+
+    def opened(address="", size=WIDE, scheme="light"):
+        contexts.append(browser.new_context(viewport=size, color_scheme=scheme))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((written / "index.html").as_uri() + address)
+        settle(page)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []
+    allowed = (written.as_uri() + "/", "data:")
+    assert [url for url in asked if not url.startswith(allowed)] == []
+
+
+def settle(page):
+    """Wait for the page, its parts and its plots."""
+    page.locator("main h1").wait_for()
+    page.wait_for_function("!document.querySelector('main .waiting')")
+    page.wait_for_function("[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('svg'))")
+
+
+def tiles(page):
+    """Tokens on the wall, in their order."""
+    return [int(link.get_attribute("href").removeprefix("#token/")) for link in page.locator(".tile").all()]
+
+
+def soon(page, check):
+    """Wait until the page has followed, two seconds at most."""
+    for _ in range(40):
+        if check():
+            return True
+        page.wait_for_timeout(50)
+    return False
+
+
+def focused(page):
+    return page.evaluate("document.activeElement.getAttribute('href')")
+
+
+@SIZES
+@SCHEMES
+def test_every_page_fits_and_is_legible(tab, size, scheme):
+    page = tab("", size, scheme)
+    for address in ADDRESSES:
+        page.goto(page.url.partition("#")[0] + address)
+        settle(page)
+        assert low_contrast(page) == [], address
+        width, seen = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert width <= seen, address
+        assert boxes(page, "main h1")[0][0] >= 0
+
+
+def test_a_smaller_window_takes_fewer_columns(tab):
+    page = tab()
+    columns = len({left for left, *_ in boxes(page, ".tile")})
+    page.set_viewport_size(NARROW)
+    page.wait_for_function(f"new Set([...document.querySelectorAll('.tile')].map(e => e.offsetLeft)).size < {columns}")
+    assert len(boxes(page, ".tile")) == CODES
+    assert all(right <= NARROW["width"] for _, _, right, _ in boxes(page, ".tile"))
+
+
+def test_the_wall_has_every_code_in_the_order_of_likeness(tab, part):
+    page = tab()
+    assert tiles(page) == part("codes")["order"]
+    assert page.locator(".found").inner_text() == f"{CODES} of {CODES} codes"
+    page.select_option("select[name=sort]", "frequency")
+    counts = part("codes")["count"]
+    assert soon(page, lambda: [counts[token] for token in tiles(page)] == sorted(counts, reverse=True))
+
+
+def test_a_click_opens_a_token_and_back_returns_to_it(tab):
+    page = tab()
+    page.locator(f'.tile[href="{TOKEN}"]').click()
+    settle(page)
+    assert page.locator("h1").inner_text() == f"Token {MARKED[2]}" and page.url.endswith(TOKEN)
+    assert f"marks the class {CJK}" in page.locator(".lead").inner_text()
+    page.go_back()
+    settle(page)
+    assert focused(page) == TOKEN and len(tiles(page)) == CODES
+    page.go_forward()
+    settle(page)
+    assert page.locator("h1").inner_text() == f"Token {MARKED[2]}"
+
+
+def test_filters_stand_in_the_address_and_back_undoes_them(tab, part):
+    page, codes = tab(), part("codes")
+    marking = [token for token in codes["order"] if codes["kind"][token] == 0]
+    page.select_option("select[name=kind]", "0")
+    assert (
+        soon(page, lambda: tiles(page) == marking)
+        and page.url.endswith("#wall?kind=0")
+        and set(MARKED.values()) <= set(marking)
+    )
+    page.select_option("select[name=class]", "2")
+    settle(page)
+    rows = part("classes/2")["rows"]
+    typical = {token for token, low in zip(rows["token"], rows["log_odds_low"], strict=True) if low and low > 0}
+    chosen = [token for token in marking if token in typical]
+    assert soon(page, lambda: tiles(page) == chosen) and page.url.endswith("#wall?kind=0&class=2")
+    again = tab(page.url[page.url.index("#") :])
+    assert tiles(again) == chosen
+    page.go_back()
+    settle(page)
+    assert soon(page, lambda: tiles(page) == marking) and page.locator("select[name=class]").input_value() == ""
+    page.get_by_text("Clear filters").click()
+    assert soon(page, lambda: len(tiles(page)) == CODES)
+
+
+def test_sliders_filter_by_frequency_and_importance(tab, part):
+    page, codes = tab(), part("codes")
+    for name, values in (("images", codes["images"]), ("importance", codes["importance"]["tis/cnn"])):
+        slider = page.locator(f"input[name={name}]")
+        slider.focus()
+        for _ in range(12):
+            page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(300)
+        limit = float(re.search(rf"{name}=([-\d.]+)", page.url)[1])
+        expected = [token for token in codes["order"] if values[token] is not None and values[token] >= limit]
+        assert 0 < len(expected) < CODES and soon(page, lambda expected=expected: tiles(page) == expected)
+        slider.press("Home")
+        assert soon(page, lambda: len(tiles(page)) == CODES) and name not in page.url
+
+
+@pytest.mark.parametrize(
+    ("address", "title"),
+    [
+        (f"#class/{quote(EVIL, safe='')}", f"{EVIL} class 1"),
+        (f"#class/{quote(CJK)}", f"{CJK} class 2"),
+        ("#class/4", f"{TWICE} class 4"),
+        ("#class/0", "0 class 6"),  # a name comes before a number
+        (f"#image/{SEARCHED}", f"Image {SEARCHED}"),
+        ("#image/nobody", "Not in this atlas"),
+        ("#class/toString", "Not in this atlas"),
+        ("#toString", "Not in this atlas"),
+    ],
+)
+def test_deep_links_open_what_they_name(tab, address, title):
+    page = tab(address)
+    assert page.locator("h1").inner_text() == title
+    assert page.locator("main b[onclick]").count() == 0
+
+
+def test_every_class_can_be_reached_from_the_list(tab):
+    page = tab("#classes")
+    links = page.locator(".classes a")
+    for place in range(links.count()):
+        links.nth(place).click()
+        settle(page)
+        assert page.locator("h1").inner_text().endswith(f"class {place}")
+        page.go_back()
+        settle(page)
+
+
+def test_the_keyboard_is_enough(tab):
+    page = tab()
+    order = tiles(page)
+    page.locator(".tile").first.focus()
+    for key, place in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", CODES - 1), ("Home", 0)):
+        page.keyboard.press(key)
+        assert focused(page) == f"#token/{order[place]}"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    settle(page)
+    assert page.locator("h1").inner_text() == f"Token {order[1]}"
+    page.keyboard.press("Escape")
+    settle(page)
+    assert focused(page) == f"#token/{order[1]}"
+    for text, title in (("7", "Token 7"), ("riv", "river class 5"), (SEARCHED, f"Image {SEARCHED}")):
+        page.keyboard.press("/")
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name=title, exact=True).wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("unicorn")
+    page.keyboard.press("Enter")
+    assert page.locator(".search .failed").inner_text() == "Nothing named unicorn"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.tagName") == "BODY"
+
+
+def test_arrow_keys_move_by_rows_on_a_small_screen(tab):
+    page = tab("", NARROW)
+    order, columns = tiles(page), len({left for left, *_ in boxes(page, ".tile")})
+    assert 2 < columns < CODES / 2
+    page.locator(".tile").first.focus()
+    page.keyboard.press("ArrowDown")
+    assert focused(page) == f"#token/{order[columns]}"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    assert focused(page) == f"#token/{order[0]}"
+
+
+def test_escape_from_a_deep_link_leads_to_the_wall(tab):
+    page = tab(TOKEN)
+    page.keyboard.press("Escape")
+    settle(page)
+    assert len(tiles(page)) == CODES
+
+
+def test_a_token_has_its_images_framed_where_it_stands(tab, part):
+    page = tab(TOKEN)
+    code = part("tokens/0")[MARKED[2]]
+    random_token = next(token for token, each in enumerate(part("tokens/0")) if each["contexts"])
+    assert page.locator(".tokens a.token").count() == len(code["nearest"]) == 3
+    rows = page.locator("main table").first.locator("tbody tr")
+    assert rows.count() == len(code["rows"]["label"]) and CJK in rows.first.inner_text()
+    assert page.locator("h2", has_text="What it causes").count() == 1
+    assert "−31.0" in page.locator("main").inner_text() and "+39.0" in page.locator("main").inner_text()
+    page.goto(page.url.partition("#")[0] + f"#token/{random_token}")
+    page.get_by_role("heading", name=f"Token {random_token}", exact=True).wait_for()
+    settle(page)
+    contexts = part("tokens/0")[random_token]["contexts"]
+    thumbs = page.locator(".contexts .thumb")
+    assert thumbs.count() == len(contexts)
+    for place, context in enumerate(contexts):
+        image = thumbs.nth(place).bounding_box()
+        frames = [frame.bounding_box() for frame in thumbs.nth(place).locator("i").all()]
+        size = image["width"] / 4
+        found = {round((box["y"] - image["y"]) / size) * 4 + round((box["x"] - image["x"]) / size) for box in frames}
+        assert found == set(context["positions"])
+
+
+def test_plots_show_a_point_for_every_estimate(tab, part):
+    page = tab(TOKEN)
+    estimates = [value for value in part("tokens/0")[MARKED[2]]["rows"]["log_odds"] if value is not None]
+    plots = page.locator(".plot")
+    assert [plot.locator(".role-mark.mark-symbol path").count() for plot in plots.all()] == [len(estimates), 2, 2]
+    assert all(plot.get_attribute("aria-label") for plot in plots.all())
+    page = tab("#class/river")
+    assert page.locator(".plot .role-mark.mark-symbol path").count() == len(EXTRACTORS) * len(JUDGES) * len(N)
+
+
+def test_a_class_switches_methods_and_thresholds(tab, part):
+    page, label = tab("#class/river"), 5
+    images = page.locator(".images .image")
+    scores = part(f"images/{label}")["scores"]
+
+    def framed():
+        found = []
+        for image in images.all():
+            box = image.locator(".sprite").bounding_box()
+            frames = [frame.bounding_box() for frame in image.locator("i.frame").all()]
+            size = box["width"] / 4
+            found.append({round((f["y"] - box["y"]) / size) * 4 + round((f["x"] - box["x"]) / size) for f in frames})
+        return found
+
+    def highest(name, n):
+        return [set(sorted(range(16), key=lambda at, row=row: -row[at])[:n]) for row in scores[name]]
+
+    assert framed() == highest("tis/cnn", 5)
+    page.select_option("select[name=method]", "tis/resnet")
+    assert framed() == highest("tis/resnet", 5) != highest("tis/cnn", 5)
+    page.locator("input[name=n]").focus()
+    page.keyboard.press("ArrowLeft")
+    assert framed() == highest("tis/resnet", 4)
+    assert page.locator(".lists dd").first.locator("a.token").first.get_attribute("href") == f"#token/{MARKED[5]}"
+    page.select_option("select[name=list]", "count")
+    assert page.locator(".lists dd").first.locator("a.token").all_inner_texts() == [str(label + 1)] * 1
+    masks = page.locator("main").inner_text()
+    assert "−5.0 (−50.0 to +25.0) worse" in masks, "of concept tokens, at a fifth of the area"
+
+
+def test_an_image_tells_the_token_of_a_position(tab, part):
+    page = tab(f"#image/{SEARCHED}")
+    of_class, row = part("images/0"), part("run")["sample"]["keys"].index(SEARCHED)
+    tokens = of_class["tokens"][row - of_class["first"]]
+    positions = page.locator(".stage .position")
+    assert positions.count() == 16
+    positions.nth(6).hover()
+    assert f"Token {tokens[6]}" in page.locator(".at").first.inner_text()
+    positions.first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert f"Token {tokens[5]}" in page.locator(".at").first.inner_text()
+    assert "Row 2, column 2" in page.locator(".at").first.inner_text()
+    page.keyboard.press("Enter")
+    settle(page)
+    assert page.locator("h1").inner_text() == f"Token {tokens[5]}"
+
+
+def test_the_slider_of_an_image_frames_masks_and_tells_what_judges_say(tab, part):
+    page = tab(f"#image/{SEARCHED}")
+    of_class, row = part("images/0"), part("run")["sample"]["keys"].index(SEARCHED)
+    place = row - of_class["first"]
+    tokens, scores = of_class["tokens"][place], of_class["scores"]["tis/cnn"][place]
+    assert page.locator(".stage i.frame").count() == 4 and "0.50" in page.locator(".side table").inner_text()
+    page.locator("input[name=n]").focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowLeft")
+    assert page.locator(".stage i.frame").count() == 2
+    assert "0.70" in page.locator(".side table").inner_text() and "0.86" in page.locator(".side table").inner_text()
+    page.select_option("select[name=view]", "mask")
+    first = sorted(range(16), key=lambda at: -scores[at])[:2]
+    codes = {tokens[at] for at in first}
+    assert page.locator(".stage i.masked").count() == sum(token in codes for token in tokens)
+    page.locator("input[name=n]").press("ArrowRight")
+    assert "Masks were judged for n = 1, 2, 4" in page.locator(".side caption").inner_text()
+
+
+def test_searches_show_before_and_after(tab):
+    page = tab(f"#image/{SEARCHED}")
+    figures = page.locator(".searches figure")
+    assert figures.count() == 1 + 2 * len(EXTRACTORS)
+    assert "0.13" in figures.first.inner_text() and all("0.63" in each.inner_text() for each in figures.all()[1:])
+    figures.nth(1).locator(".position").nth(5).hover()
+    assert "Token 3" in page.locator(".at").nth(1).inner_text()
+
+
+def test_a_screen_reader_hears_headings_and_names(tab):
+    page = tab()
+    for address in ADDRESSES:
+        page.goto(page.url.partition("#")[0] + address)
+        settle(page)
+        heard = page.locator("body").aria_snapshot()
+        levels = [int(level) for level in re.findall(r"heading .*\[level=(\d)\]", heard)]
+        assert levels[0] == 1 and all(after <= before + 1 for before, after in pairwise(levels))
+        assert "- link\n" not in heard and 'link ""' not in heard and "- img\n" not in heard
+
+
+def test_tokens_of_several_scales_are_shown_scale_by_scale(written, part, tmp_path, browser):
+    copy = shutil.copytree(written, tmp_path / "atlas")
+    write_part(copy, "run", part("run") | {"tilings": [[2, 2], [2, 6]], "maskable": 4})
+    page = browser.new_page()
+    page.goto((copy / "index.html").as_uri() + f"#image/{SEARCHED}")
+    settle(page)
+    of_class, row = part("images/0"), part("run")["sample"]["keys"].index(SEARCHED)
+    tokens, scores = of_class["tokens"][row - of_class["first"]], of_class["scores"]["tis/cnn"][row - of_class["first"]]
+    best = sorted(range(4, 16), key=lambda at: -scores[at])[:4]
+    assert page.locator(".side a.token").all_inner_texts() == [str(tokens[at]) for at in best]
+    stage = page.locator(".stage .position")
+    assert stage.count() == 12
+    page.select_option("select[name=scale]", "0")
+    assert stage.count() == 4
+    quarter, whole = stage.nth(3).bounding_box(), page.locator(".stage .sprite").bounding_box()
+    assert (quarter["x"] - whole["x"], quarter["width"]) == pytest.approx((whole["width"] / 2, whole["width"] / 2))
+    stage.nth(3).hover()
+    told = page.locator(".at").first.inner_text()
+    assert f"Token {tokens[3]}" in told and "Row 2, column 2 of the scale 2 × 2" in told
+    page.close()
+
+
+def test_a_missing_part_is_told(written, tmp_path, browser):
+    copy = shutil.copytree(written, tmp_path / "atlas")
+    (copy / "data" / "classes" / "5.js").unlink()
+    page = browser.new_page()
+    page.goto((copy / "index.html").as_uri() + "#wall?class=5")
+    page.get_by_text("data/classes/5.js is missing in the folder of the atlas").wait_for()
+    page.close()
