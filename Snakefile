@@ -25,6 +25,7 @@ include: "rules/dictionary.smk"
 include: "rules/studies.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
+include: "rules/atlas.smk"
 
 
 rule metrics:
@@ -57,6 +58,7 @@ rule all:
         [rows for rows, _, _ in TABLES.values()],
         DICTIONARY,
         [rules.describe_codes.input, rules.dictionary.input] if DICTIONARY else [],
+        ATLAS,
         GENERATOR_FILES,
         CODEBOOK,
 
