@@ -1,19 +1,20 @@
 "use strict";
 // Pictures: parts of sheets, patches of codes, and images with their grid of tokens laid over.
 
-// A picture of a sheet, or a box of it; lengths of the box are in pixels of the picture.
-function Sprite({ sheet, place, scale, box, className: more = "", children, ...rest }) {
+// A picture of a sheet, or a box of it, as an element; lengths of the box are in pixels of the picture.
+function Sprite({ as = "span", sheet, place, scale, box, className: more = "", style: where, children, ...rest }) {
   const [height, width] = sheet.size;
   const { top, left, ...size } = box || { top: 0, left: 0, height, width };
   const column = place % sheet.columns, row = Math.floor(place / sheet.columns);
   const style = {
+    ...where,
     width: size.width * scale,
     height: size.height * scale,
     backgroundImage: `url("${sheet.file}")`,
     backgroundSize: `${sheet.columns * width * scale}px ${sheet.rows * height * scale}px`,
     backgroundPosition: `${-(column * width + left) * scale}px ${-(row * height + top) * scale}px`,
   };
-  return h("span", { className: `sprite ${scale > 1.5 ? "enlarged" : ""} ${more}`, style, ...rest }, children);
+  return h(as, { className: `sprite ${scale > 1.5 ? "enlarged" : ""} ${more}`, style, ...rest }, children);
 }
 
 const hasPatch = token => Boolean(atlas.run.patches) && (atlas.codes.contexts?.[token] ?? 0) > 0;
@@ -24,10 +25,10 @@ function patchSheet(which = "patch") {
 }
 
 // A code's patch; its number where no image shows it.
-function Patch({ token, size = 40, which = "patch" }) {
-  if (!hasPatch(token)) return h("span", { className: "patch bare", style: { width: size, height: size } }, token);
+function Patch({ token, size = 40, which = "patch", as = "span", className = "", style, ...rest }) {
+  if (!hasPatch(token)) return h(as, { className: `patch bare ${className}`, style: { ...style, width: size, height: size }, ...rest }, token);
   const sheet = patchSheet(which);
-  return h(Sprite, { sheet, place: token, scale: size / Math.max(...sheet.size), className: "patch" });
+  return h(Sprite, { as, sheet, place: token, scale: size / Math.max(...sheet.size), className: `patch ${className}`, style, ...rest });
 }
 
 function TokenLink({ token, size = 40, note }) {

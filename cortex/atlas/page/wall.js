@@ -113,7 +113,7 @@ function Tiles({ tokens, hash }) {
   useLayoutEffect(() => {
     const look = () => {
       const top = -place.current.getBoundingClientRect().top;
-      const first = Math.max(0, Math.floor(top / step) - 4), last = Math.ceil((top + innerHeight) / step) + 4;
+      const first = Math.max(0, Math.floor(top / step) - 2), last = Math.ceil((top + innerHeight) / step) + 2;
       setRange(old => old[0] === first && old[1] === last ? old : [first, last]);
       if (saved.current === null) wallMemory.scroll = scrollY;
     };
@@ -154,8 +154,11 @@ function Tiles({ tokens, hash }) {
     h("div", { className: "wall", ref: place, style: { height: rows * step }, onKeyDown: move, role: "group", "aria-label": "Codes; arrow keys move, Enter opens" },
       visible.map((token, offset) => {
         const index = range[0] * columns + offset;
-        return h("a", {
+        return h(Patch, {
+          as: "a",
           key: token,
+          token,
+          size,
           className: `tile kind-${atlas.codes.kind[token]}`,
           href: tokenAddress(token),
           style: { left: (index % columns) * step, top: Math.floor(index / columns) * step },
@@ -163,7 +166,7 @@ function Tiles({ tokens, hash }) {
           "aria-label": `Token ${token}: ${kindSentence(token)}`,
           onFocus: () => { setActive(index); setTold(token); },
           onMouseEnter: () => setTold(token),
-        }, h(Patch, { token, size }));
+        });
       })),
     tokens.length === 0 && h("p", { className: "waiting" }, "No code passes all filters."),
     h("div", { className: "told", "aria-hidden": told === null }, told === null
