@@ -34,6 +34,7 @@ from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
 from cortex.report.html import load_page
 
+PAGE_NAME = "index.html"
 STATED = {LEAST: "least_images", PAIRS: "pairs", TOP_N: "top_n"}
 MARK = Path("data") / "run.js"  # a folder that has it is an atlas
 
@@ -69,7 +70,9 @@ def write_atlas(
         generator: weights file of the generator; the family's own if not given.
         device: of the decoder: auto, cpu, cuda or cuda:N.
     """
-    folder = output.parent
+    folder = output.absolute().parent
+    if output.name != PAGE_NAME:
+        raise InputError(f"{output}: the page is called {PAGE_NAME}, in a folder of its own")
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise InputError(f"{folder}: holds files and is no atlas; the atlas takes a folder of its own")
     codebook = run / "generator" / "codebook.safetensors"
@@ -131,4 +134,4 @@ def _write_page(folder: Path, run: str) -> None:
     for path in (*PAGE.glob("*.js"), *PAGE.glob("*.css")):
         shutil.copyfile(path, folder / path.name)
     page = load_page(PAGE, name="index.html.j2").render(run=run, scripts=scripts)
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    (folder / PAGE_NAME).write_text(page, encoding="utf-8")

@@ -134,6 +134,11 @@ def test_a_folder_with_other_files_is_left_alone(looked_up, tmp_path):
     assert [path.name for path in other.iterdir()] == ["thesis.tex"]
 
 
+def test_the_page_has_its_own_name(looked_up, tmp_path):
+    with pytest.raises(InputError, match=r"atlas\.html: the page is called index\.html, in a folder of its own"):
+        write_atlas(tmp_path / "atlas.html", looked_up, extractors=("cnn/average",), settings=Atlas())
+
+
 def test_an_error_leaves_the_old_atlas(looked_up, tmp_path):
     page = tmp_path / "atlas" / "index.html"
     (page.parent / "data").mkdir(parents=True)
