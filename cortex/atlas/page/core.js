@@ -147,7 +147,8 @@ const percent = (share, digits = 0) => {
   return `${fixed(100 * share, more)} %`;
 };
 const points = change => missing(change) ? "–" : signed(100 * change, 1);
-const interval = (value, low, high, show) => missing(value) ? "–" : missing(low) ? show(value) : `${show(value)} (${show(low)} to ${show(high)})`;
+// A value with its 95 % interval; a dash where there is none, as of a single image.
+const interval = (value, low, high, show) => missing(value) ? "–" : missing(low) ? `${show(value)} (–)` : `${show(value)} (${show(low)} to ${show(high)})`;
 // Extractors by name; with the attribution where the run has several.
 const methodName = name => {
   const several = new Set(atlas.run.explained.map(each => each.split("/")[0])).size > 1;

@@ -36,8 +36,8 @@ function Drawn({ token }) {
 }
 
 function Place({ code }) {
-  const most = Math.max(1, ...code.heat), several = atlas.run.tilings.length > 1;
-  if (code.row === null) return null;
+  const most = Math.max(...code.heat), several = atlas.run.tilings.length > 1;
+  if (most === 0) return null;
   return h("section", null, h("h2", null, "Where in the grid"),
     h("div", { className: "row" }, tilings().map(({ rows, columns, start, end }, number) => h("div", {
       key: number, className: "places", style: { gridTemplateColumns: `repeat(${columns}, 1fr)`, aspectRatio: `${columns} / ${rows}` }, role: "img",

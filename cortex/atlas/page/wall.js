@@ -76,7 +76,7 @@ function Wall({ address }) {
     h("h1", null, "Codes of the run ", atlas.run.run),
     h("p", { className: "lead" }, atlas.run.patches
       ? "Each picture is a code of the codebook as the generator draws it: the patch closest to the mean of its patches in the test images. "
-      : "Each field is a code of the codebook; the run keeps no test images. ",
+      : `Each field is a code of the codebook. ${atlas.run.tilings.length > 1 ? "Tokens of several scales have no patch of their own. " : "The run keeps no test images. "}`,
     query.get("sort") ? "" : "Neighbours have similar codebook vectors. ",
     label !== null && `Shown are codes whose log-odds for the class ${className(label)} are above zero with their 95 % interval.`),
     h(Filters, { query, shown: tokens.length }),

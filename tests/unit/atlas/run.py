@@ -53,18 +53,19 @@ def lists():
 
 
 def causes(name):
-    """Changes of the probability of class 2 by its marked code: three images."""
+    """Changes of the probability of classes by their marked codes: three images of class 2, one of class 5."""
     changes = {"masked": (-0.3, -0.1), "placed": (0.4, 0.05)}[name]
     return [
         {
             "key": f"test-{row}",
-            "label": 2,
-            "token": MARKED[2],
+            "label": label,
+            "token": MARKED[label],
             "method": method,
             "probability_change": change - row / 100,
         }
+        for label, images in ((2, 3), (5, 1))
         for method, change in zip(("code", "random"), changes, strict=True)
-        for row in range(3)
+        for row in range(images)
     ]
 
 

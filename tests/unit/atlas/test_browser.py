@@ -259,6 +259,18 @@ def test_plots_show_a_point_for_every_estimate(tab, part):
     assert page.locator(".plot .role-mark.mark-symbol path").count() == len(EXTRACTORS) * len(JUDGES) * len(N)
 
 
+def test_a_cause_of_one_image_has_a_dash_for_its_interval(tab):
+    page = tab(f"#token/{MARKED[5]}")
+    causes = page.locator("section", has_text="What it causes").last
+    (cells,) = [row.locator("td").all_inner_texts() for row in causes.locator("table").first.locator("tbody tr").all()]
+    assert cells == ["1", "−30.0 (–)", "−10.0 (–)", "−20.0 (–)"]
+    assert causes.locator(".plot .role-mark.mark-symbol path").count() == 2 * 2, "this code and the control, twice"
+    assert "NaN" not in page.content() and "null" not in page.locator("main").inner_text()
+    page.goto(page.url.partition("#")[0] + f"#token/{CODES - 1}")
+    page.get_by_text("The code does not occur").wait_for()
+    assert page.locator("h2", has_text="Where in the grid").count() == 0 and "NaN" not in page.content()
+
+
 def test_a_class_switches_methods_and_thresholds(tab, part):
     page, label = tab("#class/river"), 5
     images = page.locator(".images .image")
@@ -349,6 +361,7 @@ def test_a_screen_reader_hears_headings_and_names(tab):
 def test_tokens_of_several_scales_are_shown_scale_by_scale(written, part, tmp_path, browser):
     copy = shutil.copytree(written, tmp_path / "atlas")
     write_part(copy, "run", part("run") | {"tilings": [[2, 2], [2, 6]], "maskable": 4})
+    write_part(copy, "tokens/0", [code | {"row": None, "column": None} for code in part("tokens/0")])
     page = browser.new_page()
     page.goto((copy / "index.html").as_uri() + f"#image/{SEARCHED}")
     settle(page)
@@ -365,6 +378,11 @@ def test_tokens_of_several_scales_are_shown_scale_by_scale(written, part, tmp_pa
     stage.nth(3).hover()
     told = page.locator(".at").first.inner_text()
     assert f"Token {tokens[3]}" in told and "Row 2, column 2 of the scale 2 × 2" in told
+    page.goto(page.url.partition("#")[0] + "#token/3")
+    page.get_by_role("heading", name="Token 3", exact=True).wait_for()
+    settle(page)
+    assert page.locator(".places").count() == 2 and page.locator(".places i").count() == 16
+    assert "NaN" not in page.content() and "Mean place" not in page.content()
     page.close()
 
 

@@ -69,6 +69,16 @@ def test_a_code_has_its_rows_of_the_dictionary_and_its_neighbours(part, looked_u
     assert rows["contrast_rank/tis/cnn"][place] == 0 and "count_rank/tis/cnn" not in rows
 
 
+def test_a_cause_of_one_image_has_no_interval_and_an_absent_code_no_place(part):
+    found = part("tokens/0")
+    rows = found[MARKED[5]]["rows"]
+    place = rows["label"].index(5)
+    assert (rows["masked"][place], rows["masked_images"][place]) == (pytest.approx(-0.3), 1)
+    assert "masked_low" not in rows and "placed_excess_high" not in rows, "columns without values"
+    absent = found[CODES - 1]
+    assert (absent["row"], absent["column"], set(absent["heat"])) == (None, None, {0})
+
+
 def test_a_class_has_its_codes_by_log_odds_and_what_masks_do(part):
     found = part("classes/2")
     lower = [value for value in found["rows"]["log_odds_low"] if value is not None]
