@@ -18,7 +18,7 @@ from cortex.app.edit_run import first_extractor, load_generator_of
 from cortex.app.edit_sheet import draw_sheet, warnings_of
 from cortex.app.region import check_region, most_important
 from cortex.core.device import choose_device, one_thread
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError
 from cortex.core.files import replaceable, whole_file
 from cortex.core.progress import progress
 from cortex.core.provenance import provenance
@@ -34,6 +34,7 @@ from cortex.explain.settings import Method, Region, SearchOptimisation
 from cortex.extractors.names import split_name
 from cortex.extractors.network import load_extractor
 from cortex.generators.base import Generator
+from cortex.generators.class_names import find_class
 from cortex.judges.judge import Judge, load_judge
 from cortex.report.figures.style import save_figure
 
@@ -117,7 +118,7 @@ def edit_image(
     if model.spec.scales:
         raise InputError(f"{run}: tokens of its generator have several scales: only tokens of one can be edited")
     train = read_packed(run / "data" / "train" / "grids.npy")
-    target = find_class(settings.to, model.spec.class_names, np.unique(train["label"]).tolist())
+    target = find_class(settings.to, model.spec.class_names, np.unique(train["label"]).tolist(), "--to = ")
     picture = take_picture(image, key, model)
     method = None if len(settings.region) == 4 else settings.method or TIS
     if method is None:
@@ -221,28 +222,6 @@ def _fitted(image: NDArray[np.uint8], path: Path, shape: tuple[int, int]) -> NDA
         return image
     log.info("%s: %d×%d pixels, cut to its middle and resized to %d×%d", path, *image.shape[1::-1], *shape[::-1])
     return fitted(image, shape)
-
-
-def find_class(text: str, names: Sequence[str], labels: list[int]) -> int:
-    """The class of an index or a name.
-
-    Args:
-        text: the index or the name, or one of the synonyms that a comma parts.
-        names: of all classes of the generator, in the order of their indices.
-        labels: the classes of the run.
-
-    Raises:
-        InputError: there is no such class in the run, or several have that name.
-    """
-    found = [label for label in labels if str(label) == text] or [
-        label for label in labels if text in (names[label], *names[label].split(", "))
-    ]
-    if len(found) > 1:
-        raise InputError(f"--to = {shown(text)}: the name of classes {', '.join(map(str, found))}; give the index")
-    if not found:
-        known = ", ".join(f"{label} ({names[label]})" for label in labels[:10]) + (", …" if len(labels) > 10 else "")
-        raise InputError(f"--to = {shown(text)}: no class of this run; those are {known}")
-    return found[0]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, shown
 from cortex.core.text import read_lines
 
 
@@ -54,6 +54,29 @@ def ambiguous(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """Wanted names that several classes of ``names`` have, unless all of these classes are wanted."""
     known, asked = Counter(names), Counter(wanted)
     return [name for name, count in asked.items() if known[name] > 1 and count != known[name]]
+
+
+def find_class(text: str, names: Sequence[str], labels: Sequence[int], where: str) -> int:
+    """The class of an index or a name.
+
+    Args:
+        text: the index or the name, or one of the synonyms that a comma parts.
+        names: of all classes of the generator, in the order of their indices.
+        labels: the classes of the run.
+        where: the text comes from, the beginning of errors.
+
+    Raises:
+        InputError: there is no such class in the run, or several have that name.
+    """
+    found = [label for label in labels if str(label) == text] or [
+        label for label in labels if text in (names[label], *names[label].split(", "))
+    ]
+    if len(found) > 1:
+        raise InputError(f"{where}{shown(text)}: the name of classes {', '.join(map(str, found))}; give the index")
+    if not found:
+        known = ", ".join(f"{label} ({names[label]})" for label in labels[:10]) + (", …" if len(labels) > 10 else "")
+        raise InputError(f"{where}{shown(text)}: no class of this run; those are {known}")
+    return found[0]
 
 
 def _numbered(names: Sequence[str]) -> Iterator[tuple[str, int]]:

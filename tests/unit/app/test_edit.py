@@ -18,7 +18,7 @@ from PIL import Image
 
 import cortex
 from cortex.app.cli import main
-from cortex.app.edit import EditSettings, change_region, edit_image, find_class, share_of_new, take_picture
+from cortex.app.edit import EditSettings, change_region, edit_image, share_of_new, take_picture
 from cortex.app.region import check_region, highest_window, most_important
 from cortex.core.errors import InputError
 from cortex.data import pixels as images
@@ -229,31 +229,6 @@ def test_a_picture_of_another_size_is_cut_and_resized_with_a_word(digits, three,
 
 
 # --- what is asked for -----------------------------------------------------------------------------------------
-
-NAMES = ["tench, Tinca tinca", "crane", "hen", "crane", "kite", "7"]
-
-
-@pytest.mark.parametrize(
-    ("text", "label"), [("2", 2), ("hen", 2), ("tench", 0), ("Tinca tinca", 0), (NAMES[0], 0), ("3", 3), ("7", 5)]
-)
-def test_a_class_goes_by_index_name_or_synonym(text, label):
-    assert find_class(text, NAMES, [0, 1, 2, 3, 5]) == label
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("crane", "'crane': the name of classes 1, 3; give the index"),
-        ("kite", r"'kite': no class of this run; those are 0 \(tench, Tinca tinca\), 1 \(crane\), 2"),
-        ("4", "'4': no class of this run"),
-        ("-1", "'-1': no class of this run"),
-        ("9" * 5000, "'9{80}…': no class of this run"),
-    ],
-)
-def test_a_class_that_the_run_lacks_is_an_error(text, message):
-    with pytest.raises(InputError, match=f"--to = {message}"):
-        find_class(text, NAMES, [0, 1, 2, 3, 5])
-
 
 @pytest.mark.parametrize("region", [(-1, 0, 2, 2), (0, 0, 0, 2), (7, 0, 2, 2), (0, 7, 1, 2)])
 def test_a_region_beyond_the_grid_is_an_error(region):
