@@ -24,8 +24,8 @@ include: "rules/evaluate.smk"
 include: "rules/dictionary.smk"
 include: "rules/studies.smk"
 include: "rules/figures.smk"
-include: "rules/report.smk"
 include: "rules/atlas.smk"
+include: "rules/report.smk"
 
 
 rule metrics:

@@ -58,6 +58,7 @@ JUDGES = sorted(CONFIG.judges)
 TRAINED_JUDGES = [judge for judge in JUDGES if of_package.is_trained(CONFIG.judges[judge])]
 IMPORTS = CONFIG.data.imports.chosen()
 TOKENIZED_SPLITS = CONFIG.data.imports.pictures()
+PICTURES = CONFIG.data.images.test != "none"  # whether test images are kept
 # Where the test images come from.
 SOURCE = "pictures" if "test" in TOKENIZED_SPLITS else "imported" if "test" in IMPORTS else "drawn"
 

@@ -68,7 +68,7 @@ rule describe_codes:
     input:
         grids=f"{RUN}/data/train/grids.npy",
         codebook=CODEBOOK,
-        patches=rules.describe_patches.output.patches if CONFIG.data.images.test != "none" and not SPEC.scales else [],
+        patches=rules.describe_patches.output.patches if PICTURES and not SPEC.scales else [],
     output:
         codes=f"{RUN}/codes.parquet",
     log:

@@ -265,7 +265,7 @@ rule validity:
 
 
 # Test images that are real pictures, beside their decoded tokens.
-RECONSTRUCTED = SOURCE == "pictures" and SPEC.decodes and CONFIG.data.images.test != "none"
+RECONSTRUCTED = SOURCE == "pictures" and SPEC.decodes and PICTURES
 
 if RECONSTRUCTED:
 

@@ -8,8 +8,6 @@ report: "../cortex/report/captions/workflow.rst"
 
 
 EXPLAINED = ["train", "test"]
-# Whether test images are kept: without them, figures of images are left out.
-PICTURES = CONFIG.data.images.test != "none"
 # Patches of a token come from train images, or from others where those are not kept.
 KEPT = [split for split in SPLITS if getattr(CONFIG.data.images, split) != "none"]
 PATCHES = of_shards(TAR, KEPT[0])[0] if PICTURES else None
@@ -73,6 +71,7 @@ rule report:
         shard=PATCHES or [],
         scores=of_shards(every(first_method(SCORES), EXPLAINERS), "test"),
         images=of_shards(IMAGES, "test") if PICTURES else [],
+        atlas=rules.atlas.output.page if EXTRACTORS else [],  # for the link alone
         changes=[path for path, *_ in evaluations("image_level")] if "image_level" in LEVELS else [],
     output:
         page=f"{RUN}/report.html",

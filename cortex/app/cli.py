@@ -82,6 +82,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "place-codes": ("cortex.dictionary.placements:place_codes", "judge images of other classes with one code"),
         "dictionary": ("cortex.dictionary.table:write_dictionary", "write a row for every code and class"),
         "atlas": ("cortex.atlas.write:write_atlas", "write the atlas: pages to look up tokens, classes and images"),
+        "show": ("cortex.atlas.show:show", "write a page of one token or class, with more of its images"),
     },
     "study": {
         "study": ("cortex.studies.run:run_study", "compute a study for one extractor"),

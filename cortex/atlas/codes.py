@@ -1,10 +1,12 @@
 """Codes in the atlas: the columns of the wall, sheets of patches, and a part for some codes each."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cortex.atlas.parts import columns_at, numbers, plain, write_part
@@ -53,6 +55,17 @@ def mean_by_code(
     return np.divide(total, times, out=np.full(codes, np.nan), where=times > 0)
 
 
+def with_patches_of(codes: pa.Table, tokens: Sequence[int], described: Sequence[int]) -> pa.Table:
+    """The table of the codes, with patches of some tokens, and with means and spreads of those that are described."""
+    for name, kept in zip(("contexts", *SHEETS), (tokens, tokens, described, described), strict=True):
+        if name in codes.column_names:
+            others = ~np.isin(np.arange(len(codes)), list(kept))
+            none = pa.scalar(0 if name == "contexts" else None, codes[name].type)
+            values = pc.if_else(others, none, codes[name])
+            codes = codes.set_column(codes.column_names.index(name), name, values)
+    return codes
+
+
 def write_patches(folder: Path, codes: pa.Table) -> dict[str, Any] | None:
     """Write a sheet each of typical patches, means and spreads; where they are. None in a run without images."""
     if SHEETS[0] not in codes.column_names:
@@ -69,7 +82,7 @@ def write_patches(folder: Path, codes: pa.Table) -> dict[str, Any] | None:
     return {"files": files, "columns": columns, "rows": -(-len(codes) // columns), "size": [height, width]}
 
 
-def contexts(sample: Sample, codes: int) -> list[list[dict[str, Any]]]:
+def contexts(sample: Sample, codes: int, most: int = CONTEXTS) -> list[list[dict[str, Any]]]:
     """The images where every code matters most, by its mean score over methods: row, positions, score and scores."""
     tokens = sample.images.tokens.astype(np.int64)
     scores = np.stack(list(sample.scores.values()))
@@ -82,7 +95,7 @@ def contexts(sample: Sample, codes: int) -> list[list[dict[str, Any]]]:
     for place in best.tolist():
         row, position = divmod(place, tokens.shape[1])
         token = int(tokens[row, position])
-        if len(found[token]) < CONTEXTS:
+        if len(found[token]) < most:
             found[token].append(
                 {
                     "image": row,
@@ -95,7 +108,9 @@ def contexts(sample: Sample, codes: int) -> list[list[dict[str, Any]]]:
     return found
 
 
-def write_code_parts(folder: Path, codes: pa.Table, rows: Columns, sample: Sample | None) -> None:
+def write_code_parts(
+    folder: Path, codes: pa.Table, rows: Columns, sample: Sample | None, *, alone: int | None = None
+) -> None:
     """Write the parts of the codes: ``tokens/N`` holds the codes from N · 64.
 
     Args:
@@ -103,13 +118,16 @@ def write_code_parts(folder: Path, codes: pa.Table, rows: Columns, sample: Sampl
         codes: table of the codes.
         rows: columns of the dictionary.
         sample: images of the atlas; None in a run without images.
+        alone: a code whose part alone is written, with all of its rows and images; all codes if not given.
     """
-    places = contexts(sample, len(codes)) if sample else [[] for _ in range(len(codes))]
+    classes, most = (CLASSES, CONTEXTS) if alone is None else (len(rows["token"]), len(sample.pixels) if sample else 0)
+    places = contexts(sample, len(codes), most) if sample else [[] for _ in range(len(codes))]
     order = np.lexsort((-rows["class_share"], rows["token"]))
     starts = np.searchsorted(rows["token"][order], np.arange(len(codes) + 1))
     measured = measured_rows(rows)
     lists = ("classes", "heat", "nearest")
-    for start in range(0, len(codes), PART):
+    starting = range(0, len(codes), PART) if alone is None else [alone // PART * PART]
+    for start in starting:
         part = codes.slice(start, PART)
         plainly = {name: part[name].to_pylist() for name in lists}
         plainly |= {name: plain(numbers(part[name])) for name in ("row", "column", "same_class")}
@@ -117,7 +135,7 @@ def write_code_parts(folder: Path, codes: pa.Table, rows: Columns, sample: Sampl
         found = []
         for place in range(len(part)):
             of_code = order[starts[start + place] : starts[start + place + 1]]
-            kept = of_code[(np.arange(len(of_code)) < CLASSES) | measured[of_code]]
+            kept = of_code[(np.arange(len(of_code)) < classes) | measured[of_code]]
             found.append(
                 {name: values[place] for name, values in plainly.items()}
                 | {"distances": distances[place], "contexts": places[start + place], "of": len(of_code)}

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cortex.core.errors import InputError
+
 DIGITS = 4  # significant digits of numbers
 TINY = 1e-30  # numbers below are zero
 
@@ -25,6 +27,18 @@ def write_part(folder: Path, name: str, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # characters that are not ASCII are escaped
     path.write_text(f"atlas.receive({json.dumps(name)},{text});\n", encoding="ascii")
+
+
+def read_part(folder: Path, name: str) -> Any:
+    """The value of a part that :func:`write_part` wrote.
+
+    Raises:
+        InputError: it is missing.
+    """
+    path = folder / "data" / f"{name}.js"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; the run has no atlas, which snakemake atlas writes")
+    return json.loads(path.read_text(encoding="ascii").partition(",")[2].removesuffix(");\n"))
 
 
 def plain(values: NDArray[Any]) -> list[Any]:

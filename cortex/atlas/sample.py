@@ -1,8 +1,9 @@
-"""The sample of test images that the atlas holds: the first ones of every class."""
+"""The sample of test images that the atlas holds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,28 +40,52 @@ class Sample:
         """The images of a class."""
         return np.flatnonzero(self.images.labels == label)
 
+    def stated(self, origin: str) -> dict[str, Any]:
+        """What the page states of the images; ``origin`` says in words which ones they are."""
+        keys, labels, size = self.images.keys, self.images.labels.tolist(), self.pixels.shape[1:3]
+        return {"origin": origin, "keys": keys, "labels": labels, "size": size}
 
-def read_sample(run: Path, explained: dict[str, str], per_class: int, codes: int) -> Sample:
-    """Read the sample from a run's folder.
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The test images of a run.
 
     Args:
-        run: the folder.
-        explained: by ATTRIBUTION/EXTRACTOR, the folder of its scores below importance/, such as tis/cnn/average.
-        per_class: images of a class at most.
-        codes: in the codebook.
+        run: its folder.
+        shards: names of their shards.
+        images: keys, labels and tokens of all.
     """
+
+    run: Path
+    shards: list[str]
+    images: Tokens
+
+    def scores(self, explained: dict[str, str], rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Importance at the positions of some images by ATTRIBUTION/EXTRACTOR, in standard deviations.
+
+        Args:
+            explained: by ATTRIBUTION/EXTRACTOR, the folder of its scores below importance/, such as tis/cnn/average.
+            rows: of the images.
+        """
+        found = {}
+        for name, folder in explained.items():
+            paths = [self.run / "importance" / folder / "test" / f"{shard}.parquet" for shard in self.shards]
+            found[name] = in_deviations(read_tokens(paths, [IMPORTANCE], like=self.images).scores[IMPORTANCE][rows])
+        return found
+
+    def sample(self, rows: NDArray[np.int64], scores: dict[str, NDArray[np.float64]]) -> Sample:
+        """Some images, with their scores; ``rows`` ordered by label."""
+        data = self.run / "data" / "test"
+        sizes = np.cumsum([len(read_table(data / f"{shard}.parquet", ["key"])) for shard in self.shards])
+        pixels = decoded_rows(self.images, [data / "images" / f"{shard}.npy" for shard in self.shards], rows)
+        held = [self.shards[place] for place in np.unique(np.searchsorted(sizes, rows, side="right"))]
+        return Sample(self.images.take(rows), pixels, scores, held)
+
+
+def read_test_split(run: Path, codes: int) -> Split:
+    """The test images of a run's folder, with a codebook of so many codes."""
     tables = sorted((run / "data" / "test").glob("*.parquet"))
-    names = [path.stem for path in tables]
-    split = read_tokens(tables, codes=codes)
-    rows = first_rows(split.labels, per_class)
-    sizes = np.cumsum([len(read_table(path, ["key"])) for path in tables])
-    pixels = decoded_rows(split, [run / "data" / "test" / "images" / f"{name}.npy" for name in names], rows)
-    scores = {}
-    for name, folder in explained.items():
-        paths = [run / "importance" / folder / "test" / f"{shard}.parquet" for shard in names]
-        scores[name] = in_deviations(read_tokens(paths, [IMPORTANCE], like=split).scores[IMPORTANCE][rows])
-    shards = [names[place] for place in np.unique(np.searchsorted(sizes, rows, side="right"))]
-    return Sample(split.take(rows), pixels, scores, shards)
+    return Split(run, [path.stem for path in tables], read_tokens(tables, codes=codes))
 
 
 def first_rows(labels: NDArray[np.integer], per_class: int) -> NDArray[np.int64]:

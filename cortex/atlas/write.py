@@ -1,6 +1,5 @@
 """The atlas as a folder."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,14 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from cortex.atlas import PAGE
 from cortex.atlas.classes import read_comparisons, write_class_parts
-from cortex.atlas.codes import CAUSES, wall_columns, write_code_parts, write_patches
+from cortex.atlas.codes import CAUSES, Columns, wall_columns, write_code_parts, write_patches
 from cortex.atlas.images import write_image_parts
 from cortex.atlas.libraries import copy_libraries
 from cortex.atlas.likeness import likeness_order
+from cortex.atlas.page_file import PAGE_NAME, write_page
 from cortex.atlas.parts import numbers, rounded, write_part
-from cortex.atlas.sample import Sample, read_sample
+from cortex.atlas.sample import first_rows, read_test_split
 from cortex.atlas.searches import decode_searches
 from cortex.atlas.settings import Atlas
 from cortex.core.errors import InputError
@@ -32,9 +31,7 @@ from cortex.extractors.codebook import load_codebook
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
-from cortex.report.html import load_page
 
-PAGE_NAME = "index.html"
 STATED = {LEAST: "least_images", PAIRS: "pairs", TOP_N: "top_n"}
 MARK = Path("data") / "run.js"  # a folder that has it is an atlas
 
@@ -77,13 +74,18 @@ def write_atlas(
         raise InputError(f"{folder}: holds files and is no atlas; the atlas takes a folder of its own")
     codebook = run / "generator" / "codebook.safetensors"
     codes, dictionary = read_table(run / "codes.parquet"), read_table(run / "dictionary.parquet")
-    rows = {name: rounded(numbers(dictionary[name])) for name in dictionary.column_names if name != "class_name"}
+    rows = dictionary_columns(dictionary)
     explained = {f"{m}/{e.rpartition('/')[0]}": f"{m}/{e}" for m in methods for e in extractors}
-    sample = read_sample(run, explained, settings.images_per_class, len(codes)) if images else None
+    sample = None
+    if images:
+        test = read_test_split(run, len(codes))
+        chosen = first_rows(test.images.labels, settings.images_per_class)
+        sample = test.sample(chosen, test.scores(explained, chosen))
     order = likeness_order(load_codebook(codebook, torch.device("cpu")).numpy())
     facts = _facts(run, generator_spec(codebook, "codebook"), dictionary, rows["label"])
     facts |= {"explained": list(explained), "scores": list(explained.values()), "judges": judges}
-    facts["sample"] = _sampled(sample, settings.images_per_class)
+    origin = f"the first {settings.images_per_class} test images of each class (setting atlas.images_per_class)"
+    facts["sample"] = sample.stated(origin) if sample else None
     with whole_folder(folder) as temporary:
         write_part(temporary, "run", {**facts, "patches": write_patches(temporary, codes)})
         write_part(temporary, "codes", wall_columns(codes, rows, order))
@@ -95,7 +97,12 @@ def write_atlas(
             )
             write_image_parts(temporary, run, sample, seen, explained, judges, images)
         copy_libraries(temporary / "lib")
-        _write_page(temporary, run.name)
+        write_page(temporary, run.name)
+
+
+def dictionary_columns(dictionary: pa.Table) -> Columns:
+    """Columns of the dictionary that are numbers, rounded as the parts have them."""
+    return {name: rounded(numbers(dictionary[name])) for name in dictionary.column_names if name != "class_name"}
 
 
 def _facts(run: Path, spec: GeneratorSpec, dictionary: pa.Table, labels: NDArray[np.integer]) -> dict[str, Any]:
@@ -118,20 +125,3 @@ def _facts(run: Path, spec: GeneratorSpec, dictionary: pa.Table, labels: NDArray
         **{STATED[name]: value for name, value in stated.items()},
         "written_by": provenance(),
     }
-
-
-def _sampled(sample: Sample | None, per_class: int) -> dict[str, Any] | None:
-    """Which images the atlas holds."""
-    if sample is None:
-        return None
-    size = sample.pixels.shape[1:3]
-    return {"per_class": per_class, "keys": sample.images.keys, "labels": sample.images.labels.tolist(), "size": size}
-
-
-def _write_page(folder: Path, run: str) -> None:
-    """Write the page, and copy its style and scripts."""
-    scripts = sorted(path.name for path in PAGE.glob("*.js"))
-    for path in (*PAGE.glob("*.js"), *PAGE.glob("*.css")):
-        shutil.copyfile(path, folder / path.name)
-    page = load_page(PAGE, name="index.html.j2").render(run=run, scripts=scripts)
-    (folder / PAGE_NAME).write_text(page, encoding="utf-8")

@@ -30,6 +30,7 @@ from cortex.report.study_sections import find_studies, reliability, study_pictur
 from cortex.report.tables import full_table, mark_invalid
 from cortex.studies.base import Study
 
+ATLAS = "atlas/index.html"  # beside the page
 Source = Literal["drawn", "imported", "pictures"]
 ORIGINS: dict[Source, str] = {
     "drawn": "drawn by the generator",
@@ -127,6 +128,7 @@ def write_report(
         origin=origin(files.tables()),
         kept=kept_decisions(run),
         written_by=provenance(),
+        atlas=ATLAS if (output.parent / ATLAS).is_file() else None,
         settings=[setting.partition("=")[::2] for setting in settings],
     )
     with whole_file(output) as temporary:

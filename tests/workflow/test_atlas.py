@@ -4,6 +4,7 @@ import pytest
 
 from cortex.core.tables import read_table
 from tests.browser import WIDE
+from tests.pipeline import change_config, jobs_in, snakemake
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,15 @@ def test_a_run_has_an_atlas_with_its_classes_and_images(atlas, window):
         "of the image of a searched class, by three extractors"
     )
     assert page.locator(".side tbody tr").count() == 2, "judges"
+
+
+def test_the_report_links_to_it(tiny_run, tmp_path):
+    assert '<a href="atlas/index.html">' in (tiny_run / "results" / "tiny" / "report.html").read_text()
+    config = tmp_path / "changed.yaml"
+    config.write_bytes((tiny_run / "tests" / "tiny.yaml").read_bytes())
+    change_config(config, {"atlas": {"images_per_class": 1}})
+    done = snakemake(tiny_run, "results/tiny/report.html", "--dry-run", "--configfile", config)
+    assert jobs_in(done) == {"atlas": 1, "report": 1}
 
 
 def test_the_wall_has_every_code_of_the_dictionary(atlas, window):

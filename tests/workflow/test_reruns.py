@@ -28,6 +28,7 @@ OF_ONE_EXTRACTOR = {
     "validity": 1,
     "mean_importance": 1,
     "dictionary": 1,
+    "atlas": 1,
 }
 
 
@@ -208,6 +209,7 @@ def test_the_importance_method(run, change, what):
         "agreement": 1,
         "mean_importance": 3,
         "dictionary": 1,
+        "atlas": 1,
         "report": 1,
     }, said
 
@@ -219,7 +221,7 @@ def test_the_codebook_search(run, change, what):
     else:
         change.code("cortex/explain/codebook_search.py", "fused=True", "fused=False")
     jobs, said = planned(run)
-    assert jobs == {"codebook_search": 3, "codebook_level": 6, "metrics_table": 2, "report": 1}, said
+    assert jobs == {"codebook_search": 3, "codebook_level": 6, "metrics_table": 2, "atlas": 1, "report": 1}, said
 
 
 def test_a_judge_added(run, change):
@@ -234,6 +236,7 @@ def test_a_judge_added(run, change):
         "mask_codes": 1,
         "place_codes": 1,
         "dictionary": 1,
+        "atlas": 1,
         "report": 1,
     }, said
 
@@ -241,7 +244,7 @@ def test_a_judge_added(run, change):
 def test_one_more_masking_size(run, change):
     change.config(evaluation={"image_level": {"n": [1, 4, 9]}})
     jobs, said = planned(run)
-    assert jobs == {"image_level": 6, "metrics_table": 2, "report": 1}, said
+    assert jobs == {"image_level": 6, "metrics_table": 2, "atlas": 1, "report": 1}, said
 
 
 def test_more_test_images(run, change):
@@ -268,6 +271,7 @@ def test_more_test_images(run, change):
         "mask_codes": 2,
         "place_codes": 2,
         "dictionary": 1,
+        "atlas": 1,
         "report": 1,
     }, said
     assert "of the train split" not in said

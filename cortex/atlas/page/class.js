@@ -12,7 +12,7 @@ function ClassPage({ name }) {
   const { run } = atlas;
   return h("main", null,
     h("h1", null, className(label), h("span", { className: "soft" }, ` class ${label}`)),
-    h("p", { className: "lead" }, h("a", { href: `#wall?class=${label}` }, "Its codes on the wall")),
+    !run.alone && h("p", { className: "lead" }, h("a", { href: `#wall?class=${label}` }, "Its codes on the wall")),
     !part ? h("p", { className: "waiting" }, "Loading …") : h(React.Fragment, null,
       h(ConceptTokens, { rows: part.rows }),
       run.sample && h(ClassImages, { label }),
@@ -44,7 +44,7 @@ function ClassImages({ label }) {
     !part ? h("p", { className: "waiting" }, "Loading …") : h("div", { className: "row images" }, part.tokens.map((_, place) => h(ImageLink, {
       key: place, part, row: part.first + place, size: 112, scores: part.scores[method][place], positions: ranked(part.scores[method][place]).slice(0, n),
     }))),
-    h("p", { className: "note" }, `The first ${run.sample.per_class} test images of the class. Colour: importance, from the lowest of the image (none) to the highest (full). Frames: the n highest positions.`));
+    h("p", { className: "note" }, `Images: ${run.sample.origin}. Colour: importance, from the lowest of the image (none) to the highest (full). Frames: the n highest positions.`));
 }
 
 function Masking({ changes }) {

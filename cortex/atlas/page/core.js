@@ -4,6 +4,19 @@
 const h = React.createElement;
 const { useEffect, useLayoutEffect, useMemo, useRef, useState } = React;
 
+// Files of the atlas by path, as addresses of their content, where the page holds them; none where they are beside it.
+const files = JSON.parse(document.getElementById("files")?.textContent ?? "{}");
+
+// The address of a file. That of content that the page holds becomes short, for it stands in many places.
+function addressOf(path) {
+  if (files[path]?.startsWith("data:")) {
+    const [head, content] = files[path].split(",");
+    const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
+    files[path] = URL.createObjectURL(new Blob([bytes], { type: head.slice(5).split(";")[0] }));
+  }
+  return files[path] ?? path;
+}
+
 // A page from a file may load scripts, but not data. Each part is a script that calls atlas.receive.
 const atlas = {
   parts: new Map(),
@@ -15,7 +28,7 @@ const atlas = {
     if (!atlas.scripts.has(path)) {
       atlas.scripts.set(path, new Promise((resolve, reject) => {
         const script = document.createElement("script");
-        script.src = path;
+        script.src = addressOf(path);
         script.onload = resolve;
         script.onerror = () => reject(new Error(`${path} is missing in the folder of the atlas`));
         document.head.append(script);
@@ -69,7 +82,7 @@ function useCode(token) {
 
 // Addresses: #wall?kind=0&class=3, #token/12, #class/river, #image/KEY, #classes, #about.
 function readAddress() {
-  const text = location.hash.slice(1);
+  const text = location.hash.slice(1) || atlas.run.alone?.address || "";
   const [path, query = ""] = text.split("?");
   const [page, ...rest] = path.split("/");
   let name = rest.join("/");

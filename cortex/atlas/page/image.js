@@ -5,7 +5,7 @@ function ImagePage({ name }) {
   const { run } = atlas;
   const row = run.sample ? run.sample.keys.indexOf(name) : -1;
   const part = usePart(row < 0 ? null : `images/${run.sample.labels[row]}`);
-  if (row < 0) return h(Unknown, { what: `image ${name}`, allowed: run.sample ? `The atlas holds the first ${run.sample.per_class} test images of each class.` : "The run keeps no test images." });
+  if (row < 0) return h(Unknown, { what: `image ${name}`, allowed: run.sample ? `Images: ${run.sample.origin}.` : "The run keeps no test images." });
   if (part instanceof Error) return h(Unknown, { what: `image ${name}`, allowed: part.message });
   const label = run.sample.labels[row];
   return h("main", null,

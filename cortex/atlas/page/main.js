@@ -2,8 +2,21 @@
 // The frame of all pages: head, search, keys, and the page of the address.
 
 function Unknown({ what, allowed }) {
-  return h("main", null, h("h1", null, "Not in this atlas"), h("p", null, `No ${what}. `, allowed));
+  return h("main", null, h("h1", null, atlas.run.alone ? "Not on this page" : "Not in this atlas"), h("p", null, `No ${what}. `, allowed));
 }
+
+// What a page of one token or class says of all others.
+function Elsewhere({ page, name }) {
+  const { address, run } = atlas.run.alone, shown = ["token", "class"].includes(page);
+  return h(Unknown, {
+    what: `${page} ${name}`.trim(),
+    allowed: h(React.Fragment, null, "This page holds ", h("a", { href: "#" }, decodeURIComponent(address).replace("/", " ")), " alone. ",
+      shown ? ["Another page of one: ", h("code", { key: "command" }, `cortex show ${page} ${quoted(name)} --run ${quoted(run)}`)] : "The atlas of the run has it."),
+  });
+}
+
+// A word of a command in a shell.
+const quoted = word => /^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 // The address that a searched text stands for.
 function searched(text) {
@@ -40,7 +53,7 @@ function About() {
     ["Run", run.run],
     ["Codes", `${count(run.codes)}, in grids of ${tilings().map(tilingName).join(", ")}`],
     ["Dictionary", `${count(run.rows)} of ${count(run.pairs)} pairs of a code and a class that occur: those that ${count(run.least_images)} train images of the class or more hold, and those whose causes were measured`],
-    ["Images", run.sample ? `${count(run.sample.keys.length)}: the first ${run.sample.per_class} test images of each class (setting atlas.images_per_class)` : "none: the run keeps no test images"],
+    ["Images", run.sample ? `${count(run.sample.keys.length)}: ${run.sample.origin}` : "none: the run keeps no test images"],
     ["Importance", run.scores.join(", ")],
     ["Judges", run.judges.join(", ") || "none"],
     ["Written by", Object.entries(run.written_by).filter(([name]) => name !== "packages").map(([name, value]) => `${name} ${value}`).join(", ")],
@@ -68,11 +81,11 @@ function App() {
       const typing = event.target.matches("input[type=search]");
       if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) {
         event.preventDefault();
-        field.current.focus();
+        field.current?.focus();
       } else if (event.key === "Escape" && typing) {
         event.target.blur();
       } else if (event.key === "Escape" && readAddress().page !== "wall") {
-        moves.current > 1 ? history.back() : (location.hash = wallMemory.address || "#wall"); // not out of the atlas
+        moves.current > 1 ? history.back() : (location.hash = atlas.run.alone ? "" : wallMemory.address || "#wall"); // not out of the atlas
       }
     };
     addEventListener("keydown", pressed);
@@ -89,11 +102,13 @@ function App() {
     heading.focus({ preventScroll: true }); // a screen reader goes on from here
   }, [where]);
   const Page = new Map([["token", Token], ["class", ClassPage], ["image", ImagePage], ["classes", ClassesPage], ["about", About]]).get(address.page);
+  const { alone } = atlas.run;
+  const other = alone && address.page !== "image" && where !== decodeURIComponent(alone.address);
   const link = (page, text) => h("a", { href: `#${page}`, "aria-current": address.page === page ? "page" : undefined }, text);
   return h(React.Fragment, null,
-    h("header", null, h("a", { className: "home", href: wallMemory.address || "#wall" }, "Atlas ", h("span", null, atlas.run.run)),
-      h("nav", { "aria-label": "Pages" }, link("wall", "Codes"), link("classes", "Classes"), link("about", "About")), h(Search, { field })),
-    address.page === "wall" ? h(Wall, { address }) : Page ? h(Page, { key: where, name: address.name }) : h(Unknown, { what: `page ${address.page}`, allowed: h("a", { href: "#wall" }, "All codes") }));
+    h("header", null, h("a", { className: "home", href: alone ? "#" : wallMemory.address || "#wall" }, "Atlas ", h("span", null, atlas.run.run)),
+      !alone && h("nav", { "aria-label": "Pages" }, link("wall", "Codes"), link("classes", "Classes"), link("about", "About")), !alone && h(Search, { field })),
+    other ? h(Elsewhere, address) : address.page === "wall" ? h(Wall, { address }) : Page ? h(Page, { key: where, name: address.name }) : h(Unknown, { what: `page ${address.page}`, allowed: h("a", { href: "#wall" }, "All codes") }));
 }
 
 addEventListener("DOMContentLoaded", () => {

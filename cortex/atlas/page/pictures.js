@@ -10,7 +10,7 @@ function Sprite({ as = "span", sheet, place, scale, box, className: more = "", s
     ...where,
     width: size.width * scale,
     height: size.height * scale,
-    backgroundImage: `url("${sheet.file}")`,
+    backgroundImage: `url("${addressOf(sheet.file)}")`,
     backgroundSize: `${sheet.columns * width * scale}px ${sheet.rows * height * scale}px`,
     backgroundPosition: `${-(column * width + left) * scale}px ${-(row * height + top) * scale}px`,
   };

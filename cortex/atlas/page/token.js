@@ -60,7 +60,7 @@ function Contexts({ token, code }) {
   const by = new Map(labels.map((label, place) => [label, parts?.[place]]));
   const size = Math.max(...sample.size), scale = 112 / (size * 0.62);
   return h("section", null, h("h2", null, "Where it matters most"),
-    code.contexts.length === 0 ? h("p", { className: "note" }, `None of the ${sample.keys.length} images of the atlas holds this code.`)
+    code.contexts.length === 0 ? h("p", { className: "note" }, `None of these ${sample.keys.length} images holds this code.`)
       : !parts ? h("p", { className: "waiting" }, "Loading …")
         : h("div", { className: "row contexts" }, code.contexts.map(({ image, position, positions, score }) => {
           const part = by.get(sample.labels[image]);
@@ -72,7 +72,7 @@ function Contexts({ token, code }) {
               h(ImageThumb, { part, row: image, positions, best: position })),
             h("figcaption", null, className(sample.labels[image]), h("br"), `score ${fixed(score)}`));
         })),
-    h("p", { className: "note" }, `From the images of the atlas: the first ${sample.per_class} test images of each class. Of each image, the position of the highest score, enlarged, and all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image.`));
+    h("p", { className: "note" }, `Images: ${sample.origin}. Of each image, the position of the highest score, enlarged, and all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image.`));
 }
 
 function ImageThumb({ part, row, positions, best }) {

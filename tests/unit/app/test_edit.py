@@ -230,6 +230,7 @@ def test_a_picture_of_another_size_is_cut_and_resized_with_a_word(digits, three,
 
 # --- what is asked for -----------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("region", [(-1, 0, 2, 2), (0, 0, 0, 2), (7, 0, 2, 2), (0, 7, 1, 2)])
 def test_a_region_beyond_the_grid_is_an_error(region):
     with pytest.raises(InputError, match=r"--region = .*within rows 0 to 7 and columns 0 to 7"):

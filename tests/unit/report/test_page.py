@@ -64,6 +64,14 @@ def test_page_needs_no_other_file_and_no_network(page):
     assert all(link["href"].removeprefix("#") in ids for link in page.all("a"))
 
 
+def test_the_page_links_to_the_atlas_beside_it(run, tmp_path):
+    links = [link["href"] for link in written(run, tmp_path).all("a")]
+    (tmp_path / "atlas").mkdir()
+    (tmp_path / "atlas" / "index.html").touch()
+    beside = [link["href"] for link in written(run, tmp_path).all("a")]
+    assert "atlas/index.html" not in links and sorted(beside) == sorted([*links, "atlas/index.html"])
+
+
 def test_every_figure_is_inlined_with_its_caption_and_alternative_text(run, page):
     files = list((run.folder / "figures").iterdir())
     assert len(page.all("figure")) == len(page.all("figcaption")) == len(files)

@@ -1,0 +1,133 @@
+"""A token or a class of a run on a page of one file, with more images than the atlas holds of it."""
+
+import logging
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+from tyro.conf import Positional
+
+from cortex.atlas.classes import read_comparisons, write_class_parts
+from cortex.atlas.codes import wall_columns, with_patches_of, write_code_parts, write_patches
+from cortex.atlas.images import write_image_parts
+from cortex.atlas.libraries import copy_libraries
+from cortex.atlas.page_file import page_of_one_file, write_page
+from cortex.atlas.parts import read_part, write_part
+from cortex.atlas.sample import Sample, Split, read_test_split
+from cortex.atlas.write import dictionary_columns
+from cortex.core.errors import InputError, shown
+from cortex.core.files import whole_file
+from cortex.core.tables import read_table
+from cortex.generators.class_names import find_class
+
+# Which images the page has.
+ORIGINS = {
+    "token": "the {images} test images in which token {number} is most important",
+    "class": "the first {images} test images of the class",
+}
+
+log = logging.getLogger(__name__)
+
+
+def show(
+    what: Positional[Literal["token", "class"]],
+    name: Positional[str],
+    *,
+    run: Path,
+    output: Path | None = None,
+    images: int = 24,
+) -> None:
+    """Write a page of one token or one class, of a run that has an atlas.
+
+    The atlas holds a sample of the test images. This page takes its images from all of them, and has all rows of a
+    token. It is one file that needs no other file and no network.
+
+    Args:
+        what: token or class.
+        name: number of the token; index or name of the class.
+        run: folder of the run, such as results/digits.
+        output: HTML file to write; if not given, token-NUMBER.html or class-INDEX.html in the current folder.
+        images: images at most: those in which the token is most important, or the first ones of the class.
+    """
+    if images < 1:
+        raise InputError(f"--images {images}: allowed: 1 or more")
+    facts = read_part(run / "atlas", "run")
+    number, address = find_token(name, facts) if what == "token" else find_label(name, facts)
+    codes, rows = read_table(run / "codes.parquet"), dictionary_columns(read_table(run / "dictionary.parquet"))
+    of_entry = rows["token" if what == "token" else "label"] == number
+    rows = {column: values[of_entry] for column, values in rows.items()}
+    explained = dict(zip(facts["explained"], facts["scores"], strict=True))
+    sample = None
+    if facts["sample"]:
+        sample = read_images(read_test_split(run, len(codes)), explained, what, number, images)
+    origin = ORIGINS[what].format(number=number, images=len(sample.pixels)) if sample else ""
+    facts["sample"] = sample.stated(origin) if sample else None
+    facts["alone"] = {"address": address, "run": str(run)}
+    output = output or Path(f"{what}-{number}.html")
+    with TemporaryDirectory() as temporary, whole_file(output) as written:
+        folder = Path(temporary)
+        if what == "token":
+            write_code_parts(folder, codes, rows, sample, alone=number)
+            tokens, described = [number, *codes["nearest"][number].as_py()], [number]
+        else:
+            write_class_parts(folder, [number], rows, read_comparisons(run))
+            tokens, described = read_part(folder, f"classes/{number}")["rows"].get("token", []), []
+        if sample:
+            tokens += np.unique(sample.images.tokens).tolist()
+            write_image_parts(folder, run, sample, (), explained, tuple(facts["judges"]), "png")
+        codes = with_patches_of(codes, tokens, described)
+        write_part(folder, "run", {**facts, "patches": write_patches(folder, codes)})
+        write_part(folder, "codes", wall_columns(codes, rows, np.arange(len(codes))))
+        copy_libraries(folder / "lib")
+        write_page(folder, facts["run"])
+        written.write_text(page_of_one_file(folder, facts["run"]), encoding="utf-8")
+    log.info("wrote %s", output)
+
+
+def find_token(text: str, facts: dict[str, Any]) -> tuple[int, str]:
+    """A token by its number, and the address of its page.
+
+    Raises:
+        InputError: the codebook has no such code.
+    """
+    if not (text.isdecimal() and len(text) < 10 and int(text) < facts["codes"]):
+        raise InputError(f"token {shown(text)}: no code of this run; those are 0 to {facts['codes'] - 1}")
+    return int(text), f"token/{int(text)}"
+
+
+def find_label(text: str, facts: dict[str, Any]) -> tuple[int, str]:
+    """A class by its index or name, and the address of its page: that of the index where two classes have the name.
+
+    Raises:
+        InputError: the run has no such class, or several have that name.
+    """
+    labels, known = facts["labels"], facts["classes"]
+    names = [known.get(str(label), str(label)) for label in range(max(labels) + 1)]
+    label = find_class(text, names, labels, "class ")
+    only = list(known.values()).count(names[label]) == 1
+    return label, f"class/{quote(names[label], safe='') if only else label}"
+
+
+def read_images(
+    split: Split, explained: dict[str, str], what: Literal["token", "class"], number: int, most: int
+) -> Sample | None:
+    """Test images of a token or class: those of the token's highest mean score over methods, or the class's first.
+
+    None where there is no image.
+    """
+    tokens, labels = split.images.tokens, split.images.labels
+    rows = np.flatnonzero((tokens == number).any(1) if what == "token" else labels == number)
+    if what == "class":
+        rows = rows[:most]
+    if not len(rows):
+        return None
+    scores = split.scores(explained, rows)
+    if what == "token":
+        highest = np.where(tokens[rows] == number, np.mean(list(scores.values()), 0), -np.inf).max(1)
+        best = np.argsort(-highest, kind="stable")[:most]
+    else:
+        best = np.arange(len(rows))
+    best = best[np.lexsort((rows[best], labels[rows[best]]))]
+    return split.sample(rows[best], {name: values[best] for name, values in scores.items()})
