@@ -99,12 +99,13 @@ def test_help_explains_every_parameter_in_the_words_of_the_function(command, cap
     assert first_line in output
     options = options_of(output)
     parameters, documented = documentation(function)
-    # An argument without a name on the command line.
-    unnamed = {"verify": "results", "compare": "runs", "run": "targets"}.get(command)
-    if unnamed:
-        (explanation,) = re.findall(rf"{unnamed}: ((?:folders?|rules) .*?)(?:\.| output:| config:)", documented)
+    # Arguments without a name on the command line.
+    unnamed = {"verify": ["results"], "compare": ["runs"], "run": ["targets"], "show": ["what", "name"]}
+    for argument in unnamed.get(command, []):
+        beginning = "(?:folders?|rules|token|number)"
+        (explanation,) = re.findall(rf"{argument}: ({beginning} .*?)(?:\.| output:| config:| name:)", documented)
         assert explanation in re.sub(r"[\s│]+", " ", output)
-        parameters = [name for name in parameters if name != unnamed]
+        parameters.remove(argument)
     assert set(options) == set(parameters)
     for parameter in parameters:
         assert len(options[parameter].split()) >= 2, f"--{parameter} is explained"

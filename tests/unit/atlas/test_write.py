@@ -31,7 +31,8 @@ def test_facts_of_the_run_are_stated(part):
     assert facts["classes"]["1"] == EVIL and facts["classes"]["2"] == CJK
     assert (facts["codes"], facts["tilings"], facts["labels"]) == (CODES, [[4, 4]], list(range(CLASSES)))
     assert (facts["explained"], facts["scores"]) == (EXPLAINED, [f"{name}/average" for name in EXPLAINED])
-    assert facts["sample"]["per_class"] == 2 and facts["sample"]["labels"] == sorted([*range(CLASSES), *range(CLASSES)])
+    assert facts["sample"]["origin"].startswith("the first 2 test images of each class")
+    assert facts["sample"]["labels"] == sorted([*range(CLASSES), *range(CLASSES)])
     assert (facts["least_images"], facts["top_n"]) == (1, 5)
 
 
