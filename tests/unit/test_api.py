@@ -32,7 +32,7 @@ NAME = re.compile(r"`([A-Za-z]\w*)(?=[`(])|cortex\.([A-Za-z]\w*)")
 
 @pytest.fixture(scope="module")
 def landuse(tmp_path_factory):
-    """A folder with ``results/landuse``: networks of random weights, and twenty test images of the bundled generator."""
+    """A folder with ``results/landuse``: random networks, and twenty test images of the bundled generator."""
     folder = tmp_path_factory.mktemp("api")
     run = folder / "results" / "landuse"
     for name in ("metrics", "data/test/images", "judges"):
