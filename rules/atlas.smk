@@ -50,7 +50,7 @@ rule atlas:
             DEVICE,
         ),
         bundled=BUNDLED_WEIGHTS,
-        code=code_of("atlas", *FAMILIES),
+        code=code_of("atlas", *FAMILIES, "cortex.generators.codebook_only:FAMILY"),
         page=atlas_fingerprint(),
     message:
         "Write the atlas of the codebook"

@@ -74,4 +74,4 @@ def test_its_tokens_are_explained(run):
     assert set(zip(first["label"], first["token"], strict=True)) == {(0, 40), (1, 41), (2, 42)}, "the planted ones"
     assert set(pd.read_parquet(results / "tokens/tis/cnn/0.parquet")["label"]) == {0, 1, 2}
     page = (results / "report.html").read_text()
-    assert "24 × 24 an image" in page and "a cat on a dog" in page
+    assert "an image: 24 × 24" in page and "a cat on a dog" in page

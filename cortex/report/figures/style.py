@@ -90,12 +90,12 @@ def look_of(method: str, place: int) -> dict[str, Any]:
 
 
 def short(name: str) -> str:
-    """A class's name where there is little room: its first synonym, cut after 14 letters.
+    """A class's name where there is little room: its first synonym, cut after 12 letters.
 
     A character that no font here draws becomes its number, as U+732B, not a box.
     """
     first = name.partition(",")[0]
-    cut = first if len(first) <= 14 else first[:13] + "…"
+    cut = first if len(first) <= 12 else first[:11] + "…"
     return "".join(letter if ord(letter) in _drawn() else f"U+{ord(letter):04X}" for letter in cut)
 
 

@@ -494,7 +494,7 @@ def test_the_command_measures_where_no_rate_is_given(capsys, monkeypatch):
 def test_a_judge_whose_arithmetic_is_not_known_is_named(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("cortex.app.plan.planned_jobs", lambda config, target: [])
     model = write_linear(tmp_path / "judge.onnx", np.ones((10, 3), np.float32), 8)
-    (tmp_path / "names.txt").write_text("\n".join(generator_spec().class_names))
+    (tmp_path / "names.txt").write_text("\n".join(generator_spec(Path("digits")).class_names))
     config = yaml.safe_load(TINY.read_text())
     files = {"weights": str(model), "class_names": str(tmp_path / "names.txt")}
     config["judges"]["mine"] = {"network": "onnx", "size": 8, **files}

@@ -105,11 +105,11 @@ def test_judges_table_shows_real_accuracy_and_the_unmasked_probability(page):
 def test_classes_have_a_sentence_with_their_own_figures(page):
     text = page.words.replace("\N{NO-BREAK SPACE}", " ")
     assert (
-        "Tokens 1, 2 and 3 matter most. Masking important tokens (20 % of an image) lowers the judges' confidence by "
+        "Importance ranks tokens 1, 2 and 3 first. Masking important tokens (20 % of an image) lowers the judges' confidence by "
         "40 points, random masks of the same area by 12 points."
     ) in text
     assert "Shown without selection: the first 6 of 7 classes, the first test image of each." in text
-    assert "Importance by tis and resnet, the most accurate extractor, averaged over its 3 trainings." in text
+    assert "Importance by the method tis and the extractor resnet, the most accurate one, averaged over its 3 trainings." in text
 
 
 def test_strings_of_others_are_escaped(run, page):
@@ -286,8 +286,8 @@ def test_a_run_with_one_training_has_no_verdict(run, tmp_path):
     shown = Page((tmp_path / "report.html").read_text())
     assert shown.words.count("One training of each extractor gives no verdict.") == 3
     assert "Unknown from one training." in shown.words and "Agreement of trainings" not in shown.words
-    assert "the most accurate extractor, training 0." in shown.words and "●" not in shown.text
-    assert "Tokens 1, 2 and 3 matter most." in shown.words
+    assert "the most accurate one, training 0." in shown.words and "●" not in shown.text
+    assert "Importance ranks tokens 1, 2 and 3 first." in shown.words
     assert "cnn (1 training) and resnet (1 training)" in shown.words
     assert not re.search(r"better in \d", shown.words)
 
