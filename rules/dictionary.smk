@@ -165,8 +165,6 @@ rule dictionary:
         dictionary=f"{RUN}/dictionary.parquet",
     log:
         log_of("dictionary"),
-    group:
-        "dictionary"
     conda:
         ENVIRONMENT
     resources:
