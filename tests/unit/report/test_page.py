@@ -105,11 +105,11 @@ def test_judges_table_shows_real_accuracy_and_the_unmasked_probability(page):
 def test_classes_have_a_sentence_with_their_own_figures(page):
     text = page.words.replace("\N{NO-BREAK SPACE}", " ")
     assert (
-        "Importance ranks tokens 1, 2 and 3 first. Masking important tokens (20 % of an image) lowers the judges' confidence by "
-        "40 points, random masks of the same area by 12 points."
+        "Importance ranks tokens 1, 2 and 3 first. Masking important tokens (20 % of an image) lowers the judges' "
+        "confidence by 40 points, random masks of the same area by 12 points."
     ) in text
     assert "Shown without selection: the first 6 of 7 classes, the first test image of each." in text
-    assert "Importance by the method tis and the extractor resnet, the most accurate one, averaged over its 3 trainings." in text
+    assert "method tis and the extractor resnet, the most accurate one, averaged over its 3 trainings." in text
 
 
 def test_strings_of_others_are_escaped(run, page):
