@@ -53,11 +53,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; give it this name on success, remove it on any error.
 
-    A folder of this name is replaced, and stays on any error. What a writer of this folder that was killed had left is
-    removed.
+    A folder of this name is replaced, and stays on any error. A writer that was killed may have left folders: its old
+    one gets the name back where there is none; the others are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if left.name.endswith(".old.part") and not path.exists():
+            os.replace(left, path)
         shutil.rmtree(left, ignore_errors=True)
     temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{which}.part") for which in ("new", "old"))
     temporary.mkdir()
@@ -67,6 +69,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
             os.replace(path, old)
         os.replace(temporary, path)
     finally:
+        if old.exists() and not path.exists():  # interrupted between the two
+            os.replace(old, path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -85,6 +85,41 @@ def test_an_error_leaves_the_old_folder_and_what_a_killed_writer_left_goes(tmp_p
     assert [each.name for each in path.iterdir()] == ["old.js"] and list(tmp_path.iterdir()) == [path]
 
 
+def test_an_interruption_while_a_folder_takes_its_name_leaves_the_old_one(tmp_path, monkeypatch):
+    path, replace = tmp_path / "atlas", os.replace
+    path.mkdir()
+    (path / "old.js").touch()
+
+    def interrupted(source, target):
+        if str(source).endswith(".new.part"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    def write():
+        with whole_folder(path) as temporary:
+            (temporary / "new.js").touch()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cortex.core.files.os.replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    assert [each.name for each in path.iterdir()] == ["old.js"] and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_a_killed_writer_had_moved_away_comes_back(tmp_path):
+    path = tmp_path / "atlas"
+    (tmp_path / ".atlas.1.old.part").mkdir()
+    (tmp_path / ".atlas.1.old.part" / "old.js").touch()
+
+    def write_half():
+        with whole_folder(path):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert [each.name for each in path.iterdir()] == ["old.js"] and list(tmp_path.iterdir()) == [path]
+
+
 def test_processes_do_not_share_a_temporary(tmp_path):
     with whole_file(tmp_path / "data.bin") as temporary:
         temporary.write_bytes(b"")
