@@ -39,7 +39,7 @@ def show(
     output: Path | None = None,
     images: int = 24,
 ) -> None:
-    """Write a page of one token or one class, of a run that has an atlas.
+    """Write a page of one token or one class. The run must have an atlas.
 
     The atlas holds a sample of the test images. This page takes its images from all of them, and has all rows of a
     token. It is one file that needs no other file and no network.
@@ -47,7 +47,7 @@ def show(
     Args:
         what: token or class.
         name: number of the token; index or name of the class.
-        run: folder of the run, such as results/digits.
+        run: folder of the run, such as results/landuse.
         output: HTML file to write; if not given, token-NUMBER.html or class-INDEX.html in the current folder.
         images: images at most: those in which the token is most important, or the first ones of the class.
     """
@@ -93,7 +93,7 @@ def find_token(text: str, facts: dict[str, Any]) -> tuple[int, str]:
         InputError: the codebook has no such code.
     """
     if not (text.isdecimal() and len(text) < 10 and int(text) < facts["codes"]):
-        raise InputError(f"token {shown(text)}: no code of this run; those are 0 to {facts['codes'] - 1}")
+        raise InputError(f"token {shown(text)}: not a code of this run; codes: 0 to {facts['codes'] - 1}")
     return int(text), f"token/{int(text)}"
 
 
@@ -106,7 +106,7 @@ def find_label(text: str, facts: dict[str, Any]) -> tuple[int, str]:
     labels, known = facts["labels"], facts["classes"]
     names = [known.get(str(label), str(label)) for label in range(max(labels) + 1)]
     label = find_class(text, names, labels, "class ")
-    only = list(known.values()).count(names[label]) == 1
+    only = list(known.values()).count(names[label]) == 1 and known.get(names[label]) in (None, names[label])
     return label, f"class/{quote(names[label], safe='') if only else label}"
 
 

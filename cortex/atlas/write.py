@@ -56,12 +56,12 @@ def write_atlas(
 
     Args:
         output: page to write, index.html, in a folder of its own, which is replaced as a whole.
-        run: folder of the run, such as results/digits.
+        run: folder of the run, such as results/landuse.
         extractors: extractors whose importance is shown, as one training or the average: cnn/0, cnn/average.
         methods: methods of importance.
         judges: names of the judges.
-        searched: trained extractors whose codebook searches are shown; none in a run without a decoder.
-        images: format of the pictures, png, jpeg or webp; none in a run without test images.
+        searched: trained extractors whose codebook searches are shown; omit if the run has no decoder.
+        images: format of the pictures, png, jpeg or webp; omit if the run has no test images.
         settings: what the atlas holds.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator; the family's own if not given.

@@ -56,7 +56,7 @@ function Masking({ changes }) {
   }));
   const series = [...new Set(curves.map(row => row.series))];
   const concept = rows("concept_level").filter(row => row.list === "contrast" && row.setting === atlas.run.top_n);
-  return h("section", null, h("h2", null, "What masking does to the judges"),
+  return h("section", null, h("h2", null, "Effect of masking on the judges"),
     curves.length > 0 && h(React.Fragment, null,
       h("h3", null, "Important positions of each image"),
       h(Plot, { spec: curveSpec(curves, "n, important positions whose codes are masked", "difference, points", series), data: curves, label: "Difference of the change of probability, by n" }),
@@ -71,8 +71,8 @@ function ConceptMasks({ rows }) {
   const pairs = rows.filter((row, place) => rows.findIndex(other => of(other) === of(row) && other.judge === row.judge) === place);
   const said = row => row && [interval(row.difference, row.low, row.high, points), ["better", "worse"].includes(row.verdict) && h("b", { key: "verdict" }, ` ${row.verdict}`)];
   return h(React.Fragment, null, h("h3", null, "Concept tokens of the class"), h(Table, {
-    caption: `Change of a judge's probability of the class when its contrast tokens (top_n ${atlas.run.top_n}) are painted black, less the change by its frequent tokens of the same area; in percentage points, with 95 % intervals, over ${rows[0].pairs} images. Columns: area, as a share of the class's positions; published: the published number of tokens. A difference that the tests confirm has a word. Source: metrics/comparisons.parquet (concept_level).`,
-    heads: ["@Scores of", "@Judge", ...areas.map(area => missing(area) ? "published" : percent(area))],
+    caption: `Change of a judge's probability of the class when its contrast tokens (top_n ${atlas.run.top_n}) are painted black, less the change by its frequent tokens; in percentage points, with 95 % intervals, over ${rows[0].pairs} images. Columns: the area that both hide, as a share of the class's positions; equal number: as many tokens of both, whose areas can differ. The words better and worse mark significant differences. Source: metrics/comparisons.parquet (concept_level).`,
+    heads: ["@Scores of", "@Judge", ...areas.map(area => missing(area) ? "equal number" : percent(area))],
     rows: pairs.map(pair => [methodName(of(pair)), pair.judge, ...areas.map(area => said(rows.find(row => of(row) === of(pair) && row.judge === pair.judge && row.area === area)))]),
   }));
 }
@@ -81,7 +81,7 @@ function TopCodes({ part }) {
   const { rows } = part, { explained } = atlas.run;
   const shown = rows.token.map((_, row) => row).filter(row => rows.log_odds_low?.[row] > 0).slice(0, LISTED);
   return h("section", null, h("h2", null, "Typical codes"),
-    shown.length === 0 ? h("p", { className: "note" }, "No code has log-odds that are above zero with their interval.") : h(Table, {
+    shown.length === 0 ? h("p", { className: "note" }, "No code has log-odds whose 95 % interval is above zero.") : h(Table, {
       caption: `Codes of the highest log-odds by the lower end of the 95 % interval; ${shown.length} of ${count(part.of)} codes that occur. Columns as on the page of a token. Source: dictionary.parquet.`,
       heads: ["@Token", "@Label", "Images", "Frequency", "Share", "Log-odds", ...explained.map(name => `Importance, ${methodName(name)}`)],
       rows: shown.map(row => [
@@ -100,5 +100,5 @@ function ClassesPage() {
   }, []);
   return h("main", null, h("h1", null, "Classes"),
     h("p", { className: "lead" }, `${count(run.labels.length)} classes; behind each, the number of codes that mark it.`),
-    h("ul", { className: "classes" }, run.labels.map(label => h("li", { key: label }, h("a", { href: classAddress(label) }, className(label)), h("span", { className: "soft" }, ` ${count(marked.get(label) || 0)}`)))));
+    h("ul", { className: "classes" }, run.labels.map(label => h("li", { key: label }, h("a", { href: classAddress(label) }, toldApart(label)), h("span", { className: "soft" }, ` ${count(marked.get(label) || 0)}`)))));
 }

@@ -44,32 +44,25 @@ const atlas = {
   },
 };
 
-// A part by name: undefined while it loads; an Error where it is missing.
+// A part by name: undefined while it loads, or of no name; an Error where it is missing.
 function usePart(name) {
-  const [, renew] = useState(0);
-  const [error, setError] = useState(null);
-  useEffect(() => {
-    let wanted = true;
-    setError(null);
-    if (name && !atlas.parts.has(name)) {
-      atlas.script(`data/${name}.js`).then(() => wanted && renew(count => count + 1), problem => wanted && setError(problem));
-    }
-    return () => { wanted = false; };
-  }, [name]);
-  return error || atlas.parts.get(name);
+  const parts = useParts(name ? [name] : []);
+  return parts instanceof Error || !parts ? parts : parts[0];
 }
 
-// Several parts; undefined until all are there.
+// Several parts: undefined until all are there; an Error where one is missing.
 function useParts(names) {
   const [, renew] = useState(0);
+  const [error, setError] = useState(null);
   const key = names.join(" ");
   useEffect(() => {
     let wanted = true;
+    setError(null);
     Promise.all(names.filter(name => !atlas.parts.has(name)).map(name => atlas.script(`data/${name}.js`)))
-      .then(() => wanted && renew(count => count + 1), () => {});
+      .then(() => wanted && renew(count => count + 1), problem => wanted && setError(problem));
     return () => { wanted = false; };
   }, [key]);
-  return names.every(name => atlas.parts.has(name)) ? names.map(name => atlas.parts.get(name)) : undefined;
+  return error || (names.every(name => atlas.parts.has(name)) ? names.map(name => atlas.parts.get(name)) : undefined);
 }
 
 const CODES_OF_PART = 64;
@@ -104,9 +97,11 @@ function useAddress() {
 
 const tokenAddress = token => `#token/${token}`;
 const imageAddress = key => `#image/${encodeURIComponent(key)}`;
-// Names that two classes share are told apart by their numbers.
+// Classes whose name another class has, or that is the number of another, are told apart by their numbers.
 const classAddress = label => `#class/${encodeURIComponent(isOnlyName(label) ? className(label) : label)}`;
 const className = label => atlas.run.classes[label] ?? String(label);
+const toldApart = label => isOnlyName(label) ? className(label) : `${className(label)} (${label})`;
+const isNumber = name => Object.hasOwn(atlas.run.classes, name);
 
 function labelsByName() {
   if (!atlas.byName) {
@@ -118,13 +113,13 @@ function labelsByName() {
   return atlas.byName;
 }
 
-const isOnlyName = label => labelsByName().get(className(label))?.length === 1;
-
-function labelOf(name) {
-  const found = labelsByName().get(name);
-  if (found) return found[0];
-  return Object.hasOwn(atlas.run.classes, name) ? Number(name) : undefined;
+function isOnlyName(label) {
+  const name = className(label);
+  return labelsByName().get(name)?.length === 1 && (!isNumber(name) || Number(name) === Number(label));
 }
+
+// A number comes before a name, as for cortex show.
+const labelOf = name => isNumber(name) ? Number(name) : labelsByName().get(name)?.[0];
 
 // Tilings of an image by positions: one, or one for each scale of tokens, from coarse to fine.
 function tilings() {

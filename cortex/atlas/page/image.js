@@ -66,7 +66,7 @@ function Judged({ part, place, method, n, share }) {
   const masks = part.masks.filter(each => each.explained === method);
   if (masks.length === 0) return null;
   const steps = masks[0].n, at = steps.indexOf(n);
-  return h(React.Fragment, null, h("h2", null, "What the judges say"),
+  return h(React.Fragment, null, h("h2", null, "Judges' probability of the class"),
     h(Table, {
       caption: at < 0 ? `Probability of the class. Masks were judged for n = ${steps.join(", ")}.` : `Probability of the class, with the codes of ${n} positions masked${missing(share) ? "" : ` (${percent(share)} of the image)`}, and with a random mask of the same area. Source: evaluation/image_level.`,
       heads: ["@Judge", "Whole image", "Masked", "Random mask"],
@@ -94,5 +94,5 @@ function Searches({ part, row }) {
         h("figcaption", null, h("b", null, `${search.extractor.split("/")[0]}, ${search.method.replace("_", " ")}`), h("br"),
           judge ? `${judge}: ${fixed(search.probability_after)}` : `logit ${fixed(search.logit_before)} → ${fixed(search.logit_after)}`)))),
     h("div", { className: "at", role: "status" }, told === null ? h("span", { className: "soft" }, "Point at a position to see its token.") : h(Told, { token: told })),
-    h("p", { className: "note" }, `The tokens in the frame were searched for, so that an extractor reads the target. ${judge ? `Numbers: probability of the target by the judge ${judge}, at the recorded step where it is highest. ` : ""}Source: codebook/, evaluation/codebook_level/.`));
+    h("p", { className: "note" }, `The search replaces the tokens in the frame, so that the extractor classifies the image as the target. ${judge ? `Numbers: probability of the target by the judge ${judge}, at the recorded step where it is highest. ` : ""}Source: codebook/, evaluation/codebook_level/.`));
 }

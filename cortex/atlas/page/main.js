@@ -11,7 +11,7 @@ function Elsewhere({ page, name }) {
   return h(Unknown, {
     what: `${page} ${name}`.trim(),
     allowed: h(React.Fragment, null, "This page holds ", h("a", { href: "#" }, decodeURIComponent(address).replace("/", " ")), " alone. ",
-      shown ? ["Another page of one: ", h("code", { key: "command" }, `cortex show ${page} ${quoted(name)} --run ${quoted(run)}`)] : "The atlas of the run has it."),
+      shown ? ["To write that page: ", h("code", { key: "command" }, `cortex show ${page} ${quoted(name)} --run ${quoted(run)}`)] : "The atlas of the run has it."),
   });
 }
 
@@ -63,9 +63,9 @@ function About() {
     h("dl", { className: "facts" }, facts.map(([name, value]) => h(React.Fragment, { key: name }, h("dt", null, name), h("dd", null, value)))),
     h("h2", null, "Labels of codes"),
     h("ul", null, h("li", null, h("b", null, "marks a class"), ": one class has a much larger share of the code's occurrences than by chance."),
-      h("li", null, h("b", null, "shared by classes"), ": occurrences crowd in several classes."), h("li", null, h("b", null, "background"), ": occurrences are spread over the classes."),
+      h("li", null, h("b", null, "shared by classes"), ": occurrences are concentrated in several classes."), h("li", null, h("b", null, "background"), ": occurrences are spread over the classes."),
       h("li", null, h("b", null, "hardly used"), ": too few train images hold the code for a label.")),
-    h("p", null, "A label's probability counts sampling of images alone. Section 12 of METHOD.md defines labels, log-odds and causes."),
+    h("p", null, "The probability of a label reflects only the sampling of images. Section 12 of METHOD.md defines labels, log-odds and causes."),
     h("h2", null, "Keys"),
     h("p", null, h("kbd", null, "←"), h("kbd", null, "→"), h("kbd", null, "↑"), h("kbd", null, "↓"), " move over the wall and over an image; ", h("kbd", null, "Enter"), " opens; ", h("kbd", null, "/"), " searches; ", h("kbd", null, "Escape"), " goes back."),
     h("h2", null, "Libraries"),

@@ -57,10 +57,11 @@ function Contexts({ token, code }) {
   const { sample, explained } = atlas.run;
   const labels = [...new Set(code.contexts.map(each => sample.labels[each.image]))];
   const parts = useParts(labels.map(label => `images/${label}`));
-  const by = new Map(labels.map((label, place) => [label, parts?.[place]]));
+  const by = new Map(parts instanceof Error ? [] : labels.map((label, place) => [label, parts?.[place]]));
   const size = Math.max(...sample.size), scale = 112 / (size * 0.62);
   return h("section", null, h("h2", null, "Where it matters most"),
     code.contexts.length === 0 ? h("p", { className: "note" }, `None of these ${sample.keys.length} images holds this code.`)
+      : parts instanceof Error ? h("p", { className: "waiting" }, parts.message)
       : !parts ? h("p", { className: "waiting" }, "Loading …")
         : h("div", { className: "row contexts" }, code.contexts.map(({ image, position, positions, score }) => {
           const part = by.get(sample.labels[image]);
@@ -97,7 +98,7 @@ function Classes({ token, code }) {
   const shown = order.filter(row => !missing(rows.log_odds?.[row])).sort((a, b) => rows.log_odds[b] - rows.log_odds[a]).slice(0, 12);
   const logOdds = row => interval(...["", "_low", "_high"].map(end => rows[`log_odds${end}`]?.[row]), value => fixed(value));
   const data = shown.map(row => ({
-    name: className(rows.label[row]), value: rows.log_odds[row], low: rows.log_odds_low[row], high: rows.log_odds_high[row], series: "log-odds", said: logOdds(row),
+    name: toldApart(rows.label[row]), value: rows.log_odds[row], low: rows.log_odds_low[row], high: rows.log_odds_high[row], series: "log-odds", said: logOdds(row),
   }));
   const rank = (name, row) => missing(rows[`contrast_rank/${name}`]?.[row]) ? "–" : rows[`contrast_rank/${name}`][row] + 1;
   const caption = `${order.length < code.of ? `${order.length} of ${code.of} classes: those of the highest share. ` : ""}Frequency: share of the class's positions that hold the code. Share: of the code's occurrences, were all classes equally frequent. Importance: mean where present, in standard deviations over an image. Rank: place in the class's contrast list of concept tokens (top_n ${atlas.run.top_n}), from 1. Intervals: 95 %, over images. Source: dictionary.parquet.`;
@@ -108,7 +109,7 @@ function Classes({ token, code }) {
         caption,
         heads: ["@Class", "Times", "Images", "Frequency", "Share", "Log-odds", ...explained.map(name => `Importance, ${methodName(name)}`), ...explained.map(name => `Rank, ${methodName(name)}`)],
         rows: order.map(row => [
-          h("a", { href: classAddress(rows.label[row]) }, className(rows.label[row])), count(rows.count[row]), count(rows.images[row]), percent(rows.share[row], 1), percent(rows.class_share[row]), logOdds(row),
+          h("a", { href: classAddress(rows.label[row]) }, toldApart(rows.label[row])), count(rows.count[row]), count(rows.images[row]), percent(rows.share[row], 1), percent(rows.class_share[row]), logOdds(row),
           ...explained.map(name => fixed(rows[`importance/${name}`]?.[row])), ...explained.map(name => rank(name, row)),
         ]),
       })));
@@ -120,12 +121,12 @@ function Causes({ code }) {
   if (kinds.length === 0) return null;
   const measured = kind => (rows[kind] || []).map((_, row) => row).filter(row => !missing(rows[kind][row]));
   const text = {
-    masked: "Painted black: all positions of the code, in test images of the class that hold it.",
-    placed: "Put in: the code takes the positions that it has in an image of the class, in an image of another class.",
+    masked: "All positions of the code are painted black, in test images of the class.",
+    placed: "An image of another class takes the code, at the positions of the code in an image of this class.",
   };
-  return h("section", null, h("h2", null, "What it causes"),
+  return h("section", null, h("h2", null, "Causes"),
     kinds.every(kind => measured(kind).length === 0)
-      ? h("p", { className: "note" }, "Not measured for this code. Measured are the first codes of every class by contrast; the setting dictionary.causes.pairs states how many.")
+      ? h("p", { className: "note" }, "Not measured for this code. The run measures the first codes of every class by contrast (setting dictionary.causes.pairs).")
       : h("div", { className: "columns" }, kinds.map(kind => h("div", { key: kind }, h("h3", null, { masked: "Masked", placed: "Put in place of other codes" }[kind]),
         h("p", null, text[kind]), h(Cause, { kind, rows, measured: measured(kind) })))),
     h("p", { className: "note" }, "Change of the judges' probability of the class, in percentage points; mean over judges and images, 95 % interval over images. Random control of the same area. Source: dictionary.parquet."));
@@ -135,7 +136,7 @@ function Cause({ kind, rows, measured }) {
   const series = SERIES_OF_CAUSES[kind];
   const value = (name, row) => missing(rows[name]?.[row]) ? null : 100 * rows[name][row];
   const data = measured.flatMap(row => ["", "_random"].map((which, place) => ({
-    name: className(rows.label[row]), series: series[place],
+    name: toldApart(rows.label[row]), series: series[place],
     ...Object.fromEntries(["value", "low", "high"].map(end => [end, value(`${kind}${which}${end === "value" ? "" : `_${end}`}`, row)])),
     said: interval(...["", "_low", "_high"].map(end => rows[`${kind}${which}${end}`]?.[row]), points),
   })));
@@ -144,6 +145,6 @@ function Cause({ kind, rows, measured }) {
     h(Plot, { spec: intervalSpec(data, "change of probability, points", series), data, label: `Change of the judges' probability: ${series.join(", ")}` }),
     h(Table, {
       heads: ["@Class", "Images", ...series, "Difference"],
-      rows: measured.map(row => [className(rows.label[row]), count(rows[`${kind}_images`][row]), ...["", "_random", "_excess"].map(which => interval(...["", "_low", "_high"].map(end => rows[`${kind}${which}${end}`]?.[row]), points))]),
+      rows: measured.map(row => [toldApart(rows.label[row]), count(rows[`${kind}_images`][row]), ...["", "_random", "_excess"].map(which => interval(...["", "_low", "_high"].map(end => rows[`${kind}${which}${end}`]?.[row]), points))]),
     }));
 }

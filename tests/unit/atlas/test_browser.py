@@ -156,7 +156,8 @@ def test_sliders_filter_by_frequency_and_importance(tab, part):
         (f"#class/{quote(EVIL, safe='')}", f"{EVIL} class 1"),
         (f"#class/{quote(CJK)}", f"{CJK} class 2"),
         ("#class/4", f"{TWICE} class 4"),
-        ("#class/0", "0 class 6"),  # a name comes before a number
+        ("#class/0", "ant class 0"),  # a number comes before a name, as for cortex show
+        ("#class/6", "0 class 6"),
         (f"#image/{SEARCHED}", f"Image {SEARCHED}"),
         ("#image/nobody", "Not in this atlas"),
         ("#class/toString", "Not in this atlas"),
@@ -233,7 +234,7 @@ def test_a_token_has_its_images_framed_where_it_stands(tab, part):
     assert page.locator(".tokens a.token").count() == len(code["nearest"]) == 3
     rows = page.locator("main table").first.locator("tbody tr")
     assert rows.count() == len(code["rows"]["label"]) and CJK in rows.first.inner_text()
-    assert page.locator("h2", has_text="What it causes").count() == 1
+    assert page.locator("h2", has_text="Causes").count() == 1
     assert "−31.0" in page.locator("main").inner_text() and "+39.0" in page.locator("main").inner_text()
     page.goto(page.url.partition("#")[0] + f"#token/{random_token}")
     page.get_by_role("heading", name=f"Token {random_token}", exact=True).wait_for()
@@ -261,7 +262,7 @@ def test_plots_show_a_point_for_every_estimate(tab, part):
 
 def test_a_cause_of_one_image_has_a_dash_for_its_interval(tab):
     page = tab(f"#token/{MARKED[5]}")
-    causes = page.locator("section", has_text="What it causes").last
+    causes = page.locator("section", has_text="Causes").last
     (cells,) = [row.locator("td").all_inner_texts() for row in causes.locator("table").first.locator("tbody tr").all()]
     assert cells == ["1", "−30.0 (–)", "−10.0 (–)", "−20.0 (–)"]
     assert causes.locator(".plot .role-mark.mark-symbol path").count() == 2 * 2, "this code and the control, twice"

@@ -122,7 +122,7 @@ def test_a_class_has_its_first_images_and_the_part_of_the_atlas(shown, looked_up
 
 
 @pytest.mark.parametrize(
-    ("text", "address"), [("4", "class/4"), ("0", "class/ant"), (EVIL, "class/%3C%2Fscript%3E%3C")]
+    ("text", "address"), [("4", "class/4"), ("0", "class/ant"), ("6", "class/6"), (EVIL, "class/%3C%2Fscript%3E%3C")]
 )
 def test_a_class_goes_by_index_or_name(shown, text, address):
     assert shown("class", text).parts["run"]["alone"]["address"].startswith(address)
@@ -131,10 +131,10 @@ def test_a_class_goes_by_index_or_name(shown, text, address):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["token", str(CODES)], f"token '{CODES}': no code of this run; those are 0 to {CODES - 1}"),
-        (["token", "three"], "token 'three': no code of this run"),
-        (["token", "9" * 5000], "no code of this run"),
-        (["class", "unicorn"], "class 'unicorn': no class of this run; those are 0 (ant)"),
+        (["token", str(CODES)], f"token '{CODES}': not a code of this run; codes: 0 to {CODES - 1}"),
+        (["token", "three"], "token 'three': not a code of this run"),
+        (["token", "9" * 5000], "not a code of this run"),
+        (["class", "unicorn"], "class 'unicorn': not a class of this run; classes: 0 (ant)"),
         (["class", TWICE], f"class '{TWICE}': the name of classes 3, 4; give the index"),
         (["token", "3", "--images", "0"], "--images 0: allowed: 1 or more"),
     ],
