@@ -138,6 +138,7 @@ def _extractor_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
 def _pretrained_checks(key: str, settings: PretrainedExtractor, spec: GeneratorSpec) -> Iterator[str]:
     """Files of an extractor that are not there, or whose extractor is another one or reads other tokens."""
     needed = {"channels": spec.channels, "classes": len(spec.class_names), "grid": list(spec.grid)}
+    shape: dict[str, Any] | None = None
     for weights in settings.weights:
         where = f"{key} = {shown_value(weights)}"
         try:
@@ -151,6 +152,9 @@ def _pretrained_checks(key: str, settings: PretrainedExtractor, spec: GeneratorS
             made_for = stated.arguments.get(name, [] if name == "scales" else own)
             if made_for != own:
                 yield f"{where}: made for {name} = {shown_value(made_for)}; the generator has {shown_value(own)}"
+        shape = stated.arguments if shape is None else shape
+        if stated.arguments != shape:
+            yield f"{where}: its network has another shape than that of {shown_value(settings.weights[0])}"
 
 
 def _search_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:

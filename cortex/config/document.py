@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticUndefined
 
 from cortex.config.schema import Config
 from cortex.core.files import whole_file
@@ -146,6 +147,11 @@ def _definition(cls: type[Section], definitions: dict[str, Any], networks: list[
         definitions.setdefault(name, definition)
     if networks is not None:
         found["properties"]["network"] |= {"enum": networks}
+    for name, described in found["properties"].items():
+        if "$ref" in described and "network" in described.get("default", {}):  # a part whose network has a default
+            unnamed = {"type": "object", "not": {"required": ["network"]}}
+            others = {key: value for key, value in described.items() if key != "$ref"}
+            found["properties"][name] = {"anyOf": [{"$ref": described["$ref"]}, unnamed], **others}
     return found
 
 
@@ -178,12 +184,13 @@ def _inner(
     for name, field in fields.items():
         if inside := _section(field):
             groups.setdefault((inside, repr(_value(field, name, values))), []).append(name)
-    for (inside, _), names in groups.items():
+    for (section, _), names in groups.items():
+        default = _value(fields[names[0]], names[0], values)
+        inside = type(default) if isinstance(default, Section) else section  # the default may be of a subclass
         places = [_joined(place, name) for name in names]
         yield f"{level} {', '.join(f'`{each}`' for each in places)}"
         yield _about(inside)
-        value = _value(fields[names[0]], names[0], values)
-        yield from _tables(inside, places[0], value if isinstance(value, Section) else None, level)
+        yield from _tables(inside, places[0], default if isinstance(default, Section) else None, level)
 
 
 def _table(cls: type[Section], fields: Mapping[str, FieldInfo], place: str = "", values: Section | None = None) -> str:
@@ -222,7 +229,7 @@ def _value(field: FieldInfo, name: str, values: Section | None) -> Any:
 
 
 def _shown(field: FieldInfo, value: Any) -> str:
-    if field.is_required():
+    if value is PydanticUndefined:
         return "must be set"
     return "see below" if isinstance(value, Section) else f"`{json.dumps(value, ensure_ascii=False)}`"
 

@@ -87,7 +87,7 @@ class Config(Section):
         """The class indices that the run is about, ascending; all of the generator's unless configured."""
         return sorted(self.data.classes) if self.data.classes is not None else list(range(len(spec.class_names)))
 
-    def trained_extractors(self) -> list[str]:
+    def extractor_trainings(self) -> list[str]:
         """Every training of every extractor, as ``name/training``."""
         return trainings_of(self.extractors)
 

@@ -17,8 +17,8 @@ class Kinds(Section):
     )
     shared: Annotated[float, Field(ge=1)] = Field(
         1.5,
-        description="a code is shared by classes if two occurrences in different images are of one class at least this "
-        "many times as often as by chance; otherwise it is background",
+        description="a code is shared by classes if two of its occurrences, in different images, have the same class "
+        "at least this many times as often as by chance; otherwise the code is background",
     )
 
 
@@ -41,7 +41,7 @@ class Dictionary(Section):
     nearest: Count = Field(8, description="nearest codes of the codebook to list for a code")
     rows: Count = Field(
         1_000_000,
-        description="rows of a code and a class to keep, at most: those in the largest numbers of images. The table's "
-        "metadata states the least number of images",
+        description="maximum number of rows, each a pair of a code and a class; pairs in the most images are kept. The "
+        "table's metadata states the lowest number of images",
     )
     causes: Causes = Field(Causes(), description="effects of masking a code, and of putting it in place of another")

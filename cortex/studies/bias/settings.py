@@ -87,8 +87,8 @@ class Bias(NeutralSets, GroupTokens, StudySettings):
 
     extractor: Annotated[SerializeAsAny[ExtractorSettings], BeforeValidator(_extractor)] = Field(
         _extractor({}),
-        description="extractor that separates two groups, with the settings of its network (see extractors); where not "
-        "set, network is cnn, epochs 10, step_epochs 5; seeds and gpus are 1",
+        description="extractor that separates two groups, with the settings of its network (extractors); without a "
+        "network, CE with these settings; seeds and gpus must be 1",
     )
 
     @model_validator(mode="after")

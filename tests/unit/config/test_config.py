@@ -69,7 +69,7 @@ def test_the_configs_that_come_with_the_code_are_valid(name):
     config, facts = parse_config(yaml.safe_load((CHECKOUT / name).read_text()))
     assert list(config.extractors) == ["cnn", "resnet", "transformer"]
     seeds = range(1 if name == "tests/tiny.yaml" else 3)
-    assert config.trained_extractors() == [f"{extractor}/{seed}" for extractor in config.extractors for seed in seeds]
+    assert config.extractor_trainings() == [f"{extractor}/{seed}" for extractor in config.extractors for seed in seeds]
     averages = [f"{extractor}/average" for extractor in config.extractors if len(seeds) > 1]
     assert config.averaged_extractors() == averages
     assert list(config.judges) == ["vit", "resnet"]
@@ -427,7 +427,7 @@ def test_an_extractor_may_come_with_weights(fitting, extractor_file, tmp_path):
     files = [str(extractor_file), str(tmp_path / "again.safetensors")]
     fitting["extractors"] = {"mine": {"network": "cnn", "weights": files}, "cnn": {"network": "cnn"}}
     config, _ = parse_config(fitting)
-    assert config.trained_extractors() == ["mine/0", "mine/1", "cnn/0", "cnn/1", "cnn/2"]
+    assert config.extractor_trainings() == ["mine/0", "mine/1", "cnn/0", "cnn/1", "cnn/2"]
     assert config.averaged_extractors() == ["mine/average", "cnn/average"]
     assert config.extractors["mine"].network_arguments()["hidden"] == 16
     assert config.model_dump()["extractors"]["mine"] == {"network": "cnn", "weights": files}
@@ -449,6 +449,15 @@ def test_weights_of_an_extractor_fit_the_generator(fitting, tmp_path, stated, to
     write_weights(tmp_path / "cnn", {}, {"extractor": json.dumps(entry)})
     fitting["extractors"] = {"cnn": {"network": "cnn", "weights": [str(tmp_path / "cnn")]}}
     assert refusal(fitting).startswith("config: extractors.cnn.weights = ") and refusal(fitting).endswith(told)
+
+
+def test_the_files_of_an_extractor_have_one_shape(fitting, extractor_file, tmp_path):
+    arguments = {"channels": 6, "classes": 7, "grid": [4, 4], "width": 16, "hidden": 16}
+    wider = {"extractor": json.dumps({"network": "cnn", "settings": arguments})}
+    write_weights(tmp_path / "wider", {}, wider)
+    files = [str(extractor_file), str(tmp_path / "wider")]
+    fitting["extractors"] = {"cnn": {"network": "cnn", "weights": files}}
+    assert "wider': its network has another shape than that of '" in refusal(fitting)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,25 @@ def test_the_schema_refuses_what_the_config_refuses(key, value, place):
     assert errors(config) == [place]
 
 
+@pytest.mark.parametrize(
+    ("extractor", "fits"),
+    [({"width": 48}, True), ({"network": "resnet"}, True), ({"network": "cnn", "widht": 8}, False)],
+)
+def test_the_schema_knows_the_default_network_of_the_groups(extractor, fits):
+    config = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
+    config["studies"] = {"bias": {"property": "haze", "extractor": extractor}}
+    assert (errors(config) == []) == fits
+
+
+def test_the_page_shows_the_default_network_of_the_groups():
+    (of_groups,) = (
+        table for table in reference_page().split("\n#") if table.startswith("### `studies.bias.extractor`")
+    )
+    assert (
+        '| `network` | text | `"cnn"` |' in of_groups and "| `step_epochs` | whole number from 1 | `5` |" in of_groups
+    )
+
+
 def test_the_schema_leaves_room_for_code_from_outside():
     config = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
     extractors = {"mlp": {"network": "my_methods:MLP", "hidden": 32}, "given": {"network": "cnn", "weights": ["a"]}}
