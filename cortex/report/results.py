@@ -85,9 +85,13 @@ class Reader:
     valid: bool
 
     def concerns(self, row: Row) -> bool:
-        """Whether a row of a table depends on it: one over all judges, or over all trainings, depends on each."""
+        """Whether a row of a table depends on it: one over all judges, or over all trainings, depends on each.
+
+        In tables with a column ``measure``, rows without a judge have measures that no judge reads.
+        """
         if self.kind == "judge":
-            return "judge" in row and row["judge"] in (None, self.name)
+            over_all = "judge" in row and row["judge"] is None and "measure" not in row
+            return over_all or row.get("judge") == self.name
         return row.get("extractor") == self.name and row.get("training") in (None, AVERAGE, self.training)
 
 

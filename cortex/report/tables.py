@@ -76,6 +76,8 @@ def _names(table: Table, cells: Sequence[Cell]) -> dict[str, Any]:
         for name, cell in zip(table.columns[: table.names], cells, strict=False)
         if name in ("extractor", "judge")
     }
+    if "measure" in table.columns:
+        found["measure"] = None
     number = next((cell for name, cell in zip(table.columns, cells, strict=True) if name == "training"), None)
     if number is not None:
         found["training"] = number.value

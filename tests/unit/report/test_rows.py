@@ -69,6 +69,7 @@ def test_a_row_depends_on_the_trainings_that_it_is_of(row, concerned):
 def test_a_mean_over_judges_depends_on_each():
     assert VIT.concerns({"extractor": "cnn", "judge": "vit"}) and VIT.concerns({"extractor": "cnn", "judge": None})
     assert not VIT.concerns({"extractor": "cnn", "judge": "resnet"})
+    assert not VIT.concerns({"extractor": "cnn", "judge": None, "measure": "share"}), "no judge reads it"
 
 
 def test_rows_of_tables_are_marked_as_invalid():
