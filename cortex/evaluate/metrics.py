@@ -92,7 +92,8 @@ def _by_judge(
             )
         yield judge, rows
         for training, table in rows.items():
-            parts = [pc.list_flatten(table[f"{name}_list"]).to_numpy() / len(of_judges) for name in measures]
+            flat = (pc.list_flatten(table[f"{name}_list"]).to_numpy() for name in measures)
+            parts = [values.astype(np.float64) / len(of_judges) for values in flat]
             before = means.get(training)
             means[training] = parts if before is None else [one + more for one, more in zip(before, parts, strict=True)]
     if first is not None and len(of_judges) > 1:
@@ -110,8 +111,7 @@ def _with_values(places: pa.Table, measures: list[str], values: list[NDArray[np.
 
 def _grouped(paths: list[Path], by: list[str], measures: list[str]) -> pa.Table:
     """Columns ``by``, key_list and MEASURE_list: a row a combination, in order of appearance."""
-    held = [name for name in measures if name not in DIFFERENCES]
-    held += [name for measure in measures for name in DIFFERENCES.get(measure, ()) if name not in held]
+    held = dict.fromkeys(name for measure in measures for name in DIFFERENCES.get(measure, (measure,)))
     rows = pa.concat_tables([read_table(path, ["key", *by, *held]) for path in paths])
     for measure in measures:
         if measure in DIFFERENCES:

@@ -164,14 +164,14 @@ def test_files_without_names_and_words_that_name_no_training_are_refused(tmp_pat
 
 def test_rows_without_a_judge_are_of_the_judges_mean(tmp_path, rng):
     """Two judges and two trainings: the estimates of the images' means over judges."""
-    drawn = rng.normal(size=(2, 2, 2, 6))  # judge, training, n, image
+    drawn = rng.normal(size=(2, 2, 2, 6)).astype(np.float32)  # judge, training, n, image; as tables have them
     files, named = [], {"judges": [], "extractors": []}
     for judge, training in np.ndindex(2, 2):
         rows = [
             {"key": f"k{image}", "n": n, "a": drawn[judge, training, n, image]} for n in (0, 1) for image in range(6)
         ]
         files.append(tmp_path / f"{judge}{training}.parquet")
-        write_table(files[-1], pa.Table.from_pylist(rows))
+        write_table(files[-1], pa.Table.from_pylist(rows, pa.schema({"key": "string", "n": "int64", "a": "float32"})))
         named["judges"].append(("vit", "resnet")[judge])
         named["extractors"].append(f"cnn/{training}")
     options = {"attributions": ["tis"] * 4, "by": ["n"], "measures": ["a"]}
@@ -180,10 +180,12 @@ def test_rows_without_a_judge_are_of_the_judges_mean(tmp_path, rng):
     assert [(row["judge"], row["training"], row["n"]) for row in found] == [
         (judge, training, n) for judge in ("vit", "resnet", None) for training in (0, 1, None) for n in (0, 1)
     ]
+    drawn = drawn.astype(np.float64)
     pooled = over_trainings(drawn.mean(0))
     for row in found[-2:]:
         expected = (pooled.mean[row["n"]], pooled.low[row["n"]], pooled.high[row["n"]])
-        assert (row["a"], row["a_low"], row["a_high"], row["samples"]) == (*map(pytest.approx, expected), 6)
+        near = (pytest.approx(value, rel=1e-12) for value in expected)
+        assert (row["a"], row["a_low"], row["a_high"], row["samples"]) == (*near, 6)
     for row in found[-6:-2]:
         values = drawn.mean(0)[row["training"], row["n"]]
         ends = mean_intervals(values[None], 2000, seed=0)
