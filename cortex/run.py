@@ -15,6 +15,7 @@ from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
 from cortex.data.settings import Imports
 from cortex.data.tokens import Tokens, iterate_tokens, read_tokens
+from cortex.explain import IMPORTANCE
 from cortex.explain.important_tokens import important_tokens
 from cortex.extractors.codebook import load_codebook
 from cortex.extractors.names import join_name, split_name
@@ -123,7 +124,7 @@ class Run:
         :meth:`concept_tokens`.
         """
         of = self._attribution(method)
-        return read_tokens(self._parquet("importance", of, join_name(name, training), split), ["importance"])
+        return read_tokens(self._parquet("importance", of, join_name(name, training), split), [IMPORTANCE])
 
     def concept_tokens(self, name: str, training: int = 0, *, method: str | None = None) -> pa.Table:
         """Concept tokens by an extractor: label, top_n, list, rank, token, count, share.
@@ -149,7 +150,7 @@ class Run:
         classes together. ``method`` is one of :attr:`attributions`.
         """
         paths = self._parquet("importance", self._attribution(method), join_name(name, training), split)
-        return important_tokens(iterate_tokens(paths, ["importance"]), top_n, label)
+        return important_tokens(iterate_tokens(paths, [IMPORTANCE]), top_n, label)
 
     def searches(self, name: str, training: int = 0) -> pa.Table:
         """Codebook searches by an extractor: key, method, step, source, target, positions, tokens, logits."""

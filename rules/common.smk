@@ -45,7 +45,7 @@ RUN = f"results/{CONFIG.run}"
 os.environ[job_cost.RUN] = RUN
 SPLITS = ["train", "validation", "test"]
 CLASSES = CONFIG.classes(SPEC)
-EXTRACTORS = CONFIG.trained_extractors()  # "cnn/0", "cnn/1", ...: name and training
+EXTRACTORS = CONFIG.extractor_trainings()  # "cnn/0", "cnn/1", ...: name and training
 TRAINED_EXTRACTORS = trainings_of(
     {name: part for name, part in CONFIG.extractors.items() if of_package.is_trained(part)}
 )

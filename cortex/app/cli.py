@@ -40,7 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "train-extractor": ("cortex.extractors.train:train_extractor", "train an information extractor"),
         "pretrained-extractor": (
             "cortex.extractors.pretrained:pretrained_extractor",
-            "write an extractor with weights from elsewhere",
+            "copy a pretrained extractor into a run",
         ),
         "import-extractor": ("cortex.extractors.authors_checkpoint:import_extractor", "convert an authors' checkpoint"),
         "train-judge": ("cortex.judges.train:train_judge", "train a judge on labelled pictures"),
@@ -82,7 +82,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "place-codes": ("cortex.dictionary.placements:place_codes", "judge images of other classes with one code"),
         "dictionary": ("cortex.dictionary.table:write_dictionary", "write a row for every code and class"),
         "atlas": ("cortex.atlas.write:write_atlas", "write the atlas: pages to look up tokens, classes and images"),
-        "show": ("cortex.atlas.show:show", "write a page of one token or class, with more of its images"),
+        "show": ("cortex.atlas.show:show", "write a page of one token or class, with images from the whole test split"),
     },
     "study": {
         "study": ("cortex.studies.run:run_study", "compute a study for one extractor"),

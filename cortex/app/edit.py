@@ -101,7 +101,7 @@ def edit_image(
             (the three enlarged, with their tokens), and edit.json with the tokens before and after, every judge's
             reading of the three, warnings, and the settings.
         image: PNG, JPEG or WebP file of any size, or a tar of a run together with a key.
-        run: folder of a run, such as results/digits, whose extractors, judges and generator are used.
+        run: folder of a run, such as results/landuse, whose extractors, judges and generator are used.
         settings: target, region and search.
         key: key of the image in the tar.
         generator: weights file of the run's generator, if it is no longer where the run's config names it.

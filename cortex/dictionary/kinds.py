@@ -86,7 +86,7 @@ def _marking(found: Occurrences, best: NDArray[np.int64], needed: float) -> Numb
 
 
 def _concentrated(found: Occurrences, times: float) -> tuple[Numbers, Numbers]:
-    """Probability that occurrences of two images are of one class more than so many times as often as by chance.
+    """Probability that occurrences of two images are of one class at least so many times as often as by chance.
 
     Also the estimate of this number, from pairs of different images of the same class: it has no bias from few images.
     """

@@ -12,9 +12,9 @@ from cortex.core.progress import progress
 from cortex.data.sources import CSV_COLUMNS, csv_label, csv_rows, csv_tokens
 from cortex.data.tokens import Tokens, write_tokens
 from cortex.explain import IMPORTANCE
+from cortex.generators.spec import MAX_CODES
 
 COLUMNS = ("filename", "label", "contribution")
-MOST = 1 << 16  # codes of a codebook, at most
 _REAL = r"[-+]?\d{1,25}(?:\.\d{0,25})?(?:[eE][-+]?\d{1,3})?"
 _REALS = re.compile(rf"\s*\[\s*{_REAL}\s*(?:,\s*{_REAL}\s*)*\]\s*", re.ASCII)
 
@@ -85,8 +85,8 @@ def _tokens_of(
             label, codes = csv_label(row, where), csv_tokens(row, grid, where)
             if label != found[name][0]:
                 raise InputError(f"{where}: {shown(name)} has label {label}; in the scores, {found[name][0]}")
-            if max(codes) >= MOST:
-                raise InputError(f"{where}: token {max(codes)}; allowed: 0 to {MOST - 1}")
+            if max(codes) >= MAX_CODES:
+                raise InputError(f"{where}: token {max(codes)}; allowed: 0 to {MAX_CODES - 1}")
             tokens[row_of[name]] = codes
             left.remove(name)
     if left:

@@ -23,7 +23,7 @@ from cortex.generators.class_names import read_class_names
 from cortex.generators.codebook_files import KINDS, codebook_shape, read_codebook_file
 from cortex.generators.sampling import Sampling
 from cortex.generators.settings import Precision, Step
-from cortex.generators.spec import GeneratorSpec, Origin
+from cortex.generators.spec import MAX_CODES, GeneratorSpec, Origin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 CODEBOOK = "codebook"  # name of the tensor
 COMPOSITION = "composition."  # begins the names of the composition's weights
-MAX_CODES = 1 << 16  # grids are stored as uint16
 
 
 class CodebookGenerator:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cortex.generators.sampling import Sampling
 
+MAX_CODES = 1 << 16  # of a codebook: grids are stored as uint16
+
 
 @dataclass(frozen=True)
 class Origin:

@@ -136,7 +136,7 @@ def write_tokenizer(
     from cortex.core.weights import write_weights
 
     if family == "tokenizer":
-        raise InputError("family = 'tokenizer': a tokenizer of a tokenizer; allowed: every other family")
+        raise InputError("family = 'tokenizer': a tokenizer cannot wrap a tokenizer; allowed: every other family")
     generator_spec(generator, family)
     weights = None if generator is None else str(generator)
     if generator is not None and not is_name(generator):

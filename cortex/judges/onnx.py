@@ -104,7 +104,7 @@ class OnnxModel(nn.Module):
                 self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             except Exception as error:  # its errors have no class in common
                 raise InputError(
-                    f"not a whole ONNX model: {reason_of(error)}; weights in a file apart are not supported: "
+                    f"not a whole ONNX model: {reason_of(error)}; external weights are not supported; "
                     "export with external_data=False"
                 ) from None
         return self._session

@@ -1,4 +1,4 @@
-"""The plain formulations that ours are timed beside.
+"""Plain formulations, the baselines of the bench.
 
 ``released_…`` does what the authors' released scripts do, operation by operation: their networks lie in torch's default
 memory layout, and all weights are parameters that require gradients. Readings and files are left out. Each docstring

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cortex.core.errors import InputError
-from cortex.generators.spec import GeneratorSpec
+from cortex.generators.spec import MAX_CODES, GeneratorSpec
 
 FORMAT = 2
-MAX_CODES = 1 << 16
 PIXELS = (-1.0, 1.0)  # of taming's tokenizers
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from cortex.core.errors import InputError
 from cortex.generators.base import Family
-from cortex.generators.network.architecture import MAX_CODES, vqgan_shapes
+from cortex.generators.network.architecture import vqgan_shapes
 from cortex.generators.network.family import NetworkFamily
 from cortex.generators.network.prior_sizes import ScaleSize
 from cortex.generators.network.source import Source
 from cortex.generators.sampling import Sampling
-from cortex.generators.spec import GeneratorSpec, Origin
+from cortex.generators.spec import MAX_CODES, GeneratorSpec, Origin
 from cortex.generators.taming import TOKENIZER
 
 if TYPE_CHECKING:

@@ -78,7 +78,7 @@ def test_it_moves_with_the_weights_beside_it_and_names_no_other_tokenizer(tmp_pa
 
 
 def test_a_tokenizer_of_a_tokenizer_is_not_written(tmp_path, tokenizer):
-    with pytest.raises(InputError, match="family = 'tokenizer': a tokenizer of a tokenizer"):
+    with pytest.raises(InputError, match="family = 'tokenizer': a tokenizer cannot wrap a tokenizer"):
         write_tokenizer(tmp_path / "again.safetensors", classes=CLASSES, generator=tokenizer, family="tokenizer")
     assert not (tmp_path / "again.safetensors").exists()
 

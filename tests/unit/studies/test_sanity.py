@@ -219,7 +219,7 @@ def test_shuffled_extractors_are_those_of_the_run(fitting):
     fitting["extractors"] = {"cnn": {"network": "cnn", "seeds": 2}, "wide": {"network": "cnn", "seeds": 1}}
     settings = {"images_per_class": 2, "top_n": 16, "shuffled": ["wide"]}
     config, _ = parse_config(fitting | {"studies": {"sanity": settings}})
-    found = {word: STUDY.extra(config.studies["sanity"], word) for word in config.trained_extractors()}
+    found = {word: STUDY.extra(config.studies["sanity"], word) for word in config.extractor_trainings()}
     model = "studies/sanity/shuffled/wide/0/model.safetensors"
     assert found == {"cnn/0": {}, "cnn/1": {}, "wide/0": {"shuffled": model}}
     for changes, message in (
