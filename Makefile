@@ -25,7 +25,7 @@ test-quick: .venv/dev
 test-slurm: .venv/dev
 	$(BIN)/python -m pytest tests/workflow/test_slurm.py
 
-# How fast the hot paths are, beside plain formulations timed in the same run: about six minutes. The help of
+# How fast the hot paths are, beside plain formulations timed in the same run: about five minutes. The help of
 # .venv/bin/python -m tests.bench says how these differ from the released code.
 bench: .venv/dev
 	$(BIN)/python -m tests.bench
