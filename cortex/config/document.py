@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticUndefined
 
 from cortex.config.schema import Config
 from cortex.core.files import whole_file
@@ -229,7 +228,7 @@ def _value(field: FieldInfo, name: str, values: Section | None) -> Any:
 
 
 def _shown(field: FieldInfo, value: Any) -> str:
-    if value is PydanticUndefined:
+    if field.is_required() and value is field.default:
         return "must be set"
     return "see below" if isinstance(value, Section) else f"`{json.dumps(value, ensure_ascii=False)}`"
 
