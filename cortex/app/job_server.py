@@ -263,6 +263,21 @@ def _import_everything(run: int) -> None:
             return
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    _import_late_parts()
+
+
+def _import_late_parts() -> None:
+    """Use what imports parts of itself at its first use, so that no job has to: that takes a training a second."""
+    import torch
+    import tyro
+    from matplotlib.backends import backend_agg, backend_svg  # noqa: F401
+    from PIL import Image
+
+    tyro.cli(lambda: None, args=[])
+    Image.preinit()
+    weight = torch.zeros(1, requires_grad=True)
+    weight.grad = torch.zeros(1)
+    torch.optim.Adam([weight]).step()
 
 
 class _Leave:
