@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import yaml
 from safetensors.numpy import load_file
 
+from tests.started import run_module
+
 CHECKOUT = Path(__file__).parent.parent
 CORES = max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))  # of one Snakemake: two of all of them
 
@@ -46,9 +48,11 @@ def snakemake(
         environment["CORTEX_CALLS"] = str(folder / "calls")
     if path:
         environment["PYTHONPATH"] = os.pathsep.join(path)
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
-    )
+    if record_calls:  # what records them starts with Python
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+        )
+    return run_module("snakemake", command[3:], folder=folder, environment=environment, timeout=900)
 
 
 def made(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
