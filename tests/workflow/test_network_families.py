@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from cortex.data.shard_reader import read_shard
 from cortex.generators import halton, maskgit
@@ -102,6 +103,11 @@ def run(request, tmp_path_factory):
     if family == "var":
         changes["studies"] = {"scales": {"images_per_class": 2, "n": [5, 20]}, "sanity": {"images_per_class": 1}}
         changes["studies"] |= {"attributions": {"images_per_class": 1, "methods": ["occlusion", "gradient_input"]}}
+    else:  # all extractors see a map of codes, as in the tiny run of taming
+        settings = yaml.safe_load((checkout / "tests/tiny.yaml").read_text())
+        for part, name in (("extractors", "transformer"), ("judges", "resnet")):
+            settings[part] = {name: settings[part][name]}
+        (checkout / "tests/tiny.yaml").write_text(yaml.safe_dump(settings))
     change_config(checkout / "tests/tiny.yaml", changes)
     return checkout, made(checkout, "full", "--configfile", "tests/tiny.yaml"), family, shape
 
