@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
+from cortex.data.manifest import shards_of
 from cortex.data.settings import Imports
 from cortex.data.tokens import Tokens, iterate_tokens, read_tokens
 from cortex.explain import IMPORTANCE
@@ -57,8 +58,10 @@ class Run:
 
     @property
     def extractors(self) -> list[str]:
-        """Trained extractors as ``name/training``, such as ``cnn/0``."""
-        return self._names("extractors", "*/*")
+        """Trained extractors of the run's settings as ``name/training``, such as ``cnn/0``."""
+        numbers = {name: _trainings(part) for name, part in self.settings["extractors"].items()}
+        found = self._names("extractors", "*/*")
+        return [word for word in found if split_name(word)[1] < numbers.get(split_name(word)[0], 0)]
 
     @property
     def attributions(self) -> list[str]:
@@ -67,8 +70,8 @@ class Run:
 
     @property
     def judges(self) -> list[str]:
-        """Names of the judges."""
-        return self._names("judges", "*")
+        """Names of the judges of the run's settings."""
+        return [name for name in self._names("judges", "*") if name in self.settings["judges"]]
 
     @property
     def tables(self) -> list[str]:
@@ -108,12 +111,13 @@ class Run:
 
     def tokens(self, split: str = "test") -> Tokens:
         """Keys, labels and token grids of a split."""
-        return read_tokens(self._parquet("data", split))
+        return read_tokens(self._of_shards(split, "data"))
 
     def images(self) -> NDArray[np.uint8]:
         """Images of the test split, uint8 ``[N, H, W, 3]``, in the order of :meth:`tokens`."""
-        paths = sorted((self.folder / "data" / "test" / "images").glob("*.npy"))
-        if not paths:
+        folder = self.folder / "data" / "test" / "images"
+        paths = [folder / f"{shard}.npy" for shard in shards_of(self.folder, "test")]
+        if not any(path.exists() for path in paths):
             raise InputError(f"{self.folder}: no decoded images: the run has no judges")
         return np.concatenate([read_decoded(path) for path in paths])
 
@@ -124,7 +128,7 @@ class Run:
         :meth:`concept_tokens`.
         """
         of = self._attribution(method)
-        return read_tokens(self._parquet("importance", of, join_name(name, training), split), [IMPORTANCE])
+        return read_tokens(self._of_shards(split, "importance", of, join_name(name, training)), [IMPORTANCE])
 
     def concept_tokens(self, name: str, training: int = 0, *, method: str | None = None) -> pa.Table:
         """Concept tokens by an extractor: label, top_n, list, rank, token, count, share.
@@ -149,7 +153,7 @@ class Run:
         The columns are token, count, images (number of them) and keys. ``label`` is the class of the images; None: all
         classes together. ``method`` is one of :attr:`attributions`.
         """
-        paths = self._parquet("importance", self._attribution(method), join_name(name, training), split)
+        paths = self._of_shards(split, "importance", self._attribution(method), join_name(name, training))
         return important_tokens(iterate_tokens(paths, [IMPORTANCE]), top_n, label)
 
     def searches(self, name: str, training: int = 0) -> pa.Table:
@@ -192,11 +196,17 @@ class Run:
             raise InputError(f"{path}: no such file in the run; extractors: {', '.join(self.extractors)}")
         return path
 
-    def _parquet(self, *parts: str) -> list[Path]:
-        found = sorted(self.folder.joinpath(*parts).glob("[0-9]*.parquet"))
-        if not found:
-            raise InputError(f"{self.folder.joinpath(*parts)}: no token tables")
-        return found
+    def _of_shards(self, split: str, *parts: str) -> list[Path]:
+        """The tables of a split's shards in a folder."""
+        folder = self.folder.joinpath(*parts, split)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no token tables")
+        return [folder / f"{shard}.parquet" for shard in shards_of(self.folder, split)]
+
+
+def _trainings(part: dict[str, Any]) -> int:
+    """How many trainings an extractor has by its settings; one that was trained elsewhere has a file for each."""
+    return part["seeds"] if "seeds" in part else len(part["weights"])
 
 
 def open_run(folder: str | Path) -> Run:

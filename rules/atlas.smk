@@ -7,6 +7,7 @@ rule atlas:
     input:
         GENERATOR_FILES,
         codes=rules.describe_codes.output.codes,
+        manifest=rules.manifest.output.manifest,
         dictionary=rules.dictionary.output.dictionary,
         codebook=CODEBOOK,
         tokens=of_shards(TOKENS, "test"),

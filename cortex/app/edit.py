@@ -37,6 +37,7 @@ from cortex.generators.base import Generator
 from cortex.generators.class_names import find_class
 from cortex.judges.judge import Judge, load_judge
 from cortex.report.figures.style import save_figure
+from cortex.run import open_run
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def edit_image(
     on = choose_device(device)
     name, training = split_name(settings.extractor) if settings.extractor else first_extractor(run)
     network = load_extractor(run / "extractors" / name / str(training) / "model.safetensors", on)
-    judges = {path.parent.name: load_judge(path, on) for path in sorted(run.glob("judges/*/model.safetensors"))}
+    judges = {judge: load_judge(run / "judges" / judge / "model.safetensors", on) for judge in open_run(run).judges}
     model = load_generator_of(run, generator, on)
     if model.spec.scales:
         raise InputError(f"{run}: tokens of its generator have several scales: only tokens of one can be edited")

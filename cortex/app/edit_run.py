@@ -18,10 +18,10 @@ def first_extractor(run: Path) -> tuple[str, int]:
     Raises:
         InputError: there is none.
     """
-    trained = [path.parent for path in run.glob("extractors/*/*/model.safetensors")]
+    trained = open_run(run).extractors
     if not trained:
-        raise InputError(f"{run}: no extractors/*/*/model.safetensors; is it the folder of a run?")
-    return min(split_name(f"{folder.parent.name}/{folder.name}") for folder in trained)
+        raise InputError(f"{run}: no extractors/*/*/model.safetensors; is the run finished?")
+    return min(map(split_name, trained))
 
 
 def load_generator_of(folder: Path, weights: Path | None, device: torch.device) -> Generator:

@@ -1,6 +1,7 @@
 """Check a run's files: nothing truncated, no bit flipped in what has a checksum, no listed shard missing."""
 
 import hashlib
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ from cortex.core.progress import progress
 from cortex.core.tables import read_table
 from cortex.core.weights import read_weights
 from cortex.data.decoded import read_decoded
-from cortex.data.manifest import SCHEMA as MANIFEST
+from cortex.data.manifest import manifest_of, read_manifest
 from cortex.data.packed import map_array, read_packed
 from cortex.data.shard_reader import read_shard
 
 KINDS = (".tar", ".parquet", ".npy", ".safetensors")
+SHARD = re.compile(r"\d+\.(parquet|npy)|.+\.tar", re.ASCII)  # a file of one shard
 
 
 def verify(results: Positional[Path]) -> None:
@@ -30,25 +32,49 @@ def verify(results: Positional[Path]) -> None:
     damaged files and run snakemake: it makes them, and all that depends on them, again. Snakemake itself notices
     missing files; missing shards are also listed here. Links are followed. Files of other kinds are counted only.
 
+    Files of shards that the manifest does not list, as an earlier run with more images leaves them, do not belong to
+    the run. No command reads them. They are listed and not checked.
+
     Args:
         results: folder of a run, such as results/landuse.
     """
-    manifest = results / "data" / "manifest.parquet"
+    manifest = manifest_of(results)
     if not manifest.is_file():
         raise InputError(f"{manifest}: no such manifest; is {results} the folder of a finished run?")
-    rows = read_table(manifest, MANIFEST.names).to_pylist()
-    listed = {manifest.parent / row["path"]: row for row in rows}
+    listed = {manifest.parent / row["path"]: row for row in read_manifest(manifest)}
     found = set(files_below(results))
-    files = sorted({path for path in found if path.suffix in KINDS or not path.exists()} | listed.keys())
+    strays = sorted(_strays(found, results, {row["path"].removesuffix(".tar") for row in listed.values()}))
+    own = {path for path in found.difference(strays) if path.suffix in KINDS or not path.exists()}
+    files = sorted(own | listed.keys())
     problems = list(_problems(files, listed))
     for problem in problems:
         print(problem)
     if problems:
         raise InputError(f"{results}: {len(problems)} of {len(files)} files are damaged or lost")
     print(f"{results}: {len(files)} files are whole; weights and arrays (.npy) by their sizes, all else by checksums")
-    if others := found.difference(files):
+    for path in strays:
+        print(f"{path}: not of this run: the manifest lists no such shard; no command reads it, and it can be deleted")
+    if others := found.difference(files, strays):
         kinds = ", ".join(sorted({path.suffix or "without ending" for path in others}))
         print(f"Not looked at: {len(others)} files of other kinds ({kinds})")
+
+
+def _strays(found: set[Path], results: Path, shards: set[str]) -> Iterator[Path]:
+    """Files of shards that are none of the run's, such as train/000000."""
+    for path in found:
+        split = _split_of(path.relative_to(results).parts)
+        if split and SHARD.fullmatch(path.name) and f"{split}/{path.stem}" not in shards:
+            yield path
+
+
+def _split_of(parts: tuple[str, ...]) -> str | None:
+    """The split of a file in a folder of files of shards, by its path in the run; None elsewhere."""
+    match parts:
+        case ("data", split, _) | ("data", split, "images", _) | ("importance", *_, split, _):
+            return split
+        case ("evaluation", "image_level" | "concept_level", *_):
+            return "test"
+    return None
 
 
 def _problems(files: list[Path], listed: dict[Path, dict[str, Any]]) -> Iterator[str]:
@@ -63,13 +89,13 @@ def _problems(files: list[Path], listed: dict[Path, dict[str, Any]]) -> Iterator
             elif path.suffix == ".safetensors":
                 read_weights(path)
             elif path.suffix == ".tar" and path.parent in splits:
-                _check_shard(path, listed.get(path))
+                _check_shard(path, listed[path])
             elif path.suffix == ".tar":
                 _check_in_full(path)
             elif path.parent in splits:
                 _check_packed(path, sum(row["samples"] for shard, row in listed.items() if shard.parent == path.parent))
             elif path.parent.name == "images" and path.parent.parent in splits:
-                _check_decoded(path, listed.get(path.parent.parent / f"{path.stem}.tar"))
+                _check_decoded(path, listed[path.parent.parent / f"{path.stem}.tar"])
             else:
                 map_array(path, "an array")
         except InputError as error:
@@ -78,9 +104,7 @@ def _problems(files: list[Path], listed: dict[Path, dict[str, Any]]) -> Iterator
             yield f"{path}: {error.strerror or error}"
 
 
-def _check_shard(path: Path, row: dict[str, Any] | None) -> None:
-    if row is None:
-        raise InputError(f"{path}: not in the manifest")
+def _check_shard(path: Path, row: dict[str, Any]) -> None:
     if not path.is_file():
         raise InputError(f"{path}: in the manifest, but not there")
     with open(path, "rb") as file:
@@ -102,9 +126,7 @@ def _check_in_full(path: Path) -> None:
         raise InputError(f"{path}: {path.stat().st_size} bytes; a whole tar has a multiple of {tarfile.RECORDSIZE}")
 
 
-def _check_decoded(path: Path, row: dict[str, Any] | None) -> None:
-    if row is None:
-        raise InputError(f"{path}: no shard in the manifest has these images")
+def _check_decoded(path: Path, row: dict[str, Any]) -> None:
     found = len(read_decoded(path))
     if found != row["samples"]:
         raise InputError(f"{path}: {found} images; the manifest's shard has {row['samples']}")

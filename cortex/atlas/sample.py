@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cortex.core.tables import read_table
 from cortex.data.decoded import decoded_rows
+from cortex.data.manifest import shards_of
 from cortex.data.tokens import Tokens, read_tokens
 from cortex.explain import IMPORTANCE
 from cortex.explain.average import in_deviations
@@ -84,8 +85,9 @@ class Split:
 
 def read_test_split(run: Path, codes: int) -> Split:
     """The test images of a run's folder, with a codebook of so many codes."""
-    tables = sorted((run / "data" / "test").glob("*.parquet"))
-    return Split(run, [path.stem for path in tables], read_tokens(tables, codes=codes))
+    shards = shards_of(run, "test")
+    tables = [run / "data" / "test" / f"{shard}.parquet" for shard in shards]
+    return Split(run, shards, read_tokens(tables, codes=codes))
 
 
 def first_rows(labels: NDArray[np.integer], per_class: int) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cortex.core.errors import InputError
 from cortex.core.weights import read_weights
+from cortex.data.manifest import shards_of
 from cortex.data.tokens import Tokens
 from cortex.extractors.names import join_name
 from cortex.generators.load import generator_spec
@@ -118,9 +119,8 @@ class ComparedRun:
         """A tar of images for the patches of tokens; None where the run kept no images."""
         kept: Mapping[str, Any] = self.run.settings["data"]["images"]
         for split in ("train", "validation", "test"):
-            found = sorted((self.run.folder / "data" / split).glob("[0-9]*.tar"))
-            if kept[split] != "none" and found:
-                return found[0]
+            if kept[split] != "none":
+                return self.run.folder / "data" / split / f"{shards_of(self.run.folder, split)[0]}.tar"
         return None
 
     def evaluations(self, *place: str) -> list[Path]:
@@ -130,10 +130,9 @@ class ComparedRun:
             InputError: there are none.
         """
         folder = self.run.folder.joinpath("evaluation", *place)
-        found = sorted(folder.glob("[0-9]*.parquet"))
-        if not found:
+        if not folder.is_dir():
             raise InputError(f"{folder}: no evaluations")
-        return found
+        return [folder / f"{shard}.parquet" for shard in shards_of(self.run.folder, "test")]
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
+from cortex.data.manifest import manifest_of, shards_of
 from cortex.extractors.names import AVERAGE, join_name, split_name
 from cortex.report.rows import Row, Rows, groups, select
 
@@ -130,7 +131,7 @@ class RunFiles:
         names = ["validity", "extractor_accuracy", *(["judge_accuracy"] if self.judges else []), *self.levels]
         names += ["comparisons"] if self.levels else []
         names += ["reconstruction"] if self.real and self.metrics_path("reconstruction").exists() else []
-        names += ["agreement"] if self.metrics_path("agreement").exists() else []
+        names += ["agreement"] if len(self.extractors) > 1 and self.metrics_path("agreement").exists() else []
         return {name: read_rows(self.metrics_path(name)) for name in (*names, *self.studies)}
 
     def metrics_path(self, name: str) -> Path:
@@ -153,7 +154,13 @@ class RunFiles:
 
     def scores(self, extractor: str) -> list[Path]:
         """Importance files of the test split."""
-        return sorted((self._of_method("importance", extractor) / "test").glob("[0-9]*.parquet"))
+        folder = self._of_method("importance", extractor) / "test"
+        return [folder / f"{shard}.parquet" for shard in self.shards]
+
+    @cached_property
+    def shards(self) -> list[str]:
+        """Names of the shards of the test split."""
+        return shards_of(self.run, "test")
 
     def _of_method(self, place: str, name: str) -> Path:
         """A file of the shown method of importance."""
@@ -163,7 +170,7 @@ class RunFiles:
         """What pictures show of an extractor: its averaged scores where there are any, else its first training."""
         average = join_name(name, AVERAGE)
         exists = self._of_method("tokens", f"{average}.parquet").exists()
-        return average if exists else self.trainings(name)[0]
+        return average if exists and len(self.trainings(name)) > 1 else self.trainings(name)[0]
 
     def trainings(self, name: str) -> list[str]:
         """The trainings of an extractor."""
@@ -178,9 +185,9 @@ class RunFiles:
         """
         folder = self._of_method("evaluation/image_level", extractor)
         columns = ["probability_change", "masked_fraction"]
-        paths = [path for judge in self.judges for path in sorted((folder / judge).glob("*.parquet"))]
-        if not paths:
-            raise InputError(f"{folder}: no evaluations of the image level")
+        paths = [folder / judge / f"{shard}.parquet" for judge in self.judges for shard in self.shards]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise InputError(f"{missing[0]}: no such evaluation of the image level")
         rows = ds.dataset(paths).to_table(columns=["label", "method", *columns], filter=pc.field("n") == n)
         found = rows.group_by(["label", "method"]).aggregate([(name, "mean") for name in columns]).to_pylist()
         return {(row["label"], row["method"]): {name: row[f"{name}_mean"] for name in columns} for row in found}
@@ -199,7 +206,7 @@ class RunFiles:
     @property
     def manifest(self) -> Path:
         """The list of shards."""
-        return self.run / "data" / "manifest.parquet"
+        return manifest_of(self.run)
 
     def tables(self) -> list[Path]:
         """Tables whose origin the page states."""

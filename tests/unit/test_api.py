@@ -3,6 +3,7 @@
 import doctest
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -23,6 +24,7 @@ from cortex.extractors.codebook import export_codebook
 from cortex.extractors.network import build_extractor, save_extractor
 from cortex.judges.judge import build_judge, save_judge
 from cortex.judges.stated import StatedJudge
+from tests.manifests import leave_strays, list_shards
 from tests.pipeline import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "api.md"
@@ -38,6 +40,8 @@ def landuse(tmp_path_factory):
     for name in ("metrics", "data/test/images", "judges"):
         (run / name).mkdir(parents=True)
     settings = {"run": "landuse", "generator": {"family": "taming", "weights": None}, "importance": {"method": ["tis"]}}
+    settings["extractors"] = {name: {"network": name, "seeds": 3} for name in ("cnn", "resnet", "transformer")}
+    settings["judges"] = {name: {"network": name} for name in ("vit", "resnet")}
     (run / "settings.json").write_text(json.dumps(settings))
     codebook = run / "generator" / "codebook.safetensors"
     codebook.parent.mkdir()
@@ -59,6 +63,7 @@ def landuse(tmp_path_factory):
     images = cortex.Tokens(keys, np.repeat(np.arange(10), 2), grids.reshape(20, -1).astype(np.uint16), spec.grid)
     cortex.write_tokens(run / "data" / "test" / "000000.parquet", images)
     np.save(run / "data" / "test" / "images" / "000000.npy", generator.decode(torch.from_numpy(grids)).numpy())
+    list_shards(run, ["test/000000"])
     opened = cortex.open_run(run)
     few = cortex.Importance(samples=2)
     scored = cortex.importance(opened.extractor("cnn"), opened.codebook(), images, few)
@@ -75,6 +80,20 @@ def landuse(tmp_path_factory):
     columns = ["extractor", "training", "split", "k", "accuracy", "accuracy_low", "accuracy_high", "samples"]
     write_table(run / "metrics" / "extractor_accuracy.parquet", pa.table({name: [0] for name in columns}))
     return folder
+
+
+def test_files_of_an_earlier_run_change_nothing(landuse, tmp_path):
+    run = cortex.open_run(landuse / "results" / "landuse")
+    folder = shutil.copytree(run.folder, tmp_path / "landuse")
+    leave_strays(folder)
+    opened = cortex.open_run(folder)
+    assert (opened.extractors, opened.judges) == (run.extractors, run.judges)
+    assert opened.tokens().keys == run.tokens().keys and len(opened.images()) == len(run.images())
+    assert opened.scores("cnn").keys == run.scores("cnn").keys
+    expected = run.important_tokens("cnn", top_n=3, split="test")
+    assert opened.important_tokens("cnn", top_n=3, split="test").equals(expected)
+    with pytest.raises(cortex.InputError, match="no extractor 'cnn', training 7"):
+        opened.extractor("cnn", 7)
 
 
 def test_the_examples_of_the_page_run(landuse, monkeypatch):

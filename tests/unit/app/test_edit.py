@@ -375,7 +375,7 @@ def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, 
         ({"key": "test-0001-000000"}, r"--key = 'test-0001-000000': only with a tar"),
         ({"extractor": "cnn_deep"}, r"cnn_deep/0/model\.safetensors: no such weights file"),
         ({"generator": generator_weights}, r"codebook\.safetensors: not the codebook of .*generator\.safetensors"),
-        ({"run": tmp_path}, r": no extractors/\*/\*/model\.safetensors; is it the folder of a run\?"),
+        ({"run": tmp_path}, r": not the folder of a run: it has no settings\.json"),
     ):
         files = {"image": mine, "run": run} | {name: changes[name] for name in changes if name in FILES}
         settings = EditSettings(**asked | {name: changes[name] for name in changes if name not in FILES})

@@ -11,6 +11,7 @@ import torch
 
 from cortex.core.tables import write_table
 from cortex.core.weights import write_weights
+from cortex.data.manifest import write_manifest
 from cortex.data.packed import packed_dtype
 from cortex.dictionary.codes import describe_codes
 from cortex.dictionary.importance import mean_importance
@@ -104,6 +105,7 @@ def write_lookup(folder: Path) -> Path:
     """All files that the atlas reads."""
     labels, grids, images = random_images()
     files = write_shards(folder / "data" / "test", labels, grids, images)
+    write_manifest(folder / "data" / "manifest.parquet", files.shards)
     packed = np.zeros(len(train_grids()[0]), packed_dtype((4, 4)))
     packed["label"], packed["grid"] = train_grids()
     np.save(folder / "grids.npy", packed)

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from cortex.app.cli import main
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from tests.browser import NARROW, WIDE
+from tests.manifests import leave_strays
 from tests.unit.atlas.run import CJK, CODES, EVIL, EXTRACTORS, JUDGES, MARKED, TWICE
 
 
@@ -94,6 +96,15 @@ def test_the_images_of_a_token_are_those_of_the_highest_scores_of_all_test_image
     assert {name for name in found.files if name.startswith("sheets/images/")} == {
         f"sheets/images/{label}.png" for label in labels
     }
+
+
+def test_files_of_an_earlier_run_change_nothing(looked_up, written, tmp_path):
+    run = shutil.copytree(looked_up, tmp_path / "zoo")
+    pages = [tmp_path / "before.html", tmp_path / "after.html"]
+    for page in pages:
+        assert main(["show", "class", "2", "--run", str(run), "--output", str(page)]) == 0
+        leave_strays(run)
+    assert pages[0].read_bytes() == pages[1].read_bytes()
 
 
 def test_a_token_has_all_of_its_rows_and_the_patches_that_the_page_shows(shown, looked_up):

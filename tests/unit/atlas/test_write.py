@@ -1,5 +1,7 @@
 """The atlas of a run: what its parts say, against the run's own tables."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,9 +10,11 @@ from cortex.atlas import PAGE
 from cortex.atlas.settings import Atlas
 from cortex.atlas.write import write_atlas
 from cortex.core.errors import InputError
+from cortex.core.files import files_below
 from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
 from cortex.data.tokens import read_tokens
+from tests.manifests import leave_strays
 from tests.unit.atlas.run import CJK, CODES, EVIL, EXTRACTORS, JUDGES, MARKED, NAMES, SEARCHED, N
 from tests.unit.report.example import CLASSES
 
@@ -23,6 +27,26 @@ def test_the_page_loads_its_files_from_its_own_folder(written):
         assert f'<script defer src="{name}"></script>' in page and (written / name).is_file()
     assert "http" not in page and "//" not in page
     assert not list(written.parent.glob(".*")), "nothing temporary is left"
+
+
+def test_files_of_an_earlier_run_change_nothing(written, looked_up, generator_weights, tmp_path):
+    folder = shutil.copytree(looked_up, tmp_path / "zoo")
+    leave_strays(folder)
+    write_atlas(
+        folder / "atlas" / "index.html",
+        folder,
+        extractors=tuple(f"{name}/average" for name in EXTRACTORS),
+        judges=tuple(JUDGES),
+        searched=tuple(f"{name}/0" for name in EXTRACTORS),
+        images="png",
+        settings=Atlas(images_per_class=2),
+        generator=generator_weights,
+        device="cpu",
+    )
+    files = [path.relative_to(written) for path in files_below(written)]
+    assert [path.relative_to(folder / "atlas") for path in files_below(folder / "atlas")] == files
+    for path in files:
+        assert (folder / "atlas" / path).read_bytes() == (written / path).read_bytes(), path
 
 
 def test_facts_of_the_run_are_stated(part):

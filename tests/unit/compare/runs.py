@@ -18,6 +18,7 @@ from tests.unit.report.example import (
     METHODS,
     TOP_N,
     TRAINED,
+    TRAININGS,
     one_training,
     random_images,
     save,
@@ -30,7 +31,7 @@ SETTINGS = {
     "importance": {"method": METHODS},
     "concept_tokens": {"top_n": [1, TOP_N], "tokens": 5},
     "evaluation": {"concept_level": {"top_n": [TOP_N]}},
-    "extractors": {name: {"network": name} for name in EXTRACTORS},
+    "extractors": {name: {"network": name, "seeds": len(TRAININGS)} for name in EXTRACTORS},
     "judges": {name: {"network": "vit"} for name in JUDGES},
     "data": {"images": {"train": "none", "validation": "none", "test": "png"}},
 }

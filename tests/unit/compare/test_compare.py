@@ -10,6 +10,7 @@ from cortex.compare.runs import open_runs
 from cortex.compare.shared import find_shared
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
+from tests.manifests import leave_strays
 from tests.unit.compare.runs import SETTINGS, write_compared_run
 from tests.unit.report.conftest import Page
 from tests.unit.report.example import EXTRACTORS, JUDGES, METHODS, METRICS, save
@@ -36,6 +37,17 @@ def test_what_cannot_be_compared_is_left_out_by_name(compared):
         ("difference of accuracies", "two and three", "extractors choose among other classes (7 and 7)"),
         ("verdict", "cnn and resnet of three", "one training gives no verdict"),
     }  # fmt: skip
+
+
+def test_files_of_an_earlier_run_change_nothing(folders, compared, tmp_path):
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in folders]
+    for folder in copies:
+        leave_strays(folder)
+    compare_runs(tuple(copies), output=tmp_path / "compared", resamples=50)
+    for name, rows in compared.tables.items():
+        assert read_table(tmp_path / "compared" / f"{name}.parquet").to_pylist() == rows
+    page = (tmp_path / "compared" / "compare.html").read_text()
+    assert page == compared.page.replace(str(folders[0].parent), str(tmp_path))
 
 
 def test_other_networks_methods_and_nameless_classes_are_left_out(tmp_path):

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from cortex.core.tables import write_table
 from cortex.data.decoded import decode_images
+from cortex.data.manifest import write_manifest
 from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
 from cortex.data.tokens import Tokens, read_shard_tokens, read_tokens, write_tokens
@@ -198,10 +199,7 @@ def write_run(folder, labels, grids, images):
     for name, rows in METRICS.items():
         save(folder / "metrics" / f"{name}.parquet", rows)
     files = write_shards(folder / "data" / "test", labels, grids, images)
-    save(
-        folder / "data" / "manifest.parquet",
-        [{"split": "test", "shard": n, "samples": 7, "bytes": 1000} for n in (0, 1)],
-    )
+    write_manifest(folder / "data" / "manifest.parquet", files.shards)
     for number, trained in enumerate([*TRAINED, *(f"{name}/average" for name in EXTRACTORS)]):
         for method in METHODS:
             average = trained.endswith("average")
@@ -209,8 +207,9 @@ def write_run(folder, labels, grids, images):
             files.scores[method, trained] = [write_scores(place, table, number, average) for table in files.tokens]
             save(folder / "tokens" / method / f"{trained}.parquet", lists(number))
             for judge in JUDGES:
-                rows = changes(trained, [int(label) for label in labels])
-                save(folder / "evaluation" / "image_level" / method / trained / judge / "000000.parquet", rows)
+                for table in files.tokens:
+                    rows = changes(trained, read_tokens(table))
+                    save(folder / "evaluation" / "image_level" / method / trained / judge / table.name, rows)
     frequent = [
         {"label": label, "list": kind, "rank": rank, "token": (rank + label) % CODES, "count": 9}
         for label in range(CLASSES)
@@ -275,13 +274,13 @@ def lists(number):
     ]
 
 
-def changes(trained, labels):
+def changes(trained, images):
     """Rows of the image level: class 0 loses 40 points by averaged scores and 30 by others, random masks 12."""
     mine = -0.4 if trained.endswith("average") else -0.3
     return [
-        {"key": f"test-{row:06d}", "label": label, "method": method, "n": n}
+        {"key": key, "label": label, "method": method, "n": n}
         | {"probability_change": (change if label == 0 else change / 4) * (n / 2), "masked_fraction": 0.1 * n}
-        for row, label in enumerate(labels)
+        for key, label in zip(images.keys, images.labels.tolist(), strict=True)
         for method, change in (("importance", mine), ("random_area", -0.12))
         for n in N
     ]

@@ -19,6 +19,7 @@ from cortex.report.pictures import FIGURES, caption
 from cortex.report.tables import Cell, Table
 from cortex.report.topic import Finding, Topic
 from cortex.studies.base import Study, StudySettings
+from tests.manifests import leave_strays
 from tests.unit.report.conftest import Page
 from tests.unit.report.example import EVIL, EXTRACTORS, METRICS, one_training, save
 
@@ -314,10 +315,18 @@ def test_missing_figures_are_named(run, tmp_path):
 def test_missing_evaluations_and_extractors_are_named(run, tmp_path):
     folder = copy_of(run, tmp_path / "tiny")
     shutil.rmtree(folder / "evaluation" / "image_level" / "tis" / "resnet" / "average")
-    with pytest.raises(InputError, match=r"image_level/tis/resnet/average: no evaluations of the image level"):
+    with pytest.raises(InputError, match=r"resnet/average/vit/000000\.parquet: no such evaluation of the image level"):
         write_report(tmp_path / "report.html", folder, **run.arguments)
     with pytest.raises(InputError, match="--extractors: the page explains at least one extractor"):
         write_report(tmp_path / "report.html", run.folder, **run.arguments | {"extractors": ()})
+
+
+def test_files_of_an_earlier_run_change_nothing(run, tmp_path):
+    folder = copy_of(run, tmp_path / "tiny")
+    write_report(tmp_path / "before.html", folder, **run.arguments)
+    leave_strays(folder)
+    write_report(tmp_path / "after.html", folder, **run.arguments)
+    assert (tmp_path / "after.html").read_text() == (tmp_path / "before.html").read_text()
 
 
 def test_settings_in_words():
