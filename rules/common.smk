@@ -143,10 +143,10 @@ def log_of(*names):
     return f"{RUN}/logs/{'/'.join(names)}.log"
 
 
-def growing(base, per_mb=0, of=sum, times=lambda wildcards: 1):
-    """A resource: base, and so much for every MB of the input (of=max: of its largest file), times the attempt."""
+def growing(base, per_mb=0, of=sum, times=lambda wildcards: 1, more=lambda wildcards: 0):
+    """A resource: base, so much for every MB of the input (of=max: of its largest file), and more; times the attempt."""
     return lambda wildcards, input, attempt: round(
-        times(wildcards) * attempt * (base + (per_mb and per_mb * of(input.size_files_mb)))
+        times(wildcards) * attempt * (base + (per_mb and per_mb * of(input.size_files_mb)) + more(wildcards))
     )
 
 
@@ -193,6 +193,18 @@ def settings_in(parts, extractor):
 def settings_of(extractor):
     """Settings of a trained extractor of the run."""
     return settings_in(CONFIG.extractors, extractor)
+
+
+def training_mb(settings, classes=len(SPEC.class_names)):
+    """MB of a training of an extractor, by its settings and the number of classes, beside its data."""
+    shape = {"channels": SPEC.channels, "grid": SPEC.grid, "scales": SPEC.scales}
+    return of_package.training_mb(settings, device=CONFIG.device, classes=classes, **shape)
+
+
+def judge_training_mb(wildcards):
+    """MB of the training of a judge of the run, beside its pictures."""
+    settings = CONFIG.judges[wildcards.judge]
+    return of_package.judge_training_mb(settings, device=CONFIG.device, classes=len(SPEC.class_names))
 
 
 def gpus_of(wildcards):

@@ -17,7 +17,7 @@ rule train_extractor:
         ENVIRONMENT
     threads: gpus_of
     resources:
-        mem_mb=growing(4000, 6, times=gpus_of),
+        mem_mb=growing(4000, 6, times=gpus_of, more=lambda wildcards: training_mb(settings_of(wildcards.extractor))),
         runtime=growing(240, 3),
         gpu=GPUS and gpus_of,
     params:
@@ -69,7 +69,7 @@ rule train_judge:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(4000, more=judge_training_mb),
         runtime=growing(240),
         gpu=GPUS,
     params:

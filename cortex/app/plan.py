@@ -71,6 +71,8 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
     kept = sum(line.stage.written for line in lines)
     if any(line.stage.rule == "generate_shard" for line in lines):
         print(f"\n{memory_line(parsed, spec, counts.generator)}")
+    if any(cost.training_memory for cost in counts.extractors.values()):
+        print(f"\n{training_line(counts)}")
     if unknown := [name for name, judge in counts.judges.items() if not judge.forward]:
         print(f"\nJudges whose arithmetic is not known and counted as 0: {', '.join(unknown)}.")
     print(f"\nAll that is written is kept: {amount(kept, 'B')} on disk. Times are a bound, one job after another.")
@@ -128,6 +130,13 @@ def memory_line(config: Config, spec: GeneratorSpec, cost: GeneratorCost) -> str
         f"Drawing {_drawn_at_once(config, spec)} images at once{guided} holds {amount(cost.sampling_memory, 'B')} of "
         f"the device's memory: weights, {'keys and values' if config.generator.steps is None else 'logits'}."
     )
+
+
+def training_line(counts: Counts) -> str:
+    """What the trainings of extractors hold of the device's memory, in words."""
+    held = {name: cost.training_memory for name, cost in counts.extractors.items() if cost.training_memory}
+    each = ", ".join(f"{name} {amount(memory, 'B')}" for name, memory in held.items())
+    return f"Training an extractor holds, in float32, of the device's memory: {each}. A smaller batch needs less."
 
 
 def stages_of(config: Config, counts: Counts) -> Iterator[Stage]:

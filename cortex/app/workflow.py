@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,37 @@ def stage_of(rules: str) -> str | None:
     if path.name == "Snakefile":
         return None
     return path.stem if path.parent.name == "rules" else "studies"
+
+
+def training_mb(
+    settings: ExtractorSettings,
+    *,
+    device: str,
+    channels: int,
+    classes: int,
+    grid: tuple[int, int],
+    scales: tuple[int, ...],
+) -> float:
+    """MB of main memory that a process of an extractor's training holds beside its data: none if it is on a GPU."""
+    if device.startswith("cuda"):
+        return 0
+    return _training_bytes(type(settings), settings.model_dump_json(), channels, classes, grid, scales) / 1e6
+
+
+def judge_training_mb(settings: TrainedJudge, *, device: str, classes: int) -> float:
+    """The same of a judge's training. How many classes its pictures have is not known before they are read."""
+    if device.startswith("cuda"):
+        return 0
+    from cortex.judges.cost import training_memory
+
+    return training_memory(settings, classes) / 1e6
+
+
+@cache
+def _training_bytes(kind: type[ExtractorSettings], settings: str, *shape: Any) -> float:
+    from cortex.extractors.cost import training_memory  # imports torch, which a run without trainings to do need not
+
+    return training_memory(kind.model_validate_json(settings), *shape)
 
 
 def one_of(names: Iterable[str]) -> str:

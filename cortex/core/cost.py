@@ -107,6 +107,8 @@ class ExtractorCost:
         bytes: of the weights.
         network: on the meta device, without weights.
         trainings: how often it is trained.
+        training_memory: bytes that a process of its training holds of the device's memory, in float32; 0: it is not
+            trained.
     """
 
     step: float
@@ -116,6 +118,7 @@ class ExtractorCost:
     bytes: float
     network: nn.Module
     trainings: int = 1
+    training_memory: float = 0
 
 
 @dataclass(frozen=True)

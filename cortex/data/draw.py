@@ -19,13 +19,13 @@ from cortex.data.shard_reader import Sample
 from cortex.data.shard_writer import write_shard
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.base import Generator
+from cortex.generators.decoding import images_at_once
 from cortex.generators.load import generator_spec, load_generator
 from cortex.generators.sampling import Sampling
 from cortex.generators.settings import Precision, Step
 
 # The splits' places in the random numbers' counter: index 7 of a class is another image in every split.
 STREAMS = {"train": 0, "validation": 1, "test": 2}
-PIXELS_DECODED = 1 << 20  # at once, of a batch's images: the decoder holds some hundred numbers for each
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,6 @@ def draw_samples(
     grids = np.empty((len(labels), *model.spec.grid), np.uint16)
     encoded: dict[int, Future[EncodedImage]] = {}
     before: list[Future[EncodedImage]] = []
-    height, width = model.spec.image
     batches = list(canonical_batches(labels, indices, batch, len(model.spec.class_names)))
     with ThreadPoolExecutor(ENCODERS) as pool:
         for batch_labels, batch_indices, rows, columns in progress(batches, len(batches), "sampling", "batch"):
@@ -159,7 +158,7 @@ def draw_samples(
             drawn = model.sample(batch_labels, seeds, sampling)
             grids[rows] = drawn.cpu().numpy()[columns]
             if keep.images != "none":
-                parts = drawn.split(max(1, PIXELS_DECODED // (height * width)))
+                parts = drawn.split(images_at_once(model.spec))
                 decoded = np.concatenate([model.decode(part).cpu().numpy() for part in parts])[columns]
                 wait(before)  # two batches of images in memory at most
                 before = [pool.submit(encode_image, image, keep.images, keep.quality) for image in decoded]

@@ -15,10 +15,10 @@ import torch
 from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, Saliency
 from torch import Tensor, nn
 
+from cortex.core.memory import inputs_at_once
 from cortex.core.randomness import uniforms
 from cortex.explain.context import AttributionContext
 from cortex.explain.importance import reduce_channels, token_importance
-from cortex.explain.memory import inputs_at_once
 
 
 def gradient(extractor: nn.Module, embeddings: Tensor, labels: Tensor, context: AttributionContext) -> Tensor:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cortex.core.memory import inputs_at_once
 from cortex.explain.context import AttributionContext
-from cortex.explain.memory import inputs_at_once
 from cortex.explain.settings import Importance, Reduction
 
 PUBLISHED = Importance()

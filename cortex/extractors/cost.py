@@ -4,14 +4,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from cortex.core.cost import Counts, ExtractorCost, Stage, weight_bytes
 from cortex.core.flops import count_flops
+from cortex.core.memory import kept_bytes
 from cortex.extractors.config import RunExtractor
 from cortex.extractors.network import build_extractor
 from cortex.extractors.settings import ExtractorSettings, PretrainedExtractor
 from cortex.fast.region_forward import RegionForward, is_convolutional
 from cortex.fast.winograd import Window
+
+COPIES = 5  # of the weights in a training: they, their gradients, two moments of Adam, those of the best epoch
 
 
 def extractor_cost(
@@ -32,9 +36,8 @@ def extractor_cost(
         searched: rows and columns of the region.
         scales: rows and columns of every scale of tokens; empty: they have one.
     """
+    network = _on_meta(settings, channels, classes, grid, scales)
     with torch.device("meta"):
-        of_run: dict[str, Any] = {"scales": scales, "channels": channels, "classes": classes, "grid": grid}
-        network = build_extractor(settings.network, **of_run | settings.network_arguments())
         embeddings = torch.empty(2, channels, *grid)
         targets = torch.empty(2, dtype=torch.int64)
     step = count_flops(lambda: network.train()(embeddings).sum().backward()) / 2
@@ -47,7 +50,31 @@ def extractor_cost(
         (top, bottom), (left, right) = searched
         inside = torch.empty(2, bottom - top, right - left, channels, device="meta", requires_grad=True)
         search = count_flops(lambda: logits(inside).sum().backward()) / 2
-    return ExtractorCost(step, forward, gradient, search, weight_bytes(network), network, settings.seeds)
+    memory = training_memory(settings, channels, classes, grid, scales)
+    return ExtractorCost(step, forward, gradient, search, weight_bytes(network), network, settings.seeds, memory)
+
+
+def training_memory(
+    settings: RunExtractor, channels: int, classes: int, grid: tuple[int, int], scales: Sequence[int] = ()
+) -> float:
+    """Bytes that a process of an extractor's training holds, in float32, beside its data; see :func:`extractor_cost`.
+
+    They are copies of the weights, and what the backward pass of the process's part of a batch keeps. On a GPU,
+    attention keeps less.
+    """
+    if not isinstance(settings, ExtractorSettings):
+        return 0
+    network = _on_meta(settings, channels, classes, grid, scales)
+    embeddings = torch.empty(-(-settings.batch // settings.gpus), channels, *grid, device="meta")
+    return COPIES * weight_bytes(network) + kept_bytes(network.train(), embeddings)
+
+
+def _on_meta(
+    settings: RunExtractor, channels: int, classes: int, grid: tuple[int, int], scales: Sequence[int]
+) -> nn.Module:
+    of_run: dict[str, Any] = {"scales": scales, "channels": channels, "classes": classes, "grid": grid}
+    with torch.device("meta"):
+        return build_extractor(settings.network, **of_run | settings.network_arguments())
 
 
 def training_flops(settings: ExtractorSettings, cost: ExtractorCost, train: int, validation: int) -> float:

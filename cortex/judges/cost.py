@@ -8,11 +8,14 @@ from torch import nn
 
 from cortex.core.cost import Counts, JudgeCost, Stage, weight_bytes
 from cortex.core.flops import count_flops
+from cortex.core.memory import kept_bytes
 from cortex.data.picture_sources import find_pictures
 from cortex.data.pictures import every_tenth
 from cortex.judges.judge import build_judge
 from cortex.judges.settings import BundledJudge, JudgeSettings, PretrainedJudge, TrainedJudge
 from cortex.judges.stated import stated_judge
+
+COPIES = 4  # of the weights in a training: they, their gradients, two moments of AdamW
 
 # Multiply-adds of an image and parameters, as torchvision's and efficientnet-lite's documentations state them.
 PRETRAINED = {
@@ -52,10 +55,17 @@ def _trained(settings: TrainedJudge) -> JudgeCost:
     return JudgeCost(forward, settings.epochs * (learned * step + measured * forward), weight_bytes(network))
 
 
-def _on_meta(network: str, arguments: dict[str, Any]) -> tuple[nn.Module, torch.Tensor]:
-    """The network and two images of its size, without numbers."""
+def training_memory(settings: TrainedJudge, classes: int) -> float:
+    """Bytes that a judge's training holds beside its pictures: copies of the weights, and what a step's batch keeps."""
+    arguments = {"classes": classes, **settings.network_arguments()}
+    network, images = _on_meta(settings.network, arguments, settings.batch)
+    return COPIES * weight_bytes(network) + kept_bytes(network, images)
+
+
+def _on_meta(network: str, arguments: dict[str, Any], images: int = 2) -> tuple[nn.Module, torch.Tensor]:
+    """The network and some images of its size, without numbers."""
     with torch.device("meta"):
-        return build_judge(network, arguments).train(), torch.empty(2, 3, arguments["size"], arguments["size"])
+        return build_judge(network, arguments).train(), torch.empty(images, 3, arguments["size"], arguments["size"])
 
 
 def costs(counts: Counts) -> Iterator[Stage]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cortex.core.errors import InputError
 from cortex.core.randomness import uniforms
 from cortex.generators import settings
+from cortex.generators.decoding import images_at_once
 from cortex.generators.network.prior import PriorNetwork, RasterPrior, Sampler
 from cortex.generators.network.raster import RasterSampler, Step
 from cortex.generators.network.vqgan import VQGAN
@@ -95,17 +96,20 @@ class NetworkGenerator:
         """
         if not self.spec.encodes:
             raise InputError("this generator has no encoder: it decodes grids, but cannot encode images")
-        return self.tokenizer.encode(from_bytes(images.to(self.device), self.spec.pixels))
+        parts = images.split(images_at_once(self.spec))
+        return torch.cat([self.tokenizer.encode(from_bytes(part.to(self.device), self.spec.pixels)) for part in parts])
 
     @torch.inference_mode()
     def decode(self, grids: Tensor) -> Tensor:
         """Images uint8 ``[B, H, W, 3]`` of token grids int ``[B, h, w]``."""
-        return to_bytes(self.tokenizer.decode(grids.to(self.device, torch.int64)), self.spec.pixels)
+        parts = grids.to(self.device, torch.int64).split(images_at_once(self.spec))
+        return torch.cat([to_bytes(self.tokenizer.decode(part), self.spec.pixels) for part in parts])
 
     @torch.inference_mode()
     def decode_vectors(self, vectors: Tensor) -> Tensor:
         """Images uint8 ``[B, H, W, 3]`` of token vectors float ``[B, P, d]``, which need be no code's."""
-        return to_bytes(self.tokenizer.decode_embeddings(self.compose(vectors)), self.spec.pixels)
+        parts = self.compose(vectors).split(images_at_once(self.spec))
+        return torch.cat([to_bytes(self.tokenizer.decode_embeddings(part), self.spec.pixels) for part in parts])
 
     def prior(self) -> RasterPrior | None:
         """The likelihoods of grids; None of a tokenizer alone, and of a prior that draws many tokens at once.

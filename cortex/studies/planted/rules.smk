@@ -60,7 +60,11 @@ rule train_planted:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=growing(4000, 6),
+        mem_mb=growing(
+            4000,
+            6,
+            more=lambda wildcards: training_mb(settings_in(PLANTED.extractors, wildcards.extractor), PLANTED.classes),
+        ),
         runtime=growing(60, 3),
         gpu=GPUS,
     params:

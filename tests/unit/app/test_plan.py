@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from cortex.app.cli import main
-from cortex.app.plan import Line, amount, counts_of, duration, memory_line, stages_of, with_jobs
+from cortex.app.plan import Line, amount, counts_of, duration, memory_line, stages_of, training_line, with_jobs
 from cortex.app.rates import copy_rate, product_rate
 from cortex.app.snakemake_internals import Job, planned_jobs
 from cortex.config import parse_config
@@ -291,6 +291,19 @@ def test_the_memory_of_drawing_is_that_of_weights_keys_and_values(counts, checko
         config, spec = parse_config(yaml.safe_load((CHECKOUT / "configs/imagenet.yaml").read_text()))
     assert memory_line(config, spec, cost) == (
         "Drawing 500 images at once holds 41 GB of the device's memory: weights, keys and values."
+    )
+
+
+def test_a_training_holds_copies_of_the_weights_and_what_its_batch_keeps(counts):
+    """Of TE, mostly attention: 8 heads of 257 × 257 in 12 layers, as weights, as a mask of dropout, and after it."""
+    extractors = counts("configs/imagenet.yaml").extractors
+    attention = 256 * 12 * 8 * 257**2 * (4 + 4 + 1)
+    transformer = extractors["transformer"]
+    held = transformer.training_memory - 5 * transformer.bytes
+    assert attention < held < 5 * attention
+    assert training_line(counts("configs/imagenet.yaml")) == (
+        "Training an extractor holds, in float32, of the device's memory: cnn 3 GB, resnet 1.37 GB, transformer "
+        "62.9 GB. A smaller batch needs less."
     )
 
 

@@ -28,6 +28,7 @@ from cortex.generators.load import generator_spec, load_generator, read_codebook
 from cortex.generators.nearest import nearest_codes
 from cortex.generators.network.generator import NetworkGenerator, resolve
 from cortex.generators.network.load import save_generator
+from cortex.generators.network.vqgan import VQGAN
 from cortex.generators.sampling import Sampling
 from cortex.generators.spec import GeneratorSpec
 
@@ -317,18 +318,33 @@ def test_a_shard_is_the_same_byte_for_byte_however_many_threads_there_are(make, 
 
 
 def test_large_images_are_decoded_a_few_at_once(make, whole, monkeypatch):
-    decoded, original = [], NetworkGenerator.decode
+    decoded, original = [], VQGAN.decode
 
     def decode(self, grids):
         decoded.append(len(grids))
         return original(self, grids)
 
-    monkeypatch.setattr("cortex.data.draw.PIXELS_DECODED", 5 * 8 * 8)
-    monkeypatch.setattr(NetworkGenerator, "decode", decode)
+    monkeypatch.setattr("cortex.generators.decoding.PIXELS", 5 * 8 * 8)
+    monkeypatch.setattr(VQGAN, "decode", decode)
     for few, many in zip(read_shard(make("few", 0, 40), images=True), read_shard(whole, images=True), strict=True):
         assert (few.grid == many.grid).all()
         assert np.abs(few.image.astype(int) - many.image).max() <= 1  # another batch shape: other last bits
     assert set(decoded) == {5, 2}, "canonical batches of 3 × 4 samples"
+
+
+def test_no_more_pixels_than_the_bound_pass_through_the_networks_at_once(model, monkeypatch):
+    """Whatever batch a caller asks for: to decode grids, to decode vectors, and to encode."""
+    grids = torch.randint(24, (13, 4, 4), generator=torch.Generator().manual_seed(0))
+    images, sizes = model.decode(grids), []
+    for module in (model.tokenizer.decoder, model.tokenizer.encoder):
+        original = module.forward
+        monkeypatch.setattr(module, "forward", lambda x, f=original: (sizes.append(len(x)), f(x))[1])
+    monkeypatch.setattr("cortex.generators.decoding.PIXELS", 5 * 8 * 8)
+    vectors = model.codebook[grids.flatten(1)]
+    for found in (model.decode(grids), model.decode_vectors(vectors)):
+        assert (found.int() - images.int()).abs().max() <= 1  # another batch shape: other last bits
+    assert model.encode(images).shape == grids.shape
+    assert sizes == [5, 5, 3] * 3
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

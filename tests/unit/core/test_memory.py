@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from cortex.explain import memory
+from cortex.core import memory
+from cortex.core.memory import inputs_at_once, kept_bytes
 from cortex.explain.importance import token_importance
-from cortex.explain.memory import inputs_at_once
+from cortex.extractors.network import build_extractor
 from tests.pipeline import CHECKOUT
 from tests.unit.explain.by_hand import SETTINGS, extractor
 
@@ -31,6 +32,25 @@ def test_the_bound_is_divided_by_what_one_input_keeps(monkeypatch, bound, inputs
     """48 bytes: the input and the result. The weight, which is the network's own, does not count."""
     monkeypatch.setattr(memory, "ON_CPU", bound)
     assert inputs_at_once(Square(), torch.zeros(5, 6)) == inputs
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_is_counted_without_numbers_is_what_a_training_step_keeps(name):
+    """A hook of its own, on a network with numbers, sees as many bytes as are counted on the meta device."""
+    network, inputs, kept = build_extractor(name, **SETTINGS[name]).train(), torch.randn(6, 5, 8, 8), {}
+    weights = {each.data_ptr() for each in (*network.parameters(), *network.buffers())}
+
+    def see(tensor):
+        if tensor.untyped_storage().data_ptr() not in weights:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+        logits = network(inputs.requires_grad_())
+    assert sum(kept.values()) > inputs.nbytes and logits.requires_grad
+    with torch.device("meta"):
+        empty = build_extractor(name, **SETTINGS[name]).train()
+    assert kept_bytes(empty, torch.empty(6, 5, 8, 8, device="meta")) == sum(kept.values())
 
 
 @pytest.mark.parametrize("name", SETTINGS)
