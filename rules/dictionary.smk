@@ -5,6 +5,7 @@ CAUSES = f"{RUN}/evaluation/{{intervention}}/{{judge}}.parquet"
 # Patches need test images, masks judges, and replacements a decoder and images of another class, too. A token of one of
 # several scales is no part of an image: its contribution is removed instead, by the study scales.
 INTERVENTIONS = []
+IMAGES_PER_PAIR = {"images_per_pair": CONFIG.dictionary.causes.images_per_pair}
 if JUDGES and CONFIG.dictionary.causes.pairs and not SPEC.scales:
     INTERVENTIONS = ["mask_codes", "place_codes"] if SPEC.decodes and len(CLASSES) > 1 else ["mask_codes"]
 
@@ -91,11 +92,34 @@ rule describe_codes:
         " {params.patches} {params.options} &> {log}"
 
 
+rule choose_pairs:
+    input:
+        grids=f"{RUN}/data/train/grids.npy",
+        frequent=rules.frequent_tokens.output.tokens,
+    output:
+        pairs=f"{RUN}/dictionary/pairs.parquet",
+    log:
+        log_of("choose_pairs"),
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=growing(4000, 8),
+        runtime=growing(30, 0.1),
+    params:
+        options=options(CODES, {"pairs": CONFIG.dictionary.causes.pairs}, CONFIG.dictionary.kinds),
+        code=code_of("choose-pairs"),
+    message:
+        "Choose the codes and classes whose causes are measured"
+    shell:
+        "python -m cortex choose-pairs --output {output.pairs} --grids {input.grids} --frequent-tokens {input.frequent}"
+        " {params.options} &> {log}"
+
+
 rule mask_codes:
     input:
         tokens=of_shards(TOKENS, "test"),
         images=of_shards(IMAGES, "test"),
-        frequent=rules.frequent_tokens.output.tokens,
+        pairs=rules.choose_pairs.output.pairs,
         judge=JUDGE,
     output:
         rows=CAUSES.replace("{intervention}", "mask_codes"),
@@ -110,20 +134,20 @@ rule mask_codes:
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        options=options(CONFIG.dictionary.causes, CODES, BATCH, SEED, DEVICE),
+        options=options(IMAGES_PER_PAIR, CODES, BATCH, SEED, DEVICE),
         code=code_of("mask-codes", judge_of),
     message:
         "Judge images without one code: judge {wildcards.judge}"
     shell:
         "python -m cortex mask-codes --output {output.rows} --tokens {input.tokens} --images {input.images}"
-        " --frequent-tokens {input.frequent} --judge {input.judge} {params.options} &> {log}"
+        " --pairs {input.pairs} --judge {input.judge} {params.options} &> {log}"
 
 
 rule place_codes:
     input:
         GENERATOR_FILES,
         tokens=of_shards(TOKENS, "test"),
-        frequent=rules.frequent_tokens.output.tokens,
+        pairs=rules.choose_pairs.output.pairs,
         judge=JUDGE,
     output:
         rows=CAUSES.replace("{intervention}", "place_codes"),
@@ -138,13 +162,13 @@ rule place_codes:
         runtime=growing(60, 0.01),
         gpu=GPUS,
     params:
-        options=options(CONFIG.dictionary.causes, GENERATOR, BATCH, SEED, DEVICE),
+        options=options(IMAGES_PER_PAIR, GENERATOR, BATCH, SEED, DEVICE),
         bundled=BUNDLED_WEIGHTS,
         code=code_of("place-codes", judge_of, *FAMILIES),
     message:
         "Judge images of other classes with one code: judge {wildcards.judge}"
     shell:
-        "python -m cortex place-codes --output {output.rows} --tokens {input.tokens} --frequent-tokens {input.frequent}"
+        "python -m cortex place-codes --output {output.rows} --tokens {input.tokens} --pairs {input.pairs}"
         " --judge {input.judge} {params.options} &> {log}"
 
 

@@ -78,6 +78,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "mean-importance": ("cortex.dictionary.importance:mean_importance", "average the importance of every code"),
         "describe-patches": ("cortex.dictionary.patches:describe_patches", "describe how every code is drawn"),
         "describe-codes": ("cortex.dictionary.codes:describe_codes", "describe every code of the codebook"),
+        "choose-pairs": (
+            "cortex.dictionary.pairs:choose_pairs",
+            "choose the codes and classes whose causes are measured",
+        ),
         "mask-codes": ("cortex.dictionary.masks:mask_codes", "judge images without one code"),
         "place-codes": ("cortex.dictionary.placements:place_codes", "judge images of other classes with one code"),
         "dictionary": ("cortex.dictionary.table:write_dictionary", "write a row for every code and class"),

@@ -17,6 +17,7 @@ def costs(counts: Counts) -> Iterator[Stage]:
         of = {"attribution": method, "name": name}
         yield Stage("mean_importance", of, read=cost.trainings * train.scores, written=min(pairs, train.samples) * ROW)
     yield Stage("describe_patches", read=2 * (test.tables + test.pixels), written=counts.codes * 3 * ROW)
+    yield Stage("choose_pairs", read=train.packed, written=config.dictionary.causes.pairs * ROW)
     judged = VARIANTS * sampled(counts)
     for name, judge in counts.judges.items():
         rows = 2 * sampled(counts) * ROW
@@ -33,4 +34,5 @@ def sampled(counts: Counts) -> int:
     """Sampled images of all pairs of a class and a code, at most."""
     causes, config = counts.config.dictionary.causes, counts.config
     listed = counts.classes * min(config.concept_tokens.tokens, counts.codes)
-    return min(causes.pairs, listed) * min(causes.images_per_pair, config.data.per_class.test)
+    marking = counts.codes  # of each code one class
+    return min(causes.pairs, marking + listed) * min(causes.images_per_pair, config.data.per_class.test)

@@ -51,16 +51,15 @@ def kinds_of(found: Occurrences, settings: Kinds) -> CodeKinds:
     marking = _marking(found, best, needed) if found.classes > 1 else np.zeros(found.codes)
     concentrated, same_class = _concentrated(found, settings.shared)
     images = found.by_code(found.images)
-    kinds = np.select(
-        [images < settings.least_images, marking >= 0.5, concentrated >= 0.5], [UNUSED, MARKS, SHARED], BACKGROUND
-    )
+    least = settings.least_share * found.class_images.sum() / found.classes
+    kinds = np.select([images < least, marking >= 0.5, concentrated >= 0.5], [UNUSED, MARKS, SHARED], BACKGROUND)
     sure = np.choose(
         kinds,
         [
             marking,
             np.minimum(concentrated, 1 - marking),
             np.minimum(1 - concentrated, 1 - marking),
-            special.gammainc(images + 0.5, settings.least_images),
+            special.gammainc(images + 0.5, least),
         ],
     )
     class_share = np.where(best >= 0, shares[best], 0)

@@ -13,7 +13,6 @@ from cortex.data.decoded import decoded_rows
 from cortex.data.tokens import Tokens, read_tokens
 from cortex.dictionary import CODE, RANDOM
 from cortex.dictionary.samples import AT_ONCE, Samples, sample_images
-from cortex.dictionary.settings import Causes
 from cortex.evaluate.masking import MEASURES, judge_masks
 from cortex.explain.ranks import ranks
 from cortex.judges.judge import load_judge
@@ -28,10 +27,10 @@ def mask_codes(
     output: Path,
     tokens: list[Path],
     images: list[Path],
-    frequent_tokens: Path,
+    pairs: Path,
     judge: Path,
     *,
-    settings: Causes,
+    images_per_pair: int,
     codes: int,
     batch: int,
     seed: int = 0,
@@ -45,16 +44,16 @@ def mask_codes(
             probability_change, logit, logit_change, masked_fraction, masked_brightness.
         tokens: token tables of the test split.
         images: decoded images of each table.
-        frequent_tokens: the most frequent tokens; the first of their contrast lists are measured.
+        pairs: pairs of a class and a code to measure, as the command choose-pairs wrote them.
         judge: weights of a judge.
-        settings: numbers of pairs of a class and a code, and of images of a pair.
+        images_per_pair: images of a pair, at most.
         codes: codes in the codebook.
         batch: images that the judge sees at once.
         seed: seed of the sample and of the random positions, together with an image's key and the code.
         device: auto, cpu, cuda or cuda:N.
     """
     labelled = read_tokens(tokens, codes=codes)
-    samples = sample_images(labelled, frequent_tokens, settings, codes, seed)
+    samples = sample_images(labelled, pairs, images_per_pair, codes, seed)
     panelist = load_judge(judge, choose_device(device))
     parts = [SCHEMA.empty_table()]
     for start in progress(range(0, len(samples), AT_ONCE), -(-len(samples) // AT_ONCE), "masking codes", "part"):

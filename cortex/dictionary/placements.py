@@ -13,7 +13,6 @@ from cortex.core.tables import write_table
 from cortex.data.tokens import Tokens, read_tokens
 from cortex.dictionary import CODE, RANDOM
 from cortex.dictionary.samples import AT_ONCE, Samples, sample_images
-from cortex.dictionary.settings import Causes
 from cortex.evaluate.codebook_level import judge_grids
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import load_generator
@@ -36,10 +35,10 @@ SCHEMA = pa.schema(
 def place_codes(
     output: Path,
     tokens: list[Path],
-    frequent_tokens: Path,
+    pairs: Path,
     judge: Path,
     *,
-    settings: Causes,
+    images_per_pair: int,
     family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
     batch: int,
@@ -57,9 +56,9 @@ def place_codes(
             probability (of the label, after), probability_change (after minus before), replaced_fraction (of the
             positions).
         tokens: token tables of the test split.
-        frequent_tokens: the most frequent tokens; the first of their contrast lists are measured.
+        pairs: pairs of a class and a code to measure, as the command choose-pairs wrote them.
         judge: weights of a judge.
-        settings: numbers of pairs of a class and a code, and of images of a pair.
+        images_per_pair: images of a pair, at most.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator, or the name of a bundled one; the default one if not given.
         batch: images decoded and judged at once.
@@ -71,7 +70,7 @@ def place_codes(
     images = read_tokens(tokens, codes=len(model.codebook))
     if len(np.unique(images.labels)) < 2:
         raise InputError(f"{images.path}: images of one class; a code is put into those of another")
-    samples = sample_images(images, frequent_tokens, settings, len(model.codebook), seed)
+    samples = sample_images(images, pairs, images_per_pair, len(model.codebook), seed)
     parts = [SCHEMA.empty_table()]
     for start in progress(range(0, len(samples), AT_ONCE), -(-len(samples) // AT_ONCE), "placing codes", "part"):
         part = samples.part(start)

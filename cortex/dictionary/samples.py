@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cortex.core.randomness import key_seeds, sample_seeds, uniforms
-from cortex.core.tables import read_table
 from cortex.data.tokens import Tokens
 from cortex.dictionary.occurrences import held_codes
-from cortex.dictionary.settings import Causes
+from cortex.dictionary.pairs import read_pairs
 from cortex.explain.pair_sums import starts_of
 
 AT_ONCE = 1_000  # samples measured at once
@@ -46,38 +44,25 @@ class Samples:
         return uniforms(self.seeds, positions + 2)
 
 
-def chosen_pairs(frequent: Path, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Labels and tokens of the pairs to measure: the first codes of every class by contrast, first ranks first.
-
-    Args:
-        frequent: lists of frequent tokens.
-        count: pairs, at most.
-    """
-    lists = read_table(frequent, ["label", "list", "rank", "token"])
-    lists = lists.filter(pc.equal(lists["list"], "contrast")).sort_by([("rank", "ascending"), ("label", "ascending")])
-    labels, tokens = (lists[name].to_numpy().astype(np.int64)[:count] for name in ("label", "token"))
-    return labels, tokens
-
-
-def sample_images(images: Tokens, frequent: Path, settings: Causes, codes: int, seed: int) -> Samples:
+def sample_images(images: Tokens, pairs: Path, most: int, codes: int, seed: int) -> Samples:
     """Some images of every chosen pair, at random; the same for all judges and interventions.
 
     Args:
         images: the test split.
-        frequent: lists of frequent tokens.
-        settings: numbers of pairs and of images of a pair.
+        pairs: table of the chosen pairs.
+        most: images of a pair.
         codes: in the codebook.
         seed: seed of the choice, and of the random numbers.
     """
-    labels, tokens = chosen_pairs(frequent, settings.pairs)
+    labels, tokens = read_pairs(pairs, codes)
     held, _ = held_codes(images.tokens.astype(np.int64), codes)
     rows, held_tokens = np.divmod(held, codes)
-    pairs = images.labels[rows] * codes + held_tokens
-    wanted = np.isin(pairs, labels * codes + tokens)
-    rows, pairs = rows[wanted], pairs[wanted]
-    seeds = sample_seeds(0, 0, pairs % codes, key_seeds(seed, PURPOSE, images.keys)[rows])
-    order = np.lexsort((seeds, pairs))
-    starts = starts_of(pairs[order])
+    held = images.labels[rows] * codes + held_tokens
+    wanted = np.isin(held, labels * codes + tokens)
+    rows, held = rows[wanted], held[wanted]
+    seeds = sample_seeds(0, 0, held % codes, key_seeds(seed, PURPOSE, images.keys)[rows])
+    order = np.lexsort((seeds, held))
+    starts = starts_of(held[order])
     place = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    order = order[place < settings.images_per_pair]
-    return Samples(rows[order], *np.divmod(pairs[order], codes), seeds[order])
+    order = order[place < most]
+    return Samples(rows[order], *np.divmod(held[order], codes), seeds[order])

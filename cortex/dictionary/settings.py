@@ -4,13 +4,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cortex.core.settings import Count, Section, Share
+from cortex.core.settings import Count, Rate, Section, Share
 
 
 class Kinds(Section):
     """Kinds of codes: a code marks a class, is shared by classes, belongs to the background, or is hardly used."""
 
-    least_images: Count = Field(20, description="train images that hold a code; a code of fewer is hardly used")
+    least_share: Rate = Field(
+        0.15,
+        description="train images that hold a code, as a share of the mean number of train images of a class; a code "
+        "of fewer is hardly used",
+    )
     marks: Share = Field(
         0.5,
         description="a code marks a class that has at least 1/C + marks · (1 − 1/C) of its occurrences, with C classes",
@@ -27,7 +31,8 @@ class Causes(Section):
 
     pairs: Annotated[int, Field(ge=0)] = Field(
         2000,
-        description="pairs of a class and a code to measure: of every class the first codes by contrast; 0: none",
+        description="pairs of a class and a code to measure, at most: codes that mark the class, then the first codes "
+        "of every class by contrast; 0: none",
     )
     images_per_pair: Count = Field(
         20, description="test images of a class that hold a code, at most, for each of these pairs"

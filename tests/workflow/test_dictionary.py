@@ -77,15 +77,17 @@ def test_causes_are_means_over_judges_and_images(run):
 def test_only_what_a_setting_changes_is_made_again(tiny_run, tmp_path):
     """In dry runs, with a changed copy of the config."""
     config, tables = tmp_path / "changed.yaml", ("results/tiny/codes.parquet", "results/tiny/dictionary.parquet")
-    expected = {
-        "kinds": ({"least_images": 5}, {"describe_codes": 1}),
-        "nearest": (2, {"describe_codes": 1}),
-        "rows": (50, {"dictionary": 1}),
-        "causes": ({"images_per_pair": 1}, {"mask_codes": 2, "place_codes": 2, "dictionary": 1}),
-    }
-    for key, (value, jobs) in expected.items():
+    measured = {"mask_codes": 2, "place_codes": 2, "dictionary": 1}
+    expected = [
+        ({"kinds": {"least_share": 0.4}}, {"describe_codes": 1, "choose_pairs": 1, **measured}),
+        ({"nearest": 2}, {"describe_codes": 1}),
+        ({"rows": 50}, {"dictionary": 1}),
+        ({"causes": {"pairs": 3}}, {"choose_pairs": 1, **measured}),
+        ({"causes": {"images_per_pair": 1}}, measured),
+    ]
+    for changed, jobs in expected:
         config.write_bytes((tiny_run / "tests" / "tiny.yaml").read_bytes())
-        change_config(config, {"dictionary": {key: value}})
+        change_config(config, {"dictionary": changed})
         done = snakemake(tiny_run, *tables, "--dry-run", "--configfile", config)
         assert done.returncode == 0, done.stderr
-        assert jobs_in(done) == jobs, key
+        assert jobs_in(done) == jobs, changed

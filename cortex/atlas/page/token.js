@@ -126,7 +126,7 @@ function Causes({ code }) {
   };
   return h("section", null, h("h2", null, "Causes"),
     kinds.every(kind => measured(kind).length === 0)
-      ? h("p", { className: "note" }, "Not measured for this code. The run measures the first codes of every class by contrast (setting dictionary.causes.pairs).")
+      ? h("p", { className: "note" }, "Not measured for this code. The run measures a limited number of codes (setting dictionary.causes.pairs): first those that mark a class, then the first codes of every class by contrast.")
       : h("div", { className: "columns" }, kinds.map(kind => h("div", { key: kind }, h("h3", null, { masked: "Masked", placed: "Put in place of other codes" }[kind]),
         h("p", null, text[kind]), h(Cause, { kind, rows, measured: measured(kind) })))),
     h("p", { className: "note" }, "Change of the judges' probability of the class, in percentage points; mean over judges and images, 95 % interval over images. Random control of the same area. Source: dictionary.parquet."));

@@ -113,7 +113,7 @@ def write_lookup(folder: Path) -> Path:
     vectors = {"codebook": torch.from_numpy(np.random.default_rng(1).normal(size=(CODES, 6)).astype(np.float32))}
     write_weights(codebook, vectors, codebook_metadata(GeneratorSpec(NAMES, (4, 4), CODES, 6)))
     describe_patches(folder / "patches.parquet", files.tokens, files.images, codes=CODES)
-    kinds = Kinds(least_images=5)
+    kinds = Kinds(least_share=0.25)
     described = folder / "patches.parquet"
     describe_codes(folder / "codes.parquet", folder / "grids.npy", codebook, described, nearest=3, settings=kinds)
     for number, name in enumerate(EXTRACTORS):

@@ -14,23 +14,22 @@ from cortex.data.tokens import Tokens, read_tokens, write_tokens
 from cortex.dictionary import samples as sampling
 from cortex.dictionary.effects import effects, group_means
 from cortex.dictionary.masks import code_masks, mask_codes
+from cortex.dictionary.pairs import SCHEMA
 from cortex.dictionary.placements import _another, place_codes, placed_grids
-from cortex.dictionary.samples import chosen_pairs, sample_images
-from cortex.dictionary.settings import Causes
-from cortex.explain.concept_tokens import FREQUENCY_SCHEMA
+from cortex.dictionary.samples import sample_images
 from cortex.generators.load import load_generator
 from cortex.judges.judge import load_judge
 from cortex.judges.networks import ResNet
 from tests.unit.evaluate.by_hand import CPU, label_probability
 
 CODES = 24  # of the conftest's generator: grids of 4×4, images of 8×8
-LISTS = {("contrast", 1): [3, 5, 8], ("contrast", 4): [5, 0], ("count", 1): [9, 9], ("count", 4): [9, 9]}
-CAUSES = Causes(pairs=4, images_per_pair=3)
+PAIRS = [(1, 3), (4, 5), (1, 5), (4, 0)]
+MOST = 3  # images of a pair
 
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """Two shards of test images of the classes 1, 4 and 6, measured five at a time; lists of tokens; a judge."""
+    """Two shards of test images of the classes 1, 4 and 6, measured five at a time; chosen pairs; a judge."""
     monkeypatch.setattr(sampling, "AT_ONCE", 5)
     for module in ("masks", "placements"):
         monkeypatch.setattr(f"cortex.dictionary.{module}.AT_ONCE", 5)
@@ -42,50 +41,40 @@ def files(tmp_path, monkeypatch):
         keys = [f"test-{row}" for row in range(15)][rows]
         write_tokens(tmp_path / f"{shard}.parquet", Tokens(keys, labels[rows], tokens[rows], (4, 4)))
         np.save(tmp_path / f"{shard}.npy", images[rows])
-    rows = [
-        {"label": label, "list": kind, "rank": rank, "token": token, "count": 1, "share": 0.0}
-        for (kind, label), listed in LISTS.items()
-        for rank, token in enumerate(listed)
-    ]
-    write_table(tmp_path / "frequency.parquet", pa.Table.from_pylist(rows[::-1], FREQUENCY_SCHEMA))
+    pairs = [{"label": label, "token": token} for label, token in PAIRS]
+    write_table(tmp_path / "pairs.parquet", pa.Table.from_pylist(pairs, SCHEMA))
     torch.manual_seed(0)
     write_weights(tmp_path / "judge.safetensors", ResNet().state_dict(), {"judge": "resnet"})
     tables = [tmp_path / f"{shard}.parquet" for shard in (0, 1)]
     return tmp_path, tables, images
 
 
-def test_the_first_codes_of_every_class_are_chosen(files):
-    labels, tokens = chosen_pairs(files[0] / "frequency.parquet", 4)
-    assert list(zip(labels.tolist(), tokens.tolist(), strict=True)) == [(1, 3), (4, 5), (1, 5), (4, 0)]
-    assert len(chosen_pairs(files[0] / "frequency.parquet", 100)[0]) == 5
-
-
 def test_samples_are_images_of_the_class_that_hold_the_code(files):
     folder, tables, _ = files
     images = read_tokens(tables)
-    found = sample_images(images, folder / "frequency.parquet", CAUSES, CODES, seed=3)
+    found = sample_images(images, folder / "pairs.parquet", MOST, CODES, seed=3)
     taken = Counter()
     for row, label, token in zip(found.rows, found.labels.tolist(), found.tokens.tolist(), strict=True):
         assert images.labels[row] == label and token in images.tokens[row]
         taken[label, token] += 1
-    for label, token in [(1, 3), (4, 5), (1, 5), (4, 0)]:
+    for label, token in PAIRS:
         holding = (images.tokens[images.labels == label] == token).any(1).sum()
         assert taken.pop((label, token), 0) == min(holding, 3)
     assert not taken
     assert len(set(zip(found.rows.tolist(), found.tokens.tolist(), strict=True))) == len(found)
-    again = sample_images(images, folder / "frequency.parquet", CAUSES, CODES, seed=3)
-    other = sample_images(images, folder / "frequency.parquet", CAUSES, CODES, seed=4)
+    again = sample_images(images, folder / "pairs.parquet", MOST, CODES, seed=3)
+    other = sample_images(images, folder / "pairs.parquet", MOST, CODES, seed=4)
     assert (again.rows == found.rows).all() and (again.randoms(16) == found.randoms(16)).all()
     assert (other.randoms(16) != found.randoms(16)).any()
 
 
 def test_masks_are_those_of_a_loop_over_pixels(files):
     folder, tables, images = files
-    arguments = tables, [folder / "0.npy", folder / "1.npy"], folder / "frequency.parquet", folder / "judge.safetensors"
-    mask_codes(folder / "rows.parquet", *arguments, settings=CAUSES, codes=CODES, batch=4, device="cpu")
+    arguments = tables, [folder / "0.npy", folder / "1.npy"], folder / "pairs.parquet", folder / "judge.safetensors"
+    mask_codes(folder / "rows.parquet", *arguments, images_per_pair=MOST, codes=CODES, batch=4, device="cpu")
     rows, judge = read_table(folder / "rows.parquet").to_pylist(), load_judge(folder / "judge.safetensors", CPU)
     tokens = read_tokens(tables)
-    samples = sample_images(tokens, folder / "frequency.parquet", CAUSES, CODES, 0)
+    samples = sample_images(tokens, folder / "pairs.parquet", MOST, CODES, 0)
     by_chance = dict(
         zip(
             zip(samples.rows.tolist(), samples.labels.tolist(), samples.tokens.tolist(), strict=True),
@@ -128,7 +117,7 @@ def test_another_item_is_of_any_other_group():
 def test_codes_are_placed_where_they_stand_in_their_own_image(files):
     folder, tables, _ = files
     images = read_tokens(tables)
-    found = sample_images(images, folder / "frequency.parquet", CAUSES, CODES, seed=3)
+    found = sample_images(images, folder / "pairs.parquet", MOST, CODES, seed=3)
     changed, grids, replaced = placed_grids(images, found)
     assert len(set(changed.tolist())) > 3
     for place, (row, label, token) in enumerate(zip(found.rows, found.labels, found.tokens, strict=True)):
@@ -148,13 +137,13 @@ def test_codes_are_placed_where_they_stand_in_their_own_image(files):
 
 def test_a_judge_reads_every_image_before_and_after(files, generator_weights):
     folder, tables, _ = files
-    arguments = tables, folder / "frequency.parquet", folder / "judge.safetensors"
-    options = {"settings": CAUSES, "generator": generator_weights, "batch": 4, "seed": 3, "device": "cpu"}
+    arguments = tables, folder / "pairs.parquet", folder / "judge.safetensors"
+    options = {"images_per_pair": MOST, "generator": generator_weights, "batch": 4, "seed": 3, "device": "cpu"}
     place_codes(folder / "rows.parquet", *arguments, **options)
     rows = read_table(folder / "rows.parquet").to_pylist()
     model, judge = load_generator(generator_weights), load_judge(folder / "judge.safetensors", CPU)
     images = read_tokens(tables)
-    samples = sample_images(images, folder / "frequency.parquet", CAUSES, CODES, seed=3)
+    samples = sample_images(images, folder / "pairs.parquet", MOST, CODES, seed=3)
     changed, grids, replaced = placed_grids(images, samples)
     assert len(rows) == 2 * len(samples) > 2 * 5
     found = {method: [row for row in rows if row["method"] == method] for method in ("code", "random")}
@@ -177,8 +166,8 @@ def test_images_of_one_class_are_refused(files, generator_weights):
     write_tokens(tables[0], images.take(np.flatnonzero(images.labels == 4)))
     with pytest.raises(InputError, match=r"images of one class; a code is put into those of another"):
         place_codes(
-            folder / "rows.parquet", tables[:1], folder / "frequency.parquet", folder / "judge.safetensors",
-            settings=CAUSES, generator=generator_weights, batch=4,
+            folder / "rows.parquet", tables[:1], folder / "pairs.parquet", folder / "judge.safetensors",
+            images_per_pair=MOST, generator=generator_weights, batch=4,
         )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def described(shards, packed):
     vectors = torch.arange(CODES).float()[:, None].repeat(1, 2) ** 2
     write_weights(folder / "codebook.safetensors", {"codebook": vectors}, {})
     paths = [folder / name for name in ("codes.parquet", "grids.npy", "codebook.safetensors", "patches.parquet")]
-    describe_codes(*paths, nearest=2, settings=Kinds(least_images=2))
+    describe_codes(*paths, nearest=2, settings=Kinds(least_share=0.8))
     return paths, tokens
 
 

@@ -12,7 +12,7 @@ from cortex.studies.planted.grids import OWN, SHORTCUT, choose_codes, draw_grids
 from cortex.studies.planted.grids import SHARED as SHARED_ROLE
 from tests.unit.dictionary.simulated import simulated
 
-FEW = Kinds(least_images=1)
+FEW = Kinds(least_share=0.0025)
 
 
 def test_by_hand(packed):
@@ -24,7 +24,8 @@ def test_by_hand(packed):
         3: [[2, 3], [2, 3]],
     }
     images = [[grid] for grids_of_class in grids.values() for grid in grids_of_class]
-    found = kinds_of(count_occurrences(packed(np.repeat(range(4), 2), images), 6), FEW)
+    bounds = Kinds(least_share=0.5)  # one image
+    found = kinds_of(count_occurrences(packed(np.repeat(range(4), 2), images), 6), bounds)
     assert [KINDS[kind] for kind in found.kinds] == [
         "marks a class",
         "shared by classes",
@@ -49,10 +50,19 @@ def test_probabilities_by_hand(packed):
     assert found.kinds.tolist() == [MARKS, MARKS]
     assert found.sure.tolist() == pytest.approx([0.5, 0.5])
     less = kinds_of(
-        count_occurrences(packed([0] * 4 + [1] * 4, [[[t]] for t in tokens]), 2), Kinds(least_images=1, marks=0.2)
+        count_occurrences(packed([0] * 4 + [1] * 4, [[[t]] for t in tokens]), 2), Kinds(least_share=0.25, marks=0.2)
     )
     # Needed: 0.6. The rate less 0.6 of both: 0.15; variance (0.4² + 0.6²) / 16.
     assert less.sure.tolist() == pytest.approx([stats.norm.cdf(0.15 / np.sqrt(0.52 / 16))] * 2)
+
+
+def test_the_label_does_not_depend_on_the_number_of_images(packed):
+    """A code in a tenth of the images of one class, of 2 classes of 10 or of 40 images."""
+    for images in (10, 40):
+        tokens = [[[1 if place < images // 10 else 0]] for place in range(2 * images)]
+        counted = count_occurrences(packed(np.repeat([0, 1], images), tokens), 2)
+        assert kinds_of(counted, Kinds(least_share=0.1)).kinds[1] == MARKS
+        assert kinds_of(counted, Kinds(least_share=0.11)).kinds[1] == UNUSED
 
 
 @pytest.mark.parametrize("classes", [4, 10])
@@ -61,7 +71,7 @@ def test_at_the_bound_a_probability_is_as_often_low_as_it_says(classes, clumping
     """A class with exactly the share that marks it: below p in a share p of all codes."""
     needed = 1 / classes + 0.5 * (1 - 1 / classes)
     rates = [2 * needed, *[2 * (1 - needed) / (classes - 1)] * (classes - 1)]
-    bounds = Kinds(least_images=1, shared=1)  # all that marks no class is shared
+    bounds = Kinds(least_share=0.0025, shared=1)  # all that marks no class is shared
     found = kinds_of(simulated(np.random.default_rng(0), rates, 400, 3000, clumping), bounds)
     marks = np.where(found.kinds == MARKS, found.sure, 1 - found.sure)
     for level in (0.05, 0.25, 0.5, 0.75, 0.95):
