@@ -7,7 +7,6 @@ places of attention, and the length of the codes.
 import numpy as np
 import pytest
 import torch
-import yaml
 from safetensors.torch import save_file
 from taming.modules.diffusionmodules.model import Decoder
 
@@ -24,32 +23,16 @@ from tests.published import (
     CODES,
     TAMING_F16,
     TINY_DDCONFIG,
-    foreign,
-    llamagen_tokenizer,
     llamagen_tokenizer_file,
     shapes_by_name,
     stand_in,
     tiny_llamagen,
 )
-from tests.unit.generators.test_llamagen import SlowTokenizer
+from tests.slow_vqgan import SlowTaming, SlowTokenizer
+from tests.tokenizer_folders import chameleon, gumbel, gumbel_state, tiny_vqgan
 
 F8 = TAMING_F16 | {"ch_mult": [1, 1, 2, 4], "attn_resolutions": [32]}
 CHAMELEON = TAMING_F16 | {"attn_resolutions": [], "resolution": 512}
-
-
-class SlowTaming(SlowTokenizer):
-    """The same by taming's names; a code keeps its length."""
-
-    def __init__(self, state):
-        super().__init__(llamagen_tokenizer(state))
-
-    @property
-    def codes(self):
-        return self.w["quantize.embedding.weight"]
-
-    def encode(self, images):
-        vectors = self.vectors(images).permute(0, 2, 3, 1)
-        return (vectors[..., None, :] - self.codes).square().sum(-1).argmin(-1)
 
 
 def grids_of(spec, count=2):
@@ -160,37 +143,6 @@ def test_janus_tokenizer_has_llamagens_size(tmp_path):
 # --- taming's, by other names ------------------------------------------------------------------------------------
 
 
-def tiny_vqgan(**sizes):
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        vqgan = VQGAN(TINY_DDCONFIG | sizes, n_embed=CODES, embed_dim=16).requires_grad_(False)
-        vqgan.codebook.normal_()
-        vqgan.quant_conv.weight *= 20  # vectors as far apart as the codes
-    return vqgan.state_dict()
-
-
-def project(target, ddconfig, codes=CODES, channels=16, **params):
-    return {
-        "model": {
-            "target": target,
-            "params": {"embed_dim": channels, "n_embed": codes, "ddconfig": ddconfig, "lossconfig": {}} | params,
-        }
-    }
-
-
-def laid_out(folder, content, described, yaml_name, checkpoint_name):
-    for name in (yaml_name, checkpoint_name):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / yaml_name).write_text(yaml.safe_dump(described))
-    torch.save(content, folder / checkpoint_name)
-    return folder
-
-
-def chameleon(folder, state, ddconfig, place="tokenizer/", **sizes):
-    described = project("chameleon.inference.vqgan.VQModel", ddconfig, **sizes)
-    return laid_out(folder, {"state_dict": state} | foreign(), described, f"{place}vqgan.yaml", f"{place}vqgan.ckpt")
-
-
 @pytest.mark.parametrize("place", ["", "tokenizer/"])
 def test_chameleons_tokenizer_attends_in_the_middle_alone(tmp_path, place):
     state = tiny_vqgan(attn_resolutions=[])
@@ -217,29 +169,6 @@ def test_chameleons_tokenizer_has_its_published_size(tmp_path):
     assert expected == {f"first_stage_model.{name}": shape for name, shape in shapes.items()}
     spec = TAMING.spec(Origin(folder=folder))
     assert (spec.grid, spec.image, spec.codes, spec.channels) == ((32, 32), (512, 512), 8192, 256)
-
-
-def gumbel_state(state):
-    """A GumbelVQ's tensors of a VQModel's: the codebook is ``embed``; ``proj`` tells the codes of images."""
-    found = {name: weight for name, weight in state.items() if not name.startswith("quantize.")}
-    found["quantize.embed.weight"] = state["quantize.embedding.weight"]
-    codes, width = len(found["quantize.embed.weight"]), state["encoder.conv_out.weight"].shape[0]
-    found["quantize.proj.weight"] = torch.ones(1).expand(codes, width, 1, 1)
-    return found | {"quantize.proj.bias": torch.zeros(codes), "loss.discriminator.main.0.weight": torch.ones(2)}
-
-
-def gumbel(folder, state, ddconfig, **sizes):
-    """As vqgan_gumbel_f8 is laid out."""
-    scheduler = {"target": "taming.lr_scheduler.LambdaWarmUpCosineScheduler", "params": {"warm_up_steps": 0}}
-    described = project(
-        "taming.models.vqgan.GumbelVQ",
-        ddconfig,
-        kl_weight=1e-8,
-        monitor="val/rec_loss",
-        temperature_scheduler_config=scheduler,
-        **sizes,
-    )
-    return laid_out(folder, {"state_dict": state}, described, "configs/model.yaml", "ckpts/last.ckpt")
 
 
 def test_a_gumbel_tokenizer_decodes_and_does_not_encode(tmp_path):

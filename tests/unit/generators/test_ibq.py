@@ -32,6 +32,7 @@ from tests.published import (
     stand_in,
     tiny_ibq_prior,
 )
+from tests.slow_vqgan import SlowTaming
 from tests.unit.generators.test_llamagen import turned
 from tests.unit.generators.test_sampler import slow_choice, slow_distribution
 
@@ -159,8 +160,17 @@ def test_an_image_has_the_codes_of_the_largest_products(vqgan, generator):
     products = torch.einsum("bdhw,kd->bhwk", vectors.double(), vqgan.codebook.double())
     assert torch.equal(generator.encode(images), products.argmax(-1))
     assert (vqgan.encode(images.permute(0, 3, 1, 2) / 127.5 - 1) != products.argmax(-1)).any(), "nearest is another"
+
+
+def test_images_and_codes_are_those_of_the_slow_formulation(vqgan, generator):
+    slow = SlowTaming(vqgan.state_dict(), levels=2, blocks=4)
     grids = torch.randint(CODES, (2, SIDE, SIDE), generator=torch.Generator().manual_seed(2))
-    assert torch.equal(generator.tokenizer.decode(grids), vqgan.decode(grids))
+    pixels = slow.decode(grids)
+    torch.testing.assert_close(generator.tokenizer.decode(grids).double(), pixels, atol=1e-4, rtol=1e-4)
+    images = torch.randint(256, (4, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    vectors = slow.vectors(images.permute(0, 3, 1, 2).double() / 127.5 - 1)
+    codes = torch.einsum("bdhw,kd->bhwk", vectors, slow.codes).argmax(-1)
+    assert torch.equal(generator.encode(images), codes) and len(codes.unique()) > 3
 
 
 def test_a_tokenizers_averaged_weights_are_taken(vqgan, tmp_path):
