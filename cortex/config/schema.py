@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, SerializeAsAny, WrapValidator
 
 from cortex.atlas.settings import Atlas
+from cortex.core.errors import InputError
 from cortex.core.messages import PartError, chosen_by, dotted, kind_of
 from cortex.core.registry import REFERENCE
 from cortex.core.settings import Name, Section, Seed
@@ -17,6 +18,7 @@ from cortex.evaluate.settings import Evaluation
 from cortex.explain.settings import CodebookSearch, ConceptTokens, Explainers
 from cortex.extractors.config import RunExtractorMap, trainings_of
 from cortex.extractors.names import AVERAGE, join_name
+from cortex.generators.class_names import find_class
 from cortex.generators.settings import GeneratorSettings
 from cortex.generators.spec import GeneratorSpec
 from cortex.judges import judge_settings
@@ -84,8 +86,28 @@ class Config(Section):
     )
 
     def classes(self, spec: GeneratorSpec) -> list[int]:
-        """The class indices that the run is about, ascending; all of the generator's unless configured."""
-        return sorted(self.data.classes) if self.data.classes is not None else list(range(len(spec.class_names)))
+        """The class indices that the run is about, ascending; all of the generator's unless configured.
+
+        Raises:
+            InputError: a class that is configured is none of the generator's, or stands there twice.
+        """
+        every = range(len(spec.class_names))
+        if self.data.classes is None:
+            return list(every)
+        found = []
+        for each in self.data.classes:
+            if isinstance(each, int) and each not in every:
+                raise InputError(f"data.classes = {each}: the generator has classes 0 to {len(every) - 1}")
+            if isinstance(each, int):
+                index = each
+            elif spec.class_names.count(each) == 1:
+                index = spec.class_names.index(each)
+            else:
+                index = find_class(each, spec.class_names, every, "data.classes = ")
+            if index in found:
+                raise InputError(f"data.classes = {each!r}: class {index}, which stands there, too")
+            found.append(index)
+        return sorted(found)
 
     def extractor_trainings(self) -> list[str]:
         """Every training of every extractor, as ``name/training``."""

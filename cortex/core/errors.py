@@ -33,6 +33,12 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return few + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def few(names: Sequence[str], most: int = 5) -> str:
+    """A few names in quotes, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(map(shown, names[:most])) or "none") + more
+
+
 def check_options(at_least: float = 0, *, strictly: bool = False, **values: float | None) -> None:
     """Raise an InputError unless every option's value is finite and at least so much, or strictly more."""
     for name, value in values.items():

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from cortex.core.settings import Class, Count, File, Section, Seed, WrongValueError, distinct
+from cortex.core.settings import Count, File, Section, Seed, WrongValueError, distinct
 
 KeptImages = Literal["png", "jpeg", "webp", "none"]
 Augmentation = Literal["none", "flip", "flips_and_turns", "jitter"]
@@ -15,6 +15,17 @@ PICTURES = (
     "Arrow files (save_to_disk of Hugging Face's datasets), or digits (those of the package)"
 )
 CLASS_NAMES = "text file of class names, one a line, for pictures whose classes are numbers from 0"
+
+
+def _index_or_name(value: object) -> object:
+    if type(value) is int and value < 0:
+        raise ValueError("should be greater than or equal to 0")
+    if type(value) not in (int, str) or value == "":
+        raise ValueError("should be the index or the name of a class")
+    return value
+
+
+ClassOrName = Annotated[int | str, BeforeValidator(_index_or_name)]
 
 
 class PerClass(Section):
@@ -149,8 +160,8 @@ def _names_go_with_images(part: ImportedSplit | Imports) -> None:
 class Data(Section):
     """The data set."""
 
-    classes: Annotated[list[Class], Field(min_length=2), AfterValidator(distinct)] | None = Field(
-        None, description="class indices of the run; null: all classes of the generator"
+    classes: Annotated[list[ClassOrName], Field(min_length=2), AfterValidator(distinct)] | None = Field(
+        None, description="classes of the run by index or name; null: all classes of the generator"
     )
     per_class: PerClass = Field(PerClass(), description="images of every class, by split")
     shard_size: Count = Field(10_000, description="images of a shard")

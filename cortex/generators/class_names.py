@@ -75,7 +75,7 @@ def find_class(text: str, names: Sequence[str], labels: Sequence[int], where: st
         raise InputError(f"{where}{shown(text)}: the name of classes {', '.join(map(str, found))}; give the index")
     if not found:
         known = ", ".join(f"{label} ({names[label]})" for label in labels[:10]) + (", …" if len(labels) > 10 else "")
-        raise InputError(f"{where}{shown(text)}: not a class of this run; classes: {known}")
+        raise InputError(f"{where}{shown(text)}: no such class; classes: {known}")
     return found[0]
 
 

@@ -13,7 +13,7 @@ from cortex.core.errors import InputError, reason_of
 from cortex.judges.judge import not_importable
 from cortex.judges.settings import OnnxJudge
 
-EXTRA = "onnxruntime, this package's extra 'onnx'"
+EXTRA = OnnxJudge.package[1] if OnnxJudge.package else ""
 LEAST = 1e-30  # probabilities below it count as so much
 
 

@@ -32,6 +32,7 @@ def pretrained_judge(
         raise InputError(f"judge network {settings.network}: no published weights; cortex train-judge trains it")
     if isinstance(settings, BundledJudge):
         network, stated = read_judge(settings.file())
+        stated = stated.named(settings.known_classes(), str(settings.class_names))
     else:
         arguments = settings.network_arguments()
         network = JUDGES.load(settings.network).pretrained(settings.file(), **arguments)

@@ -28,6 +28,7 @@ class JudgeSettings(Section):
     """
 
     shape: ClassVar[frozenset[str]] = frozenset()
+    package: ClassVar[tuple[str, str] | None] = None  # module that judging needs, and what to install for it
     classes: ClassVar[int | None] = None  # classes that it knows; None: as many as its pictures or weights have
     other_classes: ClassVar[str | None] = None  # name of its classes, where they are one known list
 
@@ -110,7 +111,8 @@ class PretrainedJudge(JudgeSettings):
     weights: File | None = Field(None, description="weights file; null: those of the network's own package")
     class_names: File | None = Field(
         None,
-        description="text file of the names of the judge's classes, one a line, to match them to the run's by name",
+        description="text file of the names of the judge's classes, one a line in the order of its outputs, to match "
+        "them to the run's by name; null: those that the judge states",
     )
 
     def known_classes(self) -> tuple[str, ...] | None:
@@ -136,6 +138,7 @@ class ImageNetJudge(PretrainedJudge):
 class OnnxJudge(PretrainedJudge):
     """A judge of your own as an ONNX file; it needs the extra `onnx`."""
 
+    package: ClassVar[tuple[str, str] | None] = ("onnxruntime", "onnxruntime, this package's extra 'onnx'")
     shape: ClassVar[frozenset[str]] = frozenset({"size", "mean", "std", "outputs"})
 
     weights: File = Field(
@@ -165,14 +168,6 @@ class BundledJudge(PretrainedJudge):
         None, description="file that cortex train-judge wrote; null: the one that ships with this package"
     )
 
-    @model_validator(mode="after")
-    def _names_are_stated(self) -> "BundledJudge":
-        if self.class_names is not None:
-            raise WrongValueError(
-                "class_names", self.class_names, "should not be set: the judge's file states its classes"
-            )
-        return self
-
     def file(self) -> Path:
         if self.weights is not None:
             return Path(self.weights)
@@ -181,7 +176,8 @@ class BundledJudge(PretrainedJudge):
     def known_classes(self) -> tuple[str, ...] | None:
         from cortex.judges.stated import stated_judge
 
-        return stated_judge(self.file()).class_names or None
+        own = stated_judge(self.file())
+        return own.named(super().known_classes(), str(self.class_names)).class_names or None
 
 
 class SavedJudge(BundledJudge):

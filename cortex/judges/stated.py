@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, few
 from cortex.core.weights_metadata import read_metadata
 from cortex.generators.class_names import match_names
 from cortex.judges import JUDGES, judge_settings
@@ -33,7 +33,22 @@ class StatedJudge:
     outputs: tuple[int, ...] | None = None
     held_out_top1: float | None = None
 
-    def for_classes(self, classes: Sequence[str], needed: Sequence[int], where: str) -> "StatedJudge":
+    def named(self, names: Sequence[str] | None, where: str) -> "StatedJudge":
+        """The judge with other names of its classes; None: with its own.
+
+        Raises:
+            InputError: there are more or fewer names than classes.
+        """
+        if names is None:
+            return self
+        classes = len(self.class_names) or self.arguments.get("classes", len(names))
+        if len(names) != classes:
+            raise InputError(f"{where}: {len(names)} names; the judge knows {classes} classes")
+        return replace(self, class_names=tuple(names))
+
+    def for_classes(
+        self, classes: Sequence[str], needed: Sequence[int], where: str, remedy: str = "name its classes so"
+    ) -> "StatedJudge":
         """The judge whose class indices are those of a generator.
 
         Classes are matched by name. Classes of the judge that the generator does not have come after all others.
@@ -43,6 +58,7 @@ class StatedJudge:
             classes: the generator's class names, in the order of the class indices.
             needed: class indices that the judge must know.
             where: what to call the judge in errors.
+            remedy: what helps where names differ.
 
         Raises:
             InputError: the judge does not know a class that it must know.
@@ -55,10 +71,10 @@ class StatedJudge:
         missing = [classes[index] for index in needed if found[index] == UNKNOWN]
         others = [index for index in range(len(self.class_names)) if index not in set(found)]
         if missing:
-            own = ", ".join(shown(self.class_names[index]) for index in others) or "none"
+            own = few([self.class_names[index] for index in others])
             raise InputError(
-                f"{where}: classes of the generator that it does not know: {', '.join(map(shown, missing))}; "
-                f"its classes that the generator does not have: {own}; classes are matched by name"
+                f"{where}: classes of the generator that it does not know: {few(missing)}; its classes that the "
+                f"generator does not have: {own}; classes are matched by name: {remedy}"
             )
         outputs = (*found, *others)
         return replace(self, outputs=None if outputs == tuple(range(len(outputs))) else outputs)

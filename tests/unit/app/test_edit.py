@@ -366,7 +366,7 @@ def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, 
     shard = run / "data" / "test" / "000000.tar"
     asked = {"to": "7", "region": (2, 2, 4, 4), **SEARCH}
     for changes, message in (
-        ({"to": "three"}, r"--to = 'three': not a class of this run; classes: 1 \(one\), 2 \(two\), 7 \(seven\)"),
+        ({"to": "three"}, r"--to = 'three': no such class; classes: 1 \(one\), 2 \(two\), 7 \(seven\)"),
         ({"region": (5, 5, 4, 4)}, r"--region = 5 5 4 4"),
         ({"region": (9, 2)}, r"--region = 0 0 9 2"),
         ({"image": tmp_path / "\udcff.png"}, r"udcff\.png': a name that is no UTF-8"),

@@ -145,7 +145,7 @@ def test_a_class_goes_by_index_or_name(shown, text, address):
         (["token", str(CODES)], f"token '{CODES}': not a code of this run; codes: 0 to {CODES - 1}"),
         (["token", "three"], "token 'three': not a code of this run"),
         (["token", "9" * 5000], "not a code of this run"),
-        (["class", "unicorn"], "class 'unicorn': not a class of this run; classes: 0 (ant)"),
+        (["class", "unicorn"], "class 'unicorn': no such class; classes: 0 (ant)"),
         (["class", TWICE], f"class '{TWICE}': the name of classes 3, 4; give the index"),
         (["token", "3", "--images", "0"], "--images 0: allowed: 1 or more"),
     ],

@@ -104,6 +104,9 @@ def test_the_run_is_about_the_configured_classes_or_all(fitting):
     fitting |= {"data": {"classes": [6, 0, 3]}} | {"evaluation": {**FITTING["evaluation"], "accuracy": {"k": [1, 3]}}}
     config, facts = parse_config(fitting)
     assert config.classes(facts) == [0, 3, 6]
+    fitting["data"] = {"classes": ["gnu", 0, "dog"]}
+    named, facts = parse_config(fitting)
+    assert named.classes(facts) == named.data.classes == [0, 3, 6], "names are replaced by indices"
 
 
 def test_a_whole_number_is_a_number_and_null_is_a_value(fitting):
@@ -171,7 +174,10 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("judges", "vit", "judges = 'vit': should be a mapping of keys to values"),
         ("judges.vit", None, "judges.vit = None: should be a mapping of keys to values"),
         ("data.classes", 3, "data.classes = 3: should be a valid list"),
-        ("data.classes", [0, "1"], "data.classes.1 = '1': should be a valid integer"),
+        ("data.classes", [0, 1.5], "data.classes.1 = 1.5: should be the index or the name of a class"),
+        ("data.classes", [0, ""], "data.classes.1 = '': should be the index or the name of a class"),
+        ("data.classes", [0, "emu"], "data.classes = 'emu': no such class; classes: 0 (ant), 1 (bee), 2 (cat), "),
+        ("data.classes", [0, "ant"], "data.classes = 'ant': class 0, which stands there, too"),
         ("codebook_search.pairs", {"0": 6}, "codebook_search.pairs.0 = '0': should be a valid integer"),
         ("generator.weights", 3, "generator.weights = 3: should be a valid string"),
         # impossible values
@@ -398,6 +404,20 @@ def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
     load_generator(tmp_path / "vqgan.safetensors")
     fitting["generator"]["weights"] = str(tmp_path / "vqgan.safetensors")
     assert "vqgan.safetensors': a generator without a transformer draws no images" in refusal(fitting)
+
+
+def test_a_judge_needs_its_package(fitting, tmp_path, monkeypatch):
+    """At the start, not where a job computes with it."""
+    (tmp_path / "names.txt").write_text("\n".join(["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]))
+    weights = str(tmp_path / "judge.onnx")
+    fitting["judges"]["mine"] = {"network": "onnx", "weights": weights, "class_names": str(tmp_path / "names.txt")}
+    fitting["judges"]["mine"]["size"] = 8
+    assert refusal(fitting) == f"config: judges.mine.weights = '{weights}': no such file"
+    (tmp_path / "judge.onnx").touch()
+    parse_config(fitting)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    told = "install onnxruntime, this package's extra 'onnx' (pip)"
+    assert refusal(fitting) == f"config: judges.mine.network = 'onnx': {told}"
 
 
 def test_judges_are_trained_or_pretrained_and_know_their_classes(fitting, folder, tmp_path, monkeypatch):

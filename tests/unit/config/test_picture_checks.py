@@ -134,8 +134,21 @@ def test_judges_can_be_left_out_and_are_matched_by_name(config, folder, tmp_path
     (tmp_path / "names.txt").write_text("\n".join(["violet", *names[:-1]]))
     told = refusal(config | {"judges": {"resnet50": judge}})
     assert "classes of the generator that it does not know: 'blue'" in told
-    bundled = {"network": "landuse_vit", "class_names": judge["class_names"]}
-    assert "should not be set: the judge's file states its classes" in refusal(config | {"judges": {"land": bundled}})
+    named = "set judges.resnet50.class_names, a file of the generator's names in the order of the judge's outputs"
+    assert told.endswith(f"and 993 more; classes are matched by name: {named}, or leave classes out of data.classes")
+
+
+def test_a_judge_that_ships_takes_names_too(config, folder, tmp_path):
+    config["data"]["imports"] = {"images": str(folder)}
+    judge = {"network": "landuse_vit"}
+    told = refusal(config | {"judges": {"land": judge}})
+    assert "does not know: 'blue', 'green', 'red'" in told and "set judges.land.class_names, a file" in told
+    judge["class_names"] = str(tmp_path / "names.txt")
+    (tmp_path / "names.txt").write_text("\n".join(["red", *"abcdefg", "blue", "green"]))
+    parsed, _ = parse_config(config | {"judges": {"land": judge}})
+    assert parsed.judges["land"].known_classes()[-2:] == ("blue", "green")
+    (tmp_path / "names.txt").write_text("red\nblue")
+    assert refusal(config | {"judges": {"land": judge}}).endswith("2 names; the judge knows 10 classes")
 
 
 # --- pictures beside imported grids ------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ def test_a_class_goes_by_index_name_or_synonym(text, label):
     ("text", "message"),
     [
         ("crane", "'crane': the name of classes 1, 3; give the index"),
-        ("kite", r"'kite': not a class of this run; classes: 0 \(tench, Tinca tinca\), 1 \(crane\), 2"),
-        ("4", "'4': not a class of this run"),
-        ("-1", "'-1': not a class of this run"),
-        ("9" * 5000, "'9{80}…': not a class of this run"),
+        ("kite", r"'kite': no such class; classes: 0 \(tench, Tinca tinca\), 1 \(crane\), 2"),
+        ("4", "'4': no such class"),
+        ("-1", "'-1': no such class"),
+        ("9" * 5000, "'9{80}…': no such class"),
     ],
 )
 def test_a_class_that_the_run_lacks_is_an_error(text, message):

@@ -82,12 +82,14 @@ def test_a_class_that_the_judge_does_not_know_is_never_read():
 def test_names_that_do_not_match_are_listed():
     told = (
         r"^judge vit: classes of the generator that it does not know: 'annual crop', 'river'; its classes that the "
-        r"generator does not have: 'AnnualCrop', 'River'; classes are matched by name$"
+        r"generator does not have: 'AnnualCrop', 'River'; classes are matched by name: name its classes so$"
     )
     with pytest.raises(InputError, match=told):
         matched(["AnnualCrop", "forest", "River"], ["annual crop", "forest", "river"])
     with pytest.raises(InputError, match=r"does not know: 'b'; its classes that the generator does not have: none;"):
         matched(["a"], ["a", "b"])
+    with pytest.raises(InputError, match=r"know: 'b0', 'b1', 'b2', 'b3', 'b4' and 3 more; .* have: none;"):
+        matched(["a"], ["a", *(f"b{number}" for number in range(8))])
     with pytest.raises(InputError, match=r"classes \[2\] are needed; the generator has classes 0 to 1"):
         matched(["a", "b"], ["a", "b"], needed=[2])
 

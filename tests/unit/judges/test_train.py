@@ -172,6 +172,20 @@ def test_a_saved_judge_serves_a_run_of_other_classes(tmp_path, folders):
     assert not (tmp_path / "none.safetensors").exists()
 
 
+def test_the_classes_of_a_saved_judge_may_have_other_names(tmp_path, folders):
+    path, _ = trained(tmp_path, folders, epochs=1)
+    (tmp_path / "names.txt").write_text("azure\nlime\ncrimson")
+    settings = SavedJudge(network="saved", weights=str(path), class_names=str(tmp_path / "names.txt"))
+    pretrained_judge(tmp_path / "again.safetensors", settings=settings, classes=("crimson", "azure"))
+    own, again = load_judge(path, CPU), load_judge(tmp_path / "again.safetensors", CPU)
+    assert (own.class_names, again.class_names) == (("blue", "green", "red"), ("crimson", "azure", "lime"))
+    images = torch.randint(256, (9, 16, 16, 3), dtype=torch.uint8)
+    assert torch.equal(again.logits(images), own.logits(images)[:, [2, 0, 1]])
+    (tmp_path / "names.txt").write_text("azure\nlime")
+    with pytest.raises(InputError, match=r"names\.txt: 2 names; the judge knows 3 classes$"):
+        pretrained_judge(tmp_path / "again.safetensors", settings=settings)
+
+
 @pytest.mark.parametrize("network", ["landuse_vit", "landuse_resnet"])
 def test_judges_of_land_use_come_with_the_package_or_of_a_file(tmp_path, folders, network):
     bundled = judge_settings(network)(network=network).file()
