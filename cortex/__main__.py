@@ -1,10 +1,15 @@
+import signal
 import sys
 
-from cortex.app.job_client import run_on_server
+status: int | None = 128 + signal.SIGINT
+try:
+    from cortex.app.job_client import run_on_server
 
-status = run_on_server(sys.argv[1:])
-if status is None:
-    from cortex.app.cli import main
+    status = run_on_server(sys.argv[1:])
+    if status is None:
+        from cortex.app.cli import main
 
-    status = main()
+        status = main()
+except KeyboardInterrupt:  # while modules are imported
+    print("cortex: stopped", file=sys.stderr)
 sys.exit(status)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, listed
 from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
 from cortex.data.manifest import shards_of
@@ -54,7 +54,7 @@ class Run:
             raise InputError(f"{path}: not the settings of a run: {error}") from None
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}: extractors {', '.join(self.extractors)}; judges {', '.join(self.judges)})"
+        return f"Run({str(self.folder)!r}: extractors {listed(self.extractors)}; judges {listed(self.judges)})"
 
     @property
     def extractors(self) -> list[str]:
@@ -171,7 +171,7 @@ class Run:
     def metrics(self, name: str) -> pa.Table:
         """A table of metrics; :attr:`tables` lists their names."""
         if name not in self.tables:
-            raise InputError(f"{self.folder}: no metrics {name!r}; there are {', '.join(self.tables)}")
+            raise InputError(f"{self.folder}: no metrics {name!r}; there are {listed(self.tables, 20)}")
         return read_table(self.folder / "metrics" / f"{name}.parquet")
 
     def _names(self, place: str, pattern: str) -> list[str]:
@@ -180,20 +180,22 @@ class Run:
 
     def _attribution(self, method: str | None) -> str:
         if method is not None and method not in self.attributions:
-            raise InputError(f"{self.folder}: no attribution {method!r}; there are {', '.join(self.attributions)}")
+            raise InputError(f"{self.folder}: no attribution {method!r}; there are {listed(self.attributions, 20)}")
         return method or self.attributions[0]
 
     def _extractor(self, name: str, training: int) -> Path:
         if "/" in name:
             name, training = split_name(name)
         if f"{name}/{training}" not in self.extractors:
-            raise InputError(f"{self.folder}: no extractor {name!r}, training {training}; {', '.join(self.extractors)}")
+            raise InputError(
+                f"{self.folder}: no extractor {name!r}, training {training}; {listed(self.extractors, 20)}"
+            )
         return self.folder / "extractors" / name / str(training)
 
     def _existing(self, *parts: str) -> Path:
         path = self.folder.joinpath(*parts)
         if not path.is_file():
-            raise InputError(f"{path}: no such file in the run; extractors: {', '.join(self.extractors)}")
+            raise InputError(f"{path}: no such file in the run; extractors: {listed(self.extractors)}")
         return path
 
     def _of_shards(self, split: str, *parts: str) -> list[Path]:

@@ -158,7 +158,9 @@ def _run(arguments: list[str], cpu_before: float) -> int:
         return 0 if asked_for_help else 2
     command, *rest = arguments
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("taming").setLevel(logging.WARNING)  # it counts the parameters of every GPT that is built
+    # The one counts the parameters of every GPT that is built, the other tells of its caches at the end.
+    for name in ("taming", "torch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     import tyro
 
     from cortex.app.job_cost import with_cost

@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BeforeValidator, ValidationError
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, cut
 from cortex.core.settings import Section, WrongValueError
 
 Location = list[int | str]
@@ -126,7 +126,7 @@ def describe(error: ValidationError, root: type[Section]) -> tuple[Location, str
 def dotted(location: Sequence[int | str]) -> str:
     """A key's place in the file, on one line whatever its names are."""
     names = (str(part) for part in location)
-    return ".".join(name if name.isprintable() else repr(name) for name in names) or "the file"
+    return cut(".".join(name if name.isprintable() else repr(name) for name in names)) or "the file"
 
 
 def shown_value(value: object) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, quoted
 from cortex.core.file_kinds import not_whole
 from cortex.core.files import whole_file
 from cortex.core.provenance import provenance
@@ -40,4 +40,4 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise InputError(f"{path}: no such Parquet file") from None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no text
         raise not_whole(path, "Parquet file", error) from None
-    raise InputError(f"{path}: no column {sorted(set(columns or ()) - set(names))}; it has {names}")
+    raise InputError(f"{path}: no column {quoted(sorted(set(columns or ()) - set(names)))}; it has {quoted(names)}")

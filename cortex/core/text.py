@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, cut, shown
 
 MAX_LINE = 1 << 20  # characters
 DEEPEST = 32  # levels of sections in YAML
@@ -74,7 +74,7 @@ def load_yaml(text: str, path: Path, *, aliases: bool = True) -> Any:
     except InputError:  # a ValueError, too
         raise
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: not YAML: {cut(' '.join(str(error).split()))}") from None
 
 
 def _check_keys(root: yaml.Node, path: Path) -> None:

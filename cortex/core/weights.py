@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cortex.core.errors import InputError, listed, shown
+from cortex.core.errors import InputError, cut, listed, shown
 from cortex.core.file_kinds import SAFETENSORS, not_whole
 from cortex.core.files import whole_file
 
@@ -93,5 +93,7 @@ def load_into(network: nn.Module, tensors: dict[str, Tensor], path: Path, *, ass
     check_names(path, [*expected.keys() - found.keys()], [*found.keys() - expected.keys()])
     for name, shape in expected.items():
         if found[name] != shape:
-            raise InputError(f"{path}: weight {name} has shape {found[name]}, expected {shape}")
+            raise InputError(
+                f"{path}: weight {shown(name)[1:-1]} has shape {cut(str(found[name]), 80)}, expected {shape}"
+            )
     network.load_state_dict(tensors, assign=assign)

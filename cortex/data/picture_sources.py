@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, quoted, shown
 from cortex.core.files import leads_back, state_of
 from cortex.data.digits import CLASS_NAMES as DIGITS_NAMES
 from cortex.data.digits import DIGITS, Part, digit_images
@@ -151,8 +151,9 @@ def _holds(path: Path) -> str:
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; allowed, too: {DIGITS}")
     if (path / "dataset_dict.json").is_file():
-        splits = ", ".join(_class_folders(path)) or "none"
-        raise InputError(f"{path}: several splits of a data set; name the folder of one: {splits}")
+        raise InputError(
+            f"{path}: several splits of a data set; name the folder of one: {quoted(_class_folders(path))}"
+        )
     found = {endings[each.suffix] for each in path.iterdir() if each.suffix in endings and _counts(each)}
     if _class_folders(path):
         found.add("folders")

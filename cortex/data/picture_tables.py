@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, cut, quoted
 from cortex.core.file_kinds import not_whole
 
 LABELS, IMAGES = 1000, 16  # rows in memory at a time
@@ -134,9 +134,9 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
         ("label", _is_label, "whole numbers or text"),
     ):
         if schema.names.count(name) != 1:
-            raise InputError(f"{path}: columns {', '.join(schema.names)}; expected image and label")
+            raise InputError(f"{path}: columns {quoted(schema.names)}; expected image and label")
         if not allowed(schema.field(name).type):
-            raise InputError(f"{path}: column {name}: {schema.field(name).type}; expected {expected}")
+            raise InputError(f"{path}: column {name}: {cut(str(schema.field(name).type), 80)}; expected {expected}")
 
 
 def _is_image(kind: pa.DataType) -> bool:

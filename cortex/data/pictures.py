@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, quoted
 from cortex.core.files import whole_file
 from cortex.core.progress import progress
 from cortex.data.packed import map_array
@@ -160,7 +160,7 @@ def _relabelled(held_out: PictureSource, source: PictureSource) -> PictureSource
     unknown = [name for name, index in zip(held_out.class_names, indices, strict=True) if index < 0]
     if unknown:
         raise InputError(
-            f"{held_out.name}: classes that {source.name} does not have: {', '.join(map(shown, unknown))}; "
-            f"those are {', '.join(map(shown, source.class_names))}"
+            f"{held_out.name}: classes that {source.name} does not have: {quoted(unknown)}; "
+            f"those are {quoted(source.class_names)}"
         )
     return PictureSource(held_out.name, np.array(indices)[held_out.labels], source.class_names, held_out.contents)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, shown
 from cortex.data.pixels import FORMATS, MAX_BYTES, decode_image
 from cortex.data.tar_reader import read_members
 
@@ -61,17 +61,17 @@ def read_shard(path: Path, *, images: bool | Literal["any"] = False, codes: int 
     shape: tuple[int, ...] | None = None
     for key, members in _members_by_key(path, skip=() if images else tuple(FORMATS)):
         if key in seen:
-            raise InputError(f"{path}: key {key!r} appears twice; keys are unique")
+            raise InputError(f"{path}: key {shown(key)} appears twice; keys are unique")
         seen.add(key)
         for extension in ("tokens.npy", "cls"):
             if extension not in members:
-                raise InputError(f"{path}: member {key}.{extension} is missing")
+                raise InputError(f"{path}: member {_named(key)}.{extension} is missing")
         pictures = [extension for extension in FORMATS if extension in members]
         if len(pictures) > 1:
-            raise InputError(f"{path}: key {key!r} has several images: {', '.join(pictures)}")
+            raise InputError(f"{path}: key {shown(key)} has several images: {', '.join(pictures)}")
         if images is True and not pictures:
-            raise InputError(f"{path}: member {key}.png is missing, or another image: {', '.join(FORMATS)}")
-        where = f"{path}: member {key}"
+            raise InputError(f"{path}: member {_named(key)}.png is missing, or another image: {', '.join(FORMATS)}")
+        where = f"{path}: member {_named(key)}"
         grid = parse_grid(members["tokens.npy"], f"{where}.tokens.npy", codes)
         if shape is not None and grid.shape != shape:
             raise InputError(f"{where}.tokens.npy: a grid of {grid.shape}, others of this shard are {shape}")
@@ -89,6 +89,11 @@ def read_shard(path: Path, *, images: bool | Literal["any"] = False, codes: int 
         raise InputError(f"{path}: holds no samples")
 
 
+def _named(key: str) -> str:
+    """A key, not too long, as the beginning of a member's name."""
+    return shown(key)[1:-1]
+
+
 def _members_by_key(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Group the consecutive members of one key; WebDataset's convention: a key ends at the first dot."""
     current, members = "", dict[str, bytes]()
@@ -99,7 +104,7 @@ def _members_by_key(path: Path, skip: tuple[str, ...]) -> Iterator[tuple[str, di
                 yield current, members
             current, members = key, {}
         if extension in members:
-            raise InputError(f"{path}: member {name!r} appears twice")
+            raise InputError(f"{path}: member {shown(name)} appears twice")
         members[extension] = content
     if members:
         yield current, members

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError, reason_of
+from cortex.core.errors import InputError, cut, quoted, reason_of
 from cortex.core.file_kinds import not_whole
 from cortex.core.text import read_lines
 from cortex.data.given_pictures import Given
@@ -143,9 +143,7 @@ def csv_rows(
         try:
             header = [name.strip() for name in next(reader, [])]
             if not needed(set(header)) or len(set(header)) < len(header):
-                raise InputError(
-                    f"{path}: columns {_shown(', '.join(header))}; expected {', '.join(columns)}, each once"
-                )
+                raise InputError(f"{path}: columns {quoted(header)}; expected {', '.join(columns)}, each once")
             for row in filter(None, reader):
                 if len(row) != len(header):
                     raise InputError(f"{path}: line {reader.line_num}: {len(row)} values in {len(header)} columns")
@@ -214,7 +212,7 @@ def _parquet_rows(path: Path, grid: tuple[int, int]) -> Iterator[Rows]:
             column = next((name for name in GRID_COLUMNS if name in names), GRID_COLUMNS[0])
             if names.count("label") != 1 or names.count(column) != 1:
                 raise InputError(
-                    f"{path}: columns {_shown(', '.join(names))}; expected label and one of {', '.join(GRID_COLUMNS)}"
+                    f"{path}: columns {quoted(names)}; expected label and one of {', '.join(GRID_COLUMNS)}"
                 )
             for batch in file.iter_batches(BATCH, columns=["label", column]):
                 place = f"{path}: row"
@@ -237,7 +235,7 @@ def _numbers(array: pa.Array, grid: tuple[int, ...], column: str, place: str, fi
     lengths = list(grid) if _is_list(array.type) and _is_list(array.type.value_type) else [int(np.prod(grid))]
     for length in lengths if grid else []:
         if not _is_list(array.type):
-            raise InputError(f"{column}: {array.type}; expected lists of whole numbers")
+            raise InputError(f"{column}: {cut(str(array.type), 80)}; expected lists of whole numbers")
         _refuse_nulls(array, per_row, column, place, first)
         found = pc.list_value_length(array).to_numpy(zero_copy_only=False)
         for wrong in np.flatnonzero(found != length)[:1]:
@@ -246,7 +244,7 @@ def _numbers(array: pa.Array, grid: tuple[int, ...], column: str, place: str, fi
         array = pc.list_flatten(array)
         per_row *= length
     if not pa.types.is_integer(array.type):
-        raise InputError(f"{column}: {array.type}; expected {'lists of ' if grid else ''}whole numbers")
+        raise InputError(f"{column}: {cut(str(array.type), 80)}; expected {'lists of ' if grid else ''}whole numbers")
     _refuse_nulls(array, per_row, column, place, first)
     return _narrow(array.to_numpy(zero_copy_only=False))
 

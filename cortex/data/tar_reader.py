@@ -89,10 +89,10 @@ def read_members(path: Path) -> Iterator[Member]:
         else:
             if stated is not None:
                 header.info.name = stated
-            yield replace(header, where=f"{path}: member {header.name!r}")
+            yield replace(header, where=f"{path}: member {shown(header.name)}")
             stated = None
     if stated is not None:
-        raise InputError(f"{path}: not a whole tar: it ends before member {stated!r}")
+        raise InputError(f"{path}: not a whole tar: it ends before member {shown(stated)}")
 
 
 def _headers(path: Path) -> Iterator[Member]:
@@ -108,7 +108,7 @@ def _headers(path: Path) -> Iterator[Member]:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
             except (tarfile.HeaderError, ValueError) as error:
                 raise not_whole(path, "tar", f"{error} at byte {start - len(block)}") from None
-            member = Member(info, f"{path}: member {info.name!r}", start, file)
+            member = Member(info, f"{path}: member {shown(info.name)}", start, file)
             end = member.end
             yield member
             member.check_size(info.size)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from cortex.core.device import choose_device, one_thread
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, quoted, shown
 from cortex.data.digits import DIGITS
 from cortex.data.picture_sources import PictureSource, find_pictures
 from cortex.data.pictures import Pictures, store_pictures
@@ -100,8 +100,7 @@ def labels_by_name(source: PictureSource, names: Sequence[str]) -> NDArray[np.in
     unknown = [name for name, index in zip(source.class_names, indices, strict=True) if index < 0]
     if unknown:
         raise InputError(
-            f"{source.name}: unknown classes {', '.join(map(shown, unknown))}; classes are matched by name, allowed: "
-            f"{_listed(names)}"
+            f"{source.name}: unknown classes {quoted(unknown)}; classes are matched by name, allowed: {quoted(names)}"
         )
     if several := ambiguous(names, source.class_names):
         raise InputError(
@@ -181,7 +180,3 @@ def _samples(
                 labels[some].tolist(), indices[some].tolist(), grids, images, order[some], strict=True
             )
         ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(shown, names[:20])) + (", …" if len(names) > 20 else "")

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, cut, listed, shown
 from cortex.core.tables import read_table, write_table
 from cortex.data.layout import Layout
 from cortex.data.shard_reader import MAX_LABEL, read_shard
@@ -103,7 +103,8 @@ class Tokens:
                 seen[label] += 1
                 rows.append(row)
         if short := {label: seen[label] for label in sorted(wanted) if seen[label] < per_class}:
-            raise InputError(f"{self.path}: images by class {short}; {per_class} of each are needed")
+            told = [f"{label}: {count}" for label, count in short.items()]
+            raise InputError(f"{self.path}: images by class: {listed(told)}; {per_class} of each are needed")
         return np.array(rows, np.int64)
 
 
@@ -252,4 +253,6 @@ def _flat(path: Path, column: pa.ChunkedArray, name: str, kind: pa.DataType, pos
 
 def _wrong(path: Path, column: pa.ChunkedArray, name: str, allowed: str) -> InputError:
     nulls = " with nulls" if column.null_count else ""
-    return InputError(f"{path}: column {name} is of {column.type}{nulls}; in a token table it is of {allowed}")
+    return InputError(
+        f"{path}: column {name} is of {cut(str(column.type), 80)}{nulls}; in a token table it is of {allowed}"
+    )

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, quoted
 from cortex.data.tokens import Tokens
 from cortex.explain import IMPORTANCE, TIS
 from cortex.explain.codebook_search import check_fits, prepare, search_part, token_selection
@@ -63,7 +63,7 @@ def concept_tokens(images: Tokens, settings: ConceptTokens | None = None) -> pa.
         InputError: the images have no importance.
     """
     if IMPORTANCE not in images.scores:
-        raise InputError(f"images without importance: they have the scores {sorted(images.scores) or 'none'}")
+        raise InputError(f"images without importance: they have the scores {quoted(sorted(images.scores))}")
     return concept_table([images], int(images.tokens.max()) + 1, settings or ConceptTokens())
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, listed, shown
 from cortex.core.text import read_lines
 
 
@@ -72,10 +72,10 @@ def find_class(text: str, names: Sequence[str], labels: Sequence[int], where: st
         label for label in labels if text in (names[label], *names[label].split(", "))
     ]
     if len(found) > 1:
-        raise InputError(f"{where}{shown(text)}: the name of classes {', '.join(map(str, found))}; give the index")
+        raise InputError(f"{where}{shown(text)}: the name of classes {listed(list(map(str, found)))}; give the index")
     if not found:
-        known = ", ".join(f"{label} ({names[label]})" for label in labels[:10]) + (", …" if len(labels) > 10 else "")
-        raise InputError(f"{where}{shown(text)}: no such class; classes: {known}")
+        known = [f"{label} ({names[label]})" for label in labels]
+        raise InputError(f"{where}{shown(text)}: no such class; classes: {listed(known, 10)}")
     return found[0]
 
 

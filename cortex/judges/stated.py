@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cortex.core.errors import InputError, few
+from cortex.core.errors import InputError, listed, quoted
 from cortex.core.weights_metadata import read_metadata
 from cortex.generators.class_names import match_names
 from cortex.judges import JUDGES, judge_settings
@@ -67,13 +67,14 @@ class StatedJudge:
             return self
         found = match_names(self.class_names, classes)
         if not all(0 <= index < len(classes) for index in needed):
-            raise InputError(f"classes {list(needed)} are needed; the generator has classes 0 to {len(classes) - 1}")
+            wrong = [str(index) for index in needed]
+            raise InputError(f"classes {listed(wrong)} are needed; the generator has classes 0 to {len(classes) - 1}")
         missing = [classes[index] for index in needed if found[index] == UNKNOWN]
         others = [index for index in range(len(self.class_names)) if index not in set(found)]
         if missing:
-            own = few([self.class_names[index] for index in others])
+            own = quoted([self.class_names[index] for index in others])
             raise InputError(
-                f"{where}: classes of the generator that it does not know: {few(missing)}; its classes that the "
+                f"{where}: classes of the generator that it does not know: {quoted(missing)}; its classes that the "
                 f"generator does not have: {own}; classes are matched by name: {remedy}"
             )
         outputs = (*found, *others)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cortex.core.device import choose_device
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, quoted
 from cortex.core.files import whole_file
 from cortex.core.randomness import sample_seeds
 from cortex.core.tables import write_table
@@ -121,7 +121,7 @@ def labels_of(pictures: Pictures, names: tuple[str, ...]) -> NDArray[np.int64]:
     """
     unknown = sorted(set(pictures.class_names) - set(names))
     if unknown:
-        raise InputError(f"classes {', '.join(unknown)} of the pictures: none of the generator's {', '.join(names)}")
+        raise InputError(f"classes {quoted(unknown)} of the pictures: none of the generator's {quoted(names)}")
     return np.array([names.index(name) for name in pictures.class_names])[pictures.labels]
 
 

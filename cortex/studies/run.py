@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 
 from cortex.core.device import choose_device
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, quoted
 from cortex.core.files import named_path
 from cortex.core.tables import write_table
 from cortex.data.tokens import read_tokens
@@ -66,7 +66,7 @@ def run_study(
     )
     rows: pa.Table = _function(settings.study, study.rows)(inputs, settings, seed=seed, device=choose_device(device))
     if missing := {"key", *study.by, "value"} - set(rows.column_names):
-        raise InputError(f"study {settings.study}: its rows lack the columns {', '.join(sorted(missing))}")
+        raise InputError(f"study {settings.study}: its rows lack the columns {quoted(sorted(missing))}")
     write_table(output, rows)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,9 @@ def first_match(folder: Path, patterns: Iterable[str]) -> Path:
     for pattern in patterns:
         found = sorted(folder.glob(pattern))
         if len(found) > 1:
-            raise InputError(f"{folder}: several files {pattern}, where one is expected: {', '.join(map(str, found))}")
+            raise InputError(
+                f"{folder}: several files {pattern}, where one is expected: {quoted([path.name for path in found])}"
+            )
         if found:
             return found[0]
     raise InputError(f"{folder}: none of {', '.join(patterns)} is there")

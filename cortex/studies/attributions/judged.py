@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 
 from cortex.core.device import choose_device
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, quoted
 from cortex.core.tables import read_table, write_table
 from cortex.data.decoded import decoded_rows
 from cortex.data.tokens import read_tokens
@@ -216,7 +216,7 @@ def areas(path: Path) -> tuple[list[str], list[str], Areas]:
             raise InputError(f"{path}: not the same images at every n for {method}")
         curves[method] = {name: rows[name].to_numpy().astype(np.float64).reshape(-1, len(keys)) for name in columns}
     if missing := {TIS, FULL_MASK} - curves.keys():
-        raise InputError(f"{path}: no method {min(missing)!r}; it has {', '.join(curves)}")
+        raise InputError(f"{path}: no method {min(missing)!r}; it has {quoted(curves)}")
     end = curves.pop(FULL_MASK)
     for method, curve in curves.items():
         if not np.array_equal(curve["n"], curves[TIS]["n"]):

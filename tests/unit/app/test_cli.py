@@ -5,8 +5,10 @@ import importlib
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from typing import get_type_hints
 
 import pyarrow as pa
@@ -206,7 +208,7 @@ METRICS = "metrics --attributions None --extractors cnn --judges vit --by method
         ("frequent-tokens --codes 24 --tokens 5 --grids", "cut.npy", "not a whole npy file"),
         (METRICS, "none.parquet", "no such Parquet file"),
         (METRICS, "cut.parquet", "not a whole Parquet file"),
-        (METRICS, "whole.parquet", r"no column \['logit'\]; it has \['key', 'method'\]"),
+        (METRICS, "whole.parquet", r"no column 'logit'; it has 'key', 'method'"),
     ],
 )
 def test_a_bad_file_is_named_in_one_line(command, file, message, broken, capsys):
@@ -256,6 +258,22 @@ def test_a_key_of_the_keyboard_stops_in_one_line_and_leaves_no_folder(tmp_path, 
     monkeypatch.setattr("cortex.core.weights.save_file", interrupted)
     status, printed, errors = run(["export-codebook", "--output", tmp_path / "new" / "codebook.safetensors"], capsys)
     assert (status, printed, errors) == (130, "", "cortex: stopped\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", [0.15, 1, 3])
+def test_a_key_of_the_keyboard_stops_a_process_at_any_time(seconds, tmp_path):
+    """While Python starts, while modules are imported, and at work."""
+    words = ["generate-shard", "--output", f"{tmp_path}/new/000000.tar", "--split", "test", "--first", "0"]
+    words += ["--last", "100000", "--seed", "0", "--classes", "0", "--device", "cpu"]
+    start = "import runpy, signal; signal.signal(2, signal.default_int_handler);"  # it may be ignored here
+    start += "runpy.run_module('cortex', None, '__main__')"
+    process = subprocess.Popen([sys.executable, "-c", start, *words], stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode in (130, -signal.SIGINT), "as any shell says of both: 130"
+    assert [line for line in said.splitlines() if "drawing" not in line] in ([], ["cortex: stopped"])
     assert list(tmp_path.iterdir()) == []
 
 

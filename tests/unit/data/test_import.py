@@ -320,9 +320,9 @@ LIST = str(list(range(16)))
 GOOD = f'a,0,"{LIST}"\n'
 HEAD = "filename,label,indices\n"
 CSV = {
-    "empty": ("", "columns ''; expected filename, label, indices"),
-    "no label": ("filename,indices\n", "columns 'filename, indices'"),
-    "twice": ("label,indices,label\n", "columns 'label, indices, label'"),
+    "empty": ("", "columns none; expected filename, label, indices"),
+    "no label": ("filename,indices\n", "columns 'filename', 'indices'"),
+    "twice": ("label,indices,label\n", "columns 'label', 'indices', 'label'"),
     "too few values": (HEAD + GOOD + "a,0\n", "line 3: 2 values in 3 columns"),
     "too many values": (HEAD + "a,0," + LIST, "line 2: 18 values in 3 columns"),
     "label no number": (HEAD + GOOD + f'a,cat,"{LIST}"', "line 3: label 'cat' is not a class index"),

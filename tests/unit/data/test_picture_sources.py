@@ -159,7 +159,7 @@ def test_a_folder_of_hugging_faces_datasets_is_read(tmp_path, stream):
     assert_same(found_in(folder), PICTURES)
     assert stated_classes(str(folder)) == NAMES
     (tmp_path / "saved" / "dataset_dict.json").write_text('{"splits": ["train"]}')
-    assert refused(tmp_path / "saved").endswith("saved: several splits of a data set; name the folder of one: train")
+    assert refused(tmp_path / "saved").endswith("saved: several splits of a data set; name the folder of one: 'train'")
 
 
 def test_a_picture_that_an_arrow_file_only_points_to_is_refused_by_row(tmp_path):
@@ -312,7 +312,7 @@ def test_a_wrong_row_is_named(tmp_path, images, labels, told):
 
 def test_tables_without_the_columns_or_of_several_classes_are_refused(tmp_path):
     pq.write_table(pa.table({"img": [PNG], "label": [0]}), tmp_path / "a.parquet")
-    assert refused(tmp_path / "a.parquet").endswith("a.parquet: columns img, label; expected image and label")
+    assert refused(tmp_path / "a.parquet").endswith("a.parquet: columns 'img', 'label'; expected image and label")
     (tmp_path / "two").mkdir()
     for name, names in (("a", NAMES), ("b", NAMES[::-1])):
         write_table(tmp_path / "two" / f"{name}.parquet", [PNG], [0], names)

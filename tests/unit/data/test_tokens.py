@@ -141,7 +141,7 @@ def test_the_first_images_of_every_class_are_in_their_order():
     tokens.labels[:] = [2, 0, 2, 1, 0, 2, 0]
     assert tokens.first(2, [0, 2]).tolist() == [0, 1, 2, 4]
     assert tokens.first(1).tolist() == [0, 1, 3]
-    with pytest.raises(InputError, match=r"tokens: images by class \{1: 1, 5: 0\}; 2 of each are needed"):
+    with pytest.raises(InputError, match=r"tokens: images by class: 1: 1, 5: 0; 2 of each are needed"):
         tokens.first(2, [0, 1, 5])
 
 
@@ -236,9 +236,9 @@ def test_wrong_columns_are_refused_by_name(tmp_path, changes, message):
 def test_missing_columns_and_images_are_named(tmp_path):
     path = tmp_path / "wrong.parquet"
     write_table(path, columns().drop_columns(["label"]), {GRID: "1x2"})
-    assert "wrong.parquet: no column ['label']; it has ['key', 'tokens', 'importance']" in refused(path)
+    assert "wrong.parquet: no column 'label'; it has 'key', 'tokens', 'importance'" in refused(path)
     write_table(path, columns(), {GRID: "1x2"})
-    assert "wrong.parquet: no column ['saliency']" in refused(path, ["saliency"])
+    assert "wrong.parquet: no column 'saliency'" in refused(path, ["saliency"])
     write_table(path, columns().slice(0, 0), {GRID: "1x2"})
     assert refused(path) == f"{path}: holds no images"
     write_table(path, columns(key=pa.array(["a", "a"])), {GRID: "1x2"})

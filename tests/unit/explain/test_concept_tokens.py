@@ -194,7 +194,7 @@ def test_frequency_ignores_importance(explained, cover):
 def test_files_without_scores_or_of_other_grids_are_refused(explained):
     folder, files, samples, _ = explained
     write_samples(files[1], samples[:2])
-    with pytest.raises(InputError, match=r"000001.parquet: no column \['importance'\]"):
+    with pytest.raises(InputError, match=r"000001.parquet: no column 'importance'"):
         count_important(folder / "tokens.parquet", files, codes=CODES, settings=ConceptTokens())
     other = Sample("train-0000-000099", 0, np.zeros((2, 8), np.uint16))
     write_samples(files[1], [other], importance=np.zeros((1, 16), np.float32))

@@ -90,7 +90,7 @@ def test_names_that_do_not_match_are_listed():
         matched(["a"], ["a", "b"])
     with pytest.raises(InputError, match=r"know: 'b0', 'b1', 'b2', 'b3', 'b4' and 3 more; .* have: none;"):
         matched(["a"], ["a", *(f"b{number}" for number in range(8))])
-    with pytest.raises(InputError, match=r"classes \[2\] are needed; the generator has classes 0 to 1"):
+    with pytest.raises(InputError, match=r"classes 2 are needed; the generator has classes 0 to 1"):
         matched(["a", "b"], ["a", "b"], needed=[2])
 
 
