@@ -15,7 +15,7 @@ sys.path[:0] = [HERE, os.getcwd()]
 # Jobs call `python -m cortex` of Snakemake's environment, activated or not. A conda environment's own comes before it.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.getenv("PATH", os.defpath)]))
 
-from cortex.app import job_cost, snakemake_internals, workflow as of_package
+from cortex.app import command_words, job_cost, snakemake_internals, workflow as of_package
 from cortex.app.job_server import RunServer
 from cortex.app.kept_results import RunCode
 from cortex.app.run_lock import hold_run
@@ -163,6 +163,16 @@ def shards_of(split):
 def of_shards(pattern, split):
     """A file of every shard of a split."""
     return expand(pattern, split=split, shard=shards_of(split), allow_missing=True)
+
+
+def in_words(paths):
+    """Paths as words of a command. Bash expands a range of shards, so that any number of them fits into a command."""
+    return " ".join(command_words.ranges(paths))
+
+
+def names_in_words(lists):
+    """Lists of names as options; equal neighbours, such as those of all shards, as one word that bash expands."""
+    return " ".join(f"--{option} {' '.join(command_words.repeated(names))}" for option, names in lists.items())
 
 
 def first_method(pattern):

@@ -32,12 +32,13 @@ rule mean_importance:
         mem_mb=growing(2000, 8, of=max),
         runtime=growing(30, 0.01),
     params:
+        scores=lambda wildcards, input: in_words(input.scores),
         options=options(CODES),
         code=code_of("mean-importance"),
     message:
         "Average the importance of every code by {wildcards.attribution} and {wildcards.name}"
     shell:
-        "python -m cortex mean-importance --output {output.importance} --scores {input.scores} {params.options} &> {log}"
+        "python -m cortex mean-importance --output {output.importance} --scores {params.scores} {params.options} &> {log}"
 
 
 rule describe_patches:

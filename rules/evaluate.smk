@@ -160,11 +160,11 @@ TABLES = {
 }
 for level, how in LEVELS.items():
     rows, *names = map(list, zip(*evaluations(level)))
-    TABLES[level] = rows, "metrics", options(dict(zip(NAMES, names)), how)
+    TABLES[level] = rows, "metrics", f"{names_in_words(dict(zip(NAMES, names)))} {options(how)}"
 if LEVELS:
     rows, *names = map(list, zip(*[each for level in LEVELS for each in evaluations(level)]))
     levels = {"levels": [level for level in LEVELS for _ in evaluations(level)]}
-    TABLES["comparisons"] = rows, "comparisons", options(levels, dict(zip(NAMES, names)))
+    TABLES["comparisons"] = rows, "comparisons", names_in_words(levels | dict(zip(NAMES, names)))
 
 
 rule metrics_table:
@@ -184,6 +184,7 @@ rule metrics_table:
         mem_mb=growing(2000, 8),
         runtime=growing(20, 0.5),
     params:
+        rows=lambda wildcards, input: in_words(input.rows),
         command=lambda wildcards: TABLES[wildcards.table][1],
         options=lambda wildcards: TABLES[wildcards.table][2],
         seed=options(SEED),
@@ -191,7 +192,7 @@ rule metrics_table:
     message:
         "Compute the metrics: {wildcards.table}"
     shell:
-        "python -m cortex {params.command} --output {output.metrics} --tables {input.rows} {params.options}"
+        "python -m cortex {params.command} --output {output.metrics} --tables {params.rows} {params.options}"
         " {params.seed} &> {log}"
 
 
@@ -218,6 +219,7 @@ rule agreement:
         mem_mb=growing(2000, 8),
         runtime=growing(20, 0.5),
     params:
+        scores=lambda wildcards, input: in_words(input.scores),
         options=options(
             {"attributions": [method for method, _ in COMPARED], "extractors": [each for _, each in COMPARED]}, SEED
         ),
@@ -225,7 +227,7 @@ rule agreement:
     message:
         "Measure how far trainings and extractors agree"
     shell:
-        "python -m cortex agreement --output {output.metrics} --scores {input.scores} --tokens {input.tokens}"
+        "python -m cortex agreement --output {output.metrics} --scores {params.scores} --tokens {input.tokens}"
         " {params.options} &> {log}"
 
 

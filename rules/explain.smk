@@ -77,12 +77,13 @@ rule concept_tokens:
         mem_mb=growing(2000, 4, of=max),
         runtime=growing(30, 0.001),
     params:
+        scores=lambda wildcards, input: in_words(input.scores),
         options=options(CODES, CONFIG.concept_tokens, COVER),
         code=code_of("concept-tokens"),
     message:
         "Find the concept tokens of every class by {wildcards.attribution} and {wildcards.extractor}"
     shell:
-        "python -m cortex concept-tokens --output {output.tokens} --scores {input.scores} {params.options} &> {log}"
+        "python -m cortex concept-tokens --output {output.tokens} --scores {params.scores} {params.options} &> {log}"
 
 
 rule frequent_tokens:

@@ -201,11 +201,12 @@ rule manifest:
         mem_mb=growing(1000),
         runtime=growing(30, 0.001),
     params:
+        shards=lambda wildcards, input: in_words(input.shards),
         code=code_of("manifest"),
     message:
         "List all shards with their checksums"
     shell:
-        "python -m cortex manifest --output {output.manifest} --shards {input.shards} &> {log}"
+        "python -m cortex manifest --output {output.manifest} --shards {params.shards} &> {log}"
 
 
 rule read_tokens:
@@ -244,12 +245,13 @@ rule pack_grids:
         mem_mb=growing(1000, 0.05),
         runtime=growing(30, 0.001),
     params:
+        tokens=lambda wildcards, input: in_words(input.tokens),
         options=options(CODES),
         code=code_of("pack-grids"),
     message:
         "Pack the grids of the {wildcards.split} split"
     shell:
-        "python -m cortex pack-grids --output {output.grids} --tokens {input.tokens} {params.options} &> {log}"
+        "python -m cortex pack-grids --output {output.grids} --tokens {params.tokens} {params.options} &> {log}"
 
 
 # Of the test split: each image is decoded once for all judges and all masks.
