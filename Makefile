@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run full test test-quick test-slurm bench docs lint clean
+.PHONY: run full test test-quick test-slurm bench rehearsal docs lint clean
 
 run: .venv/run
 	$(BIN)/snakemake --cores all --logger cortex
@@ -29,6 +29,11 @@ test-slurm: .venv/dev
 # .venv/bin/python -m tests.bench says how these differ from the released code.
 bench: .venv/dev
 	$(BIN)/python -m tests.bench
+
+# The paper's numbers of images through all rules, with small networks: time and memory by rule, and how they grow. It can
+# be interrupted, and goes on. About an hour and a half on two cores, 4 GB.
+rehearsal: .venv/dev
+	$(BIN)/python -m tests.rehearsal
 
 # The documentation as a site, site/index.html, which opens without a server.
 docs: .venv/dev
