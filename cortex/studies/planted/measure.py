@@ -15,7 +15,7 @@ from cortex.data.tokens import read_tokens
 from cortex.evaluate.estimates import by_training, check_alike
 from cortex.explain import IMPORTANCE, TIS
 from cortex.explain.ranks import ranks
-from cortex.extractors.names import by_extractor
+from cortex.extractors.names import by_extractor, split_name
 from cortex.studies.planted.recommended import ranked_methods
 from cortex.studies.planted.truth import PLANTED, Truth, read_truth
 
@@ -72,9 +72,11 @@ def measure_planted(
             labels), n, measure (precision, recall, accuracy), value, low, high, chance (the value of guessing), units
             (number of images or classes).
         recommended: Parquet to write, attributions by rank: rank (1: finds most), method, precision (share of as many
-            highest positions as are planted that hold a planted code; mean over variants, extractors, trainings and
-            test images), low, high, chance, and the difference to tis with its interval: difference, difference_low,
-            difference_high; images (of a variant).
+            highest positions as are planted that hold a planted code; mean over variants, test images, and trainings of
+            extractors that classify the validation images better than guessing), low, high, chance, and the difference
+            to tis with its interval: difference, difference_low, difference_high; null: no such training;
+            precision_all (the mean over all trainings), images (of a variant), trainings (of all extractors and
+            variants), left_out (of these, at chance level).
         data: the variant's folder for each of those explained, as the command plant wrote it.
         explained: folders that the command explain-planted wrote.
         variants: variant of each of these folders.
@@ -90,12 +92,12 @@ def measure_planted(
         )
     measured: dict[tuple[Any, ...], list[Measure]] = {}
     precisions: dict[tuple[Any, ...], dict[str, NDArray[np.floating]]] = {}
-    chances: list[float] = []
+    chances: dict[tuple[str, str], float] = {}
     for planted, found, variant, word in zip(data, explained, variants, extractors, strict=True):
         truth = read_truth(planted)
         attributed = list(of_attributions(truth, found / "attributions.parquet"))
         precisions[word, variant] = at_planted_number(truth, attributed)
-        chances.append(float(truth.positions["test"][PLANTED].mean()))
+        chances[split_name(word)[0], variant] = float(truth.positions["test"][PLANTED].mean())
         lists = {TIS: found / "tokens.parquet", "frequency": planted / "frequency.parquet"}
         measured[word, variant] = [
             *of_labels(found, len(truth.codes[PLANTED])),
@@ -108,7 +110,15 @@ def measure_planted(
     for (extractor, variant), of_training in by_extractor(measured).items():
         named = {"variant": variant, "extractor": extractor}
         rows += [named | row for row in estimates(extractor, of_training, resamples, seed)]
-    write_table(recommended, ranked_methods([*by_extractor(precisions).values()], chances))
+    learned = {
+        (f"{row['extractor']}/{row['training']}", row["variant"]): row["low"] > row["chance"]
+        for row in rows
+        if row["what"] == "labels" and row["split"] == "validation" and row["training"] is not None
+    }
+    cells = by_extractor(precisions)
+    read = by_extractor(learned)
+    ranked = ranked_methods([*cells.values()], [read[cell] for cell in cells], [chances[cell] for cell in cells])
+    write_table(recommended, ranked)
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 

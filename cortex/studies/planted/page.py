@@ -7,7 +7,7 @@ from cortex.report.prose import Prose
 from cortex.report.rows import Row, Rows, groups, mean, select
 from cortex.report.tables import Cell, Table, estimate, number
 from cortex.report.topic import Finding, Topic
-from cortex.report.words import percent
+from cortex.report.words import decimal, percent
 
 PROSE = Prose(Path(__file__).with_name("page.j2"))
 LISTS = (TIS, "frequency")
@@ -32,7 +32,7 @@ def section(rows: Rows, recommended: Rows, kinds: Rows) -> Topic:
         variants=list(variants),
         findings=[*found, search_finding(rows), reading_finding(rows)],
         tables=[
-            PROSE.table("methods", methods_table(recommended)),
+            PROSE.table("methods", methods_table(recommended), first=recommended[0]),
             PROSE.table("positions", positions_table(rows)),
             PROSE.table("codes", codes_table(rows)),
             PROSE.table("kinds", kinds_table(kinds)),
@@ -123,14 +123,17 @@ def reading_finding(rows: Rows) -> Finding:
 
 def methods_table(recommended: Rows) -> Table:
     """Methods of importance by the share of planted positions that they find, that which finds most first."""
-    table = Table(["method", "precision", f"difference from {TIS}", "chance"], 1)
+    table = Table(["method", "precision", f"difference from {TIS}", "chance", "precision, all trainings"], 1)
     for row in recommended:
-        difference = {"value": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
-        cells = [
-            estimate({**row, "value": row["precision"]}, best=row["low"] > row["chance"]),
-            estimate(None if row["method"] == TIS else difference),
-        ]
-        table.rows.append([Cell(row["method"]), *cells, number(row["chance"])])
+        cells = [Cell("–"), Cell("–")]
+        if row["precision"] is not None:
+            difference = {"value": row["difference"], "low": row["difference_low"], "high": row["difference_high"]}
+            cells = [
+                estimate({**row, "value": row["precision"]}, best=row["low"] > row["chance"]),
+                estimate(None if row["method"] == TIS else difference),
+            ]
+        all_trainings = Cell(decimal(row["precision_all"]), row["precision_all"])
+        table.rows.append([Cell(row["method"]), *cells, number(row["chance"]), all_trainings])
     return table
 
 

@@ -257,7 +257,7 @@ def test_precision_and_recall_are_those_of_a_loop(data):
 
 @pytest.fixture
 def explained(planted_folder, tmp_path):
-    """What a perfect explanation of the planted folder would be, but that its search finds nothing."""
+    """A perfect explanation of the planted folder by an extractor that guesses; its search finds nothing."""
     truth = read_truth(planted_folder)
     for split in ("validation", "test"):
         mask = truth.positions[split]["planted"]
@@ -342,7 +342,9 @@ def test_methods_are_ranked_over_variants_extractors_and_trainings_by_hand():
     first = {"tis": np.array([0.0, 0.5]), "occlusion": np.array([1.0, 0.5]), "random": np.array([0.0, 0.0])}
     second = {"tis": np.array([0.5, 0.5]), "occlusion": np.array([0.5, 1.0]), "random": np.array([0.5, 0.25])}
     cells = [{0: first, 1: second}, {0: second, 1: second, 2: first}]
-    rows = ranked_methods(cells, [0.1, 0.3]).to_pylist()
+    learned = [dict.fromkeys(cell, True) for cell in cells]
+    rows = ranked_methods(cells, learned, [0.1, 0.3]).to_pylist()
+    assert all((row["trainings"], row["left_out"], row["precision_all"]) == (4, 0, row["precision"]) for row in rows)
     assert [(row["rank"], row["method"], row["precision"]) for row in rows] == [
         (1, "occlusion", 0.75),
         (2, "tis", 0.4375),
@@ -361,15 +363,43 @@ def test_methods_are_ranked_over_variants_extractors_and_trainings_by_hand():
         assert (row["low"], row["high"]) == (max(ends[0].low[place], 0), min(ends[0].high[place], 1))
         assert (row["difference_low"], row["difference_high"]) == (ends[1].low[place], ends[1].high[place])
     with pytest.raises(InputError, match="not of the same methods and numbers of images in every folder"):
-        ranked_methods([{0: first}, {0: {"tis": np.zeros(2)}}], [0.1, 0.1])
+        ranked_methods([{0: first}, {0: {"tis": np.zeros(2)}}], learned, [0.1, 0.1])
+
+
+def test_trainings_that_learned_nothing_are_left_out_by_hand():
+    """Of two cells of two trainings, the second cell's first training guesses."""
+    first = {"tis": np.array([0.0, 0.5]), "occlusion": np.array([1.0, 0.5])}
+    second = {"tis": np.array([1.0, 1.0]), "occlusion": np.array([0.0, 0.0])}
+    cells, chances = [{0: first, 1: first}, {0: second, 1: second}], [0.1, 0.3]
+    rows = ranked_methods(cells, [{0: True, 1: True}, {0: False, 1: True}], chances).to_pylist()
+    # Training 0: the first cell alone. Training 1: both cells.
+    assert [(row["method"], row["precision"], row["precision_all"]) for row in rows] == [
+        ("tis", (0.25 + 0.625) / 2, 0.625),
+        ("occlusion", (0.75 + 0.375) / 2, 0.375),
+    ][::-1]
+    assert all((row["trainings"], row["left_out"]) == (4, 1) for row in rows)
+    assert rows[0]["chance"] == pytest.approx((0.1 + 0.1 + 0.3) / 3)
+    one = ranked_methods(cells, [{0: False, 1: True}, {0: False, 1: False}], chances).to_pylist()
+    assert [(row["method"], row["precision"]) for row in one] == [("occlusion", 0.75), ("tis", 0.25)]
+    none = ranked_methods(cells, [{0: False, 1: False}] * 2, chances).to_pylist()
+    assert [(row["rank"], row["method"], row["precision"], row["difference"]) for row in none] == [
+        (1, "tis", None, None),
+        (2, "occlusion", None, None),
+    ]
+    assert all((row["left_out"], row["chance"]) == (4, pytest.approx(0.2)) for row in none)
 
 
 def test_the_method_that_finds_most_is_recommended(planted_folder, explained):
     measured(planted_folder, explained)
     first, second = read_table(explained / "recommended.parquet").to_pylist()
+    assert (first["precision"], first["precision_all"], first["trainings"], first["left_out"]) == (None, 1, 1, 1)
+    images = read_tokens(explained / "validation.parquet", ["importance"])
+    write_tokens(explained / "validation.parquet", images, {"predicted": pa.array(images.labels, pa.int32())})
+    measured(planted_folder, explained)
+    first, second = read_table(explained / "recommended.parquet").to_pylist()
     assert (first["rank"], first["method"], first["precision"], first["images"]) == (1, "tis", 1, 8)
     assert (second["rank"], second["method"], second["precision"], second["difference"]) == (2, "occlusion", 0, -1)
-    assert first["chance"] == pytest.approx(4 / 30)
+    assert (first["chance"], first["left_out"]) == (pytest.approx(4 / 30), 0)
 
 
 def test_trainings_are_pooled(planted_folder, explained):
@@ -572,8 +602,9 @@ def rows_of(variant, extractor, right, found, unseen=None):
 
 
 def ranking(method, precision, low, high, difference=0.0):
-    """A row of the recommended methods."""
+    """A row of the recommended methods; of 36 trainings, 7 learned nothing."""
     of = {"method": method, "precision": precision, "low": low, "high": high, "chance": 0.125}
+    of |= {"precision_all": 0.75 * precision, "trainings": 36, "left_out": 7}
     return of | {"difference": difference, "difference_low": difference - 0.1, "difference_high": difference + 0.1}
 
 
@@ -586,8 +617,17 @@ def ranking(method, precision, low, high, difference=0.0):
     ],
 )
 def test_a_method_is_recommended_only_where_it_finds_more(ranked, end):
+    left_out = " Left out: 7 of 36 trainings, which classify these grids no better than guessing."
     told = section(rows_of("plain", "cnn", right=1.0, found=0.15), ranked, []).reliability
-    assert told.replace("\xa0", " ").endswith(end) and "recommended" not in told
+    assert told.replace("\xa0", " ").endswith(end + left_out) and "recommended" not in told
+
+
+def test_no_method_is_recommended_where_nothing_was_learned():
+    nothing = ("precision", "low", "high", "difference", "difference_low", "difference_high")
+    ranked = [ranking("tis", 0.5, 0.4, 0.6) | dict.fromkeys(nothing) | {"precision_all": 0.1, "left_out": 36}]
+    topic = section(rows_of("plain", "cnn", right=0.2, found=0.15), ranked, [])
+    assert topic.reliability.endswith("classifies better than guessing: no method is recommended.")
+    assert [cell.text for cell in topic.tables[0][2].rows[0]] == ["tis", "–", "–", "0.125", "0.10"]
 
 
 def kind_row(kind, codes, named, right_classes=None, **shares):
@@ -615,7 +655,8 @@ def test_the_report_names_where_methods_fail():
     topic = section(rows, ranked, KINDS)
     assert topic.reliability.replace("\xa0", " ") == (
         "On synthetic grids with known truth, 50 % of the positions that occlusion finds most important hold a token "
-        "of the class (tis: 30 %; chance: 12 %). So occlusion is the recommended method."
+        "of the class (tis: 30 %; chance: 12 %). So occlusion is the recommended method. Left out: 7 of 36 "
+        "trainings, which classify these grids no better than guessing."
     )
     said = [(finding.headline.replace("\xa0", " "), " ".join(finding.details)) for finding in topic.findings]
     assert "as many positions as are planted: 15.0 % (cnn), 60.0 % (transformer)." in said[0][0]
@@ -638,6 +679,7 @@ def test_the_report_names_where_methods_fail():
         "0.50 (0.40 to 0.60)",
         "0.20 (0.10 to 0.30)",
         "0.125",
+        "0.38",
     ]
     assert [row[1].best for row in methods.rows] == [True, False] and methods.rows[1][2].text == "–"
     assert [cell.text for cell in positions.rows[0][:4]] == ["plain", "cnn", "tis", "planted"]
