@@ -18,6 +18,8 @@ class AttributionContext:
         nothing: vector of a position without information, ``[d]``: for occlusion, and for the baseline of integrated
             gradients. It is the mean of the codebook's vectors: it lies amid the vectors that an extractor has seen
             and is no code's own. Zero may lie far from every code.
+        codebook: vectors of all codes, ``[K, d]``: for methods that put one code in place of another.
+        grids: codes of the images, int64 ``[B, h, w]``: those that the embeddings were looked up for.
         keys: keys of the images, B.
         seed: seed of the random numbers; see :meth:`seeds`.
         samples: noisy copies of an image (SmoothGrad); methods that change an image evaluate so many changes at once.
@@ -28,6 +30,8 @@ class AttributionContext:
     """
 
     nothing: Tensor
+    codebook: Tensor
+    grids: Tensor
     keys: Sequence[str]
     seed: int
     samples: int

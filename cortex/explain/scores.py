@@ -60,6 +60,8 @@ def score_images(
     for rows in progress(parts, len(parts), what or f"scores, {method}", "batch"):
         context = AttributionContext(
             nothing=codebook.mean(0),
+            codebook=codebook,
+            grids=grids[rows].long(),
             keys=[images.keys[row] for row in rows],
             seed=seed,
             samples=settings.samples,

@@ -95,6 +95,21 @@ def test_the_attribution_scores_every_position():
     torch.testing.assert_close(scores, expected)
 
 
+def test_an_attribution_puts_other_codes_in_place():
+    """Of a linear extractor, the fall is that of the vector's product with the weights."""
+    codebook = torch.tensor([[0.0, 0], [1, 0], [5, 5], [5, 6]])
+    extractor = nn.Sequential(nn.Flatten(), nn.Linear(2 * 2 * 2, 3))
+    grids = np.array([[0, 1, 2, 3], [3, 3, 0, 0]], np.uint16)
+    images = cortex.Tokens(["a", "b"], np.array([2, 0]), grids, (2, 2))
+    scored = cortex.importance(extractor, codebook, images, method="my_methods:nearest_code")
+    nearest = torch.tensor([1, 0, 3, 2])
+    for image, label in enumerate([2, 0]):
+        weights = extractor[1].weight[label].view(2, 4)
+        own = torch.from_numpy(grids[image].astype(np.int64))
+        fall = ((codebook[own] - codebook[nearest[own]]) * weights.T).sum(1)
+        np.testing.assert_allclose(scored.scores["importance"][image], fall.detach(), atol=1e-5)
+
+
 def test_the_property_measures_images():
     images = np.zeros((2, 4, 4, 3), np.uint8)
     images[1, :2] = (200, 40, 0)

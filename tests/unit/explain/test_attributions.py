@@ -22,7 +22,8 @@ def images():
 def attribution(method, network, embeddings, labels, nothing, **changes):
     keys = [f"k{place}" for place in range(len(embeddings))]
     settings = {"seed": 0, "samples": 20, "noise": 0.2, "reduction": "max", "steps": 50}
-    context = AttributionContext(nothing=nothing, keys=keys, **(settings | changes))
+    codes = {"codebook": nothing[None], "grids": torch.zeros(len(embeddings), 8, 8, dtype=torch.int64)}
+    context = AttributionContext(nothing=nothing, keys=keys, **codes, **(settings | changes))
     return ATTRIBUTIONS.load(method)(network, embeddings, labels, context)
 
 

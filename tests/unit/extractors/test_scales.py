@@ -153,7 +153,15 @@ def test_importance_is_the_chain_rule_through_the_composition(network):
     assert found.shape == (2, 1, POSITIONS)
     torch.testing.assert_close(found[:, 0], expected.amax(2), atol=1e-6, rtol=1e-4)
     context = AttributionContext(
-        torch.zeros(VAR_CHANNELS), keys=["a", "b"], seed=0, samples=8, noise=0.0, reduction="max", steps=3
+        torch.zeros(VAR_CHANNELS),
+        codebook=torch.zeros(1, VAR_CHANNELS),
+        grids=torch.zeros(2, 1, POSITIONS, dtype=torch.int64),
+        keys=["a", "b"],
+        seed=0,
+        samples=8,
+        noise=0.0,
+        reduction="max",
+        steps=3,
     )
     torch.testing.assert_close(gradient(network, vectors, labels, context), found)
     products = gradient_input(network, vectors, labels, context)[:, 0]
