@@ -32,6 +32,9 @@ SETTINGS = "settings.json"  # the run's config with all defaults, written when S
 class Run:
     """A run's folder.
 
+    Methods take an extractor as ``cnn/0``, its first training; ``cnn`` is the same. :meth:`scores`,
+    :meth:`concept_tokens` and :meth:`important_tokens` also take ``cnn/average``, the average of its trainings.
+
     Args:
         folder: such as ``results/landuse``.
 
@@ -101,9 +104,12 @@ class Run:
         """Code vectors float32 ``[K, d]``."""
         return load_codebook(self.folder / "generator" / "codebook.safetensors", torch.device(device))
 
-    def extractor(self, name: str, training: int = 0, device: str = "cpu") -> nn.Module:
+    def extractor(self, name: str, device: str = "cpu") -> nn.Module:
         """A trained extractor in eval mode: embeddings ``[B, d, h, w]`` to logits ``[B, classes]``."""
-        return load_extractor(self._extractor(name, training) / "model.safetensors", torch.device(device))
+        word = _training(name)
+        if word not in self.extractors:
+            raise InputError(f"{self.folder}: no extractor {word!r}; there are {', '.join(self.extractors)}")
+        return load_extractor(self._existing("extractors", word, "model.safetensors"), torch.device(device))
 
     def judge(self, name: str, device: str = "cpu") -> Judge:
         """A judge."""
@@ -121,27 +127,25 @@ class Run:
             raise InputError(f"{self.folder}: no decoded images: the run has no judges")
         return np.concatenate([read_decoded(path) for path in paths])
 
-    def scores(self, name: str, training: int = 0, split: str = "test", *, method: str | None = None) -> Tokens:
+    def scores(self, name: str, split: str = "test", *, method: str | None = None) -> Tokens:
         """Tokens of a split with the importance by an extractor: ``scores["importance"]``, float32 ``[N, P]``.
 
-        ``method`` is one of :attr:`attributions`. Training -1 is the average of the trainings, here and in
-        :meth:`concept_tokens`.
+        ``method`` is one of :attr:`attributions`.
         """
         of = self._attribution(method)
-        return read_tokens(self._of_shards(split, "importance", of, join_name(name, training)), [IMPORTANCE])
+        return read_tokens(self._of_shards(split, "importance", of, _training(name)), [IMPORTANCE])
 
-    def concept_tokens(self, name: str, training: int = 0, *, method: str | None = None) -> pa.Table:
+    def concept_tokens(self, name: str, *, method: str | None = None) -> pa.Table:
         """Concept tokens by an extractor: label, top_n, list, rank, token, count, share.
 
         ``method`` is one of :attr:`attributions`.
         """
         of = self._attribution(method)
-        return read_table(self._existing("tokens", of, f"{join_name(name, training)}.parquet"))
+        return read_table(self._existing("tokens", of, f"{_training(name)}.parquet"))
 
     def important_tokens(
         self,
         name: str,
-        training: int = 0,
         *,
         top_n: int,
         label: int | None = None,
@@ -153,12 +157,12 @@ class Run:
         The columns are token, count, images (number of them) and keys. ``label`` is the class of the images; None: all
         classes together. ``method`` is one of :attr:`attributions`.
         """
-        paths = self._of_shards(split, "importance", self._attribution(method), join_name(name, training))
+        paths = self._of_shards(split, "importance", self._attribution(method), _training(name))
         return important_tokens(iterate_tokens(paths, [IMPORTANCE]), top_n, label)
 
-    def searches(self, name: str, training: int = 0) -> pa.Table:
+    def searches(self, name: str) -> pa.Table:
         """Codebook searches by an extractor: key, method, step, source, target, positions, tokens, logits."""
-        return read_table(self._existing("codebook", name, f"{training}.parquet"))
+        return read_table(self._existing("codebook", f"{_training(name)}.parquet"))
 
     def codes(self) -> pa.Table:
         """The dictionary's codes, a row each: kind, occurrences, place, nearest codes, patches."""
@@ -183,15 +187,6 @@ class Run:
             raise InputError(f"{self.folder}: no attribution {method!r}; there are {listed(self.attributions, 20)}")
         return method or self.attributions[0]
 
-    def _extractor(self, name: str, training: int) -> Path:
-        if "/" in name:
-            name, training = split_name(name)
-        if f"{name}/{training}" not in self.extractors:
-            raise InputError(
-                f"{self.folder}: no extractor {name!r}, training {training}; {listed(self.extractors, 20)}"
-            )
-        return self.folder / "extractors" / name / str(training)
-
     def _existing(self, *parts: str) -> Path:
         path = self.folder.joinpath(*parts)
         if not path.is_file():
@@ -202,13 +197,18 @@ class Run:
         """The tables of a split's shards in a folder."""
         folder = self.folder.joinpath(*parts, split)
         if not folder.is_dir():
-            raise InputError(f"{folder}: no token tables")
+            raise InputError(f"{folder}: no token tables; extractors: {listed(self.extractors)}")
         return [folder / f"{shard}.parquet" for shard in shards_of(self.folder, split)]
 
 
 def _trainings(part: dict[str, Any]) -> int:
     """How many trainings an extractor has by its settings; one that was trained elsewhere has a file for each."""
     return part["seeds"] if "seeds" in part else len(part["weights"])
+
+
+def _training(name: str) -> str:
+    """The name of a training, or of the average of all: ``cnn/0`` of ``cnn``."""
+    return join_name(*split_name(name))
 
 
 def open_run(folder: str | Path) -> Run:

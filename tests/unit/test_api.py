@@ -111,9 +111,11 @@ def test_the_example_of_the_readme_runs(landuse, monkeypatch):
 
 def test_the_average_of_trainings_is_read_like_a_training(landuse):
     run = cortex.open_run(landuse / "results" / "landuse")
-    scores, average = (run.scores("cnn", training).scores["importance"] for training in (0, -1))
+    scores, average = (run.scores(name).scores["importance"] for name in ("cnn", "cnn/average"))
+    np.testing.assert_array_equal(run.scores("cnn/0").scores["importance"], scores)
+    assert run.concept_tokens("cnn/0") == run.concept_tokens("cnn")
     np.testing.assert_allclose(average, scores / scores.std(1, keepdims=True), rtol=1e-5)
-    with pytest.raises(cortex.InputError, match="no extractor 'cnn', training -1"):
+    with pytest.raises(cortex.InputError, match="no extractor 'cnn/average'; there are cnn/0, "):
         run.extractor("cnn/average")
 
 
