@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from cortex.judges.judge import load_judge as load_judge
     from cortex.judges.settings import PretrainedJudge as PretrainedJudge
     from cortex.judges.settings import TrainedJudge as TrainedJudge
+    from cortex.report.tables import Cell as Cell
+    from cortex.report.tables import Table as Table
+    from cortex.report.topic import Finding as Finding
+    from cortex.report.topic import Topic as Topic
     from cortex.run import Run as Run
     from cortex.run import open_run as open_run
     from cortex.studies.base import Study as Study
@@ -44,9 +48,11 @@ if TYPE_CHECKING:
 # Public name → module that defines it.
 _PUBLIC = {
     "AttributionContext": "cortex.explain.context",
+    "Cell": "cortex.report.tables",
     "ConceptTokens": "cortex.explain.settings",
     "Count": "cortex.core.settings",
     "ExtractorSettings": "cortex.extractors.settings",
+    "Finding": "cortex.report.topic",
     "Generator": "cortex.generators.base",
     "GeneratorSpec": "cortex.generators.spec",
     "Importance": "cortex.explain.settings",
@@ -61,7 +67,9 @@ _PUBLIC = {
     "Study": "cortex.studies.base",
     "StudyInputs": "cortex.studies.inputs",
     "StudySettings": "cortex.studies.base",
+    "Table": "cortex.report.tables",
     "Tokens": "cortex.data.tokens",
+    "Topic": "cortex.report.topic",
     "TrainedJudge": "cortex.judges.settings",
     "WarmUpTraining": "cortex.extractors.settings",
     "concept_tokens": "cortex.explain.api",

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from cortex.core.errors import InputError, StoppedError
+from cortex.core.registry import allowed_references
 
 # Command → (module:function, its description). Modules are imported when their command runs: help stays fast.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -120,11 +121,22 @@ SETTINGS = {
 }
 
 
-def all_commands() -> dict[str, dict[str, tuple[str, str]]]:
-    """The commands by phase, with those of the registered studies."""
+Commands = dict[str, dict[str, tuple[str, str]]]
+
+
+def all_commands(references: Sequence[str] = ()) -> Commands:
+    """The commands by phase, with those of the registered studies, and of studies among some references."""
     from cortex.studies import study_commands
 
-    return COMMANDS | {"study": COMMANDS["study"] | study_commands()}
+    return COMMANDS | {"study": COMMANDS["study"] | study_commands(references)}
+
+
+def commands_for(name: str) -> Commands:
+    """The commands by phase; those of studies from outside, too, where no other has the name."""
+    found = all_commands()
+    if any(name in phase for phase in found.values()):
+        return found
+    return all_commands(allowed_references())
 
 
 def main(arguments: Sequence[str] | None = None, *, cpu_before: float = 0.0) -> int:
@@ -149,12 +161,20 @@ def main(arguments: Sequence[str] | None = None, *, cpu_before: float = 0.0) -> 
 
 
 def _run(arguments: list[str], cpu_before: float) -> int:
-    targets = {name: target for phase in all_commands().values() for name, (target, _) in phase.items()}
+    if arguments[:1] == ["--config"]:
+        _, config, *arguments = [*arguments, ""] if len(arguments) == 1 else arguments
+        try:
+            _attribute("cortex.app.workflow:allow_config")(config)
+        except (InputError, OSError) as error:
+            print(f"cortex: error: {error}", file=sys.stderr)
+            return 1
+    commands = commands_for(arguments[0] if arguments else "")
+    targets = {name: target for phase in commands.values() for name, (target, _) in phase.items()}
     if not arguments or arguments[0] not in targets:
         asked_for_help = not arguments or arguments[0] in ("-h", "--help")
         if not asked_for_help:
             print(f"cortex: error: no command {arguments[0]!r}\n", file=sys.stderr)
-        print(_overview(), file=sys.stdout if asked_for_help else sys.stderr)
+        print(_overview(commands), file=sys.stdout if asked_for_help else sys.stderr)
         return 0 if asked_for_help else 2
     command, *rest = arguments
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
@@ -201,9 +221,14 @@ def _settings_of(command: str, arguments: Sequence[str]) -> Any:
     return None if name is None else _attribute(settings_of)(name)
 
 
-def _overview() -> str:
-    lines = ["usage: cortex COMMAND [options]      (cortex COMMAND --help explains one)"]
-    for phase, commands in all_commands().items():
+def _overview(commands: Commands) -> str:
+    lines = [
+        "usage: cortex [--config FILE] COMMAND [options]",
+        "",
+        "cortex COMMAND --help explains a command; --config lets commands import the methods of your own that a config",
+        "names.",
+    ]
+    for phase, of_phase in commands.items():
         lines += ["", phase]
-        lines += [f"  {name:<22}{what}" for name, (_, what) in commands.items()]
+        lines += [f"  {name:<22}{what}" for name, (_, what) in of_phase.items()]
     return "\n".join(lines)

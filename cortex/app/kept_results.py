@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cortex import __version__
-from cortex.app.cli import all_commands
+from cortex.app.cli import commands_for
 from cortex.app.run_lock import hold_run
 from cortex.config import parse_config
 from cortex.core.errors import InputError
@@ -93,7 +93,7 @@ class RunCode:
 
 def target_of(command: str) -> str:
     """The function of a command, as ``module:function``."""
-    return next(commands[command][0] for commands in all_commands().values() if command in commands)
+    return next(commands[command][0] for commands in commands_for(command).values() if command in commands)
 
 
 def keep_results(config: Path, *, reason: str) -> None:

@@ -4,18 +4,23 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from cortex.config import Config
 from cortex.core.errors import InputError
 from cortex.core.files import state_of, whole_file
 from cortex.core.fingerprint import content_fingerprint
+from cortex.core.messages import one_line
 from cortex.core.provenance import VARIABLE, git_commit
 from cortex.core.registry import ALLOWED, REFERENCE, Registry
 from cortex.core.settings import Section
+from cortex.core.text import read_yaml
 from cortex.data.picture_sources import pictures_state
 from cortex.data.settings import SPLITS, ImportedSplit, PicturePart, Split
 from cortex.evaluate.levels import LEVELS
@@ -33,14 +38,31 @@ SETTINGS = "settings.json"
 
 
 def allow_references(config: Config) -> None:
-    """Let jobs import what the config itself names as ``module:Attribute``, where a weights file states it, too."""
+    """Let jobs import what the config itself names as ``module:Attribute``, where a weights file states it, too.
+
+    Studies are among it for the sake of their commands.
+    """
     named = [extractor.network for extractor in config.extractors.values()]
     named += [judge.network for judge in config.judges.values()]
     of_studies = [value for study in config.studies.values() for _, value in study]
     parts = [part for value in of_studies for part in (value.values() if isinstance(value, Mapping) else [value])]
     named += [part.network for part in parts if isinstance(part, ExtractorSettings)]
+    named += [study.study for study in config.studies.values() if study.study is not None]
     named.append(config.generator.family)
     os.environ[ALLOWED] = " ".join(sorted({name for name in named if REFERENCE.fullmatch(name)}))
+
+
+def allow_config(path: str) -> None:
+    """Let this process import what a config file names as ``module:Attribute``, from the working directory, too.
+
+    Raises:
+        InputError: the file cannot be read, or is no config.
+    """
+    sys.path.insert(0, os.getcwd())
+    try:
+        allow_references(Config.model_validate(read_yaml(Path(path))))
+    except ValidationError as error:
+        raise InputError(one_line(error, Config)) from None
 
 
 def words(part: Section | Mapping[str, Any], without: Sequence[str] = ()) -> list[str]:

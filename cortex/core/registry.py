@@ -19,6 +19,11 @@ ALLOWED = "CORTEX_NETWORKS"
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
+def allowed_references() -> list[str]:
+    """References that the environment variable ``CORTEX_NETWORKS`` allows to import."""
+    return os.environ.get(ALLOWED, "").split()
+
+
 class Registry:
     """Names of one kind.
 
@@ -86,7 +91,7 @@ class Registry:
             name: as the file states it.
             path: the file.
         """
-        if name in self.names() or name in os.environ.get(ALLOWED, "").split():
+        if name in self.names() or name in allowed_references():
             return
         if not REFERENCE.fullmatch(name):
             raise InputError(f"{path}: {self.kind} {shown(name)}: allowed: {', '.join(self.names())}")

@@ -1,6 +1,7 @@
 """Studies beside the paper's method: each a folder with its settings, computation, cost and page section."""
 
 import contextlib
+from collections.abc import Iterable
 
 from cortex.core.errors import InputError, shown
 from cortex.core.registry import Registry
@@ -42,13 +43,16 @@ def study_settings(name: str) -> type[StudySettings]:
     return load_study(name).settings
 
 
-def study_commands() -> dict[str, tuple[str, str]]:
+def study_commands(references: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
     """Commands of all registered studies: name → (``module:function``, description).
 
     A study of another package that cannot be imported has none here; a config that names it is refused.
+
+    Args:
+        references: ``module:Attribute``; those of a study add its commands.
     """
     found: dict[str, tuple[str, str]] = {}
-    for name in STUDIES.names():
+    for name in (*STUDIES.names(), *references):
         with contextlib.suppress(InputError):
             found |= load_study(name).commands
     return found

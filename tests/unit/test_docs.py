@@ -61,7 +61,7 @@ def test_the_configs_of_the_page_are_valid():
     config["generator"] = {"weights": "digits"}
     parsed, _ = parse_config(config)
     assert parsed.extractors["mlp"].hidden == 32 and parsed.judges["linear"].epochs == 2
-    assert set(parsed.chosen_studies()) == {"attributions", "background"}
+    assert set(parsed.chosen_studies()) == {"attributions", "background", "repeats"}
     assert (CHECKOUT / f"{family.partition(':')[0].replace('.', '/')}.py").is_file()
 
 

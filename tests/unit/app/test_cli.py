@@ -13,6 +13,7 @@ from typing import get_type_hints
 
 import pyarrow as pa
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from cortex.app.cli import all_commands, main
@@ -21,6 +22,7 @@ from cortex.data.draw import Stretch, generate_shard
 from cortex.data.manifest import SCHEMA as MANIFEST
 from cortex.data.settings import ImageFiles
 from cortex.generators.sampling import Sampling
+from tests.pipeline import CHECKOUT
 
 TARGETS = {name: target for phase in all_commands().values() for name, (target, _) in phase.items()}
 
@@ -305,3 +307,43 @@ def test_a_process_ends_without_a_traceback(tmp_path):
         done.stderr
         == f"cortex manifest: error: {tmp_path}/none.tar: a shard's name is its number, as in train/000000.tar\n"
     )
+
+
+STUDY = """
+from pathlib import Path
+import cortex
+
+def count(output: Path) -> None:
+    '''Count.
+
+    Args:
+        output: file to write.
+    '''
+    output.write_text("counted")
+
+STUDY = cortex.Study(settings=cortex.StudySettings, commands={"count-mine": ("own_count:count", "count mine")})
+"""
+
+
+def test_a_config_before_the_command_brings_the_commands_of_its_studies(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("CORTEX_NETWORKS", "")
+    (tmp_path / "own_count.py").write_text(STUDY)
+    config = yaml.safe_load((CHECKOUT / "tests" / "tiny.yaml").read_text())
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config | {"studies": {"mine": {"study": "own_count:STUDY"}}}))
+    assert main(["count-mine", "--output", "counted"]) == 2
+    assert main(["--config", "mine.yaml", "count-mine", "--output", "counted"]) == 0
+    assert (tmp_path / "counted").read_text() == "counted"
+    capsys.readouterr()
+    assert main(["--config", "mine.yaml", "--help"]) == 0
+    assert "  count-mine            count mine" in capsys.readouterr().out
+
+
+def test_a_config_that_is_wrong_is_told_in_one_line(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("run: mine")
+    for path, told in (("gone.yaml", "gone.yaml"), ("mine.yaml", "extractors: missing; it must be set")):
+        assert main(["--config", str(tmp_path / path), "plan"]) == 1
+        error = capsys.readouterr().err
+        assert told in error and error.startswith("cortex: error: ") and error.count("\n") == 1
+    assert main(["--config"]) == 1
