@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cortex.core.errors import InputError, listed
+from cortex.core.errors import InputError, listed, reason_of
 from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
 from cortex.data.manifest import shards_of
@@ -53,8 +53,9 @@ class Run:
             self.settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{self.folder}: not the folder of a run: it has no {SETTINGS}") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not the settings of a run: {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not the settings of a run: {reason_of(error)}") from None
+        _check_settings(self.settings, path)
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}: extractors {listed(self.extractors)}; judges {listed(self.judges)})"
@@ -199,6 +200,19 @@ class Run:
         if not folder.is_dir():
             raise InputError(f"{folder}: no token tables; extractors: {listed(self.extractors)}")
         return [folder / f"{shard}.parquet" for shard in shards_of(self.folder, split)]
+
+
+def _check_settings(settings: Any, path: Path) -> None:
+    """Raise an InputError unless settings have all that this module reads of them."""
+    try:
+        generator, methods = settings["generator"], settings["importance"]["method"]
+        texts = [generator["family"], generator["weights"] or "", *methods, *settings["judges"]]
+        right = all(isinstance(text, str) for text in texts) and isinstance(methods, list) and len(methods) > 0
+        right = right and all(isinstance(_trainings(part), int) for part in settings["extractors"].values())
+    except (TypeError, LookupError, AttributeError):
+        right = False
+    if not right:
+        raise InputError(f"{path}: not the settings of a run: it lacks generator, importance, extractors or judges")
 
 
 def _trainings(part: dict[str, Any]) -> int:

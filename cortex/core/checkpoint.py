@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cortex.core.errors import InputError, listed, shown
+from cortex.core.errors import InputError, listed, reason_of, shown
 from cortex.core.file_kinds import CHECKPOINT, PICKLE, SAFETENSORS, ZIP, kind_of, not_whole
 from cortex.core.pickled import MAX_SIZE, Inert, Storage, StoredTensor, load_pickle
 from cortex.core.weights import check_finite
@@ -209,7 +209,7 @@ def _read_zip(file: _File) -> tuple[Any, Place]:
         with zipfile.ZipFile(file) as archive:
             members = {member.filename: member for member in archive.infolist()}
     except (zipfile.BadZipFile, NotImplementedError, struct.error, OverflowError, IndexError) as error:
-        raise ValueError(f"the zip is truncated or damaged: {error}") from None
+        raise ValueError(f"the zip is truncated or damaged: {reason_of(error)}") from None
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise InputError("a zip archive, but not as torch.save writes it: it has no data.pkl, or several")
@@ -288,7 +288,7 @@ def _read_safetensors(file: _File) -> tuple[Any, Place]:
     except InputError:
         raise
     except (AttributeError, TypeError, LookupError, RecursionError, ValueError) as error:
-        raise ValueError(f"its header is damaged: {error}") from None
+        raise ValueError(f"its header is damaged: {reason_of(error)}") from None
     starts = {storage: 8 + length + start for storage, start in described.values()}
     content = {
         storage.key: StoredTensor(storage, 0, shape := tuple(header[storage.key]["shape"]), _row_major(shape))

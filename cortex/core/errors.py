@@ -29,7 +29,8 @@ def shown(text: str) -> str:
 def reason_of(error: object) -> str:
     """The first line of an error that other code raised, without what its objects are called in memory."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
-    return cut(re.sub(r" ?<[\w.]+ object at 0x[0-9a-f]+>", "", first))
+    told = re.sub(r" ?<[\w.]+ object at 0x[0-9a-f]+>", "", first)
+    return cut("".join(character if character.isprintable() else repr(character)[1:-1] for character in told))
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, reason_of, shown
 
 ALLOWED = "CORTEX_NETWORKS"
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -66,7 +66,7 @@ class Registry:
         try:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise InputError(f"{self.kind} {shown(name)}: {reference} cannot be imported: {error}") from None
+            raise InputError(f"{self.kind} {shown(name)}: {reference} cannot be imported: {reason_of(error)}") from None
 
     def check_function(self, name: str) -> str:
         """The name itself, if it is registered, or refers to a function. No registered name is imported.

@@ -4,9 +4,13 @@ A section is the one statement of its settings: type, range, default and descrip
 line, ``docs/configuration.md`` and ``config.schema.json`` all come from it. Sections import nothing heavy.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+_NUMBER = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 
 
 class WrongValueError(ValueError):
@@ -24,9 +28,20 @@ def distinct(values: list[Any]) -> list[Any]:
     return values
 
 
+def _number_keys(values: Any) -> Any:
+    """A mapping whose keys are numbers: JSON has them as text, as in {"3": 8}."""
+    if not isinstance(values, Mapping):
+        return values
+    found = {int(key) if isinstance(key, str) and _NUMBER.fullmatch(key) else key: values[key] for key in values}
+    if len(found) < len(values):
+        raise ValueError("should have every number once")
+    return found
+
+
 Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[list[Count], Field(min_length=1), AfterValidator(distinct)]
 Class = Annotated[int, Field(ge=0)]
+ClassPairs = Annotated[dict[Class, Class], Field(min_length=1), BeforeValidator(_number_keys)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Weight = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

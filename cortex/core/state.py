@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.core.weights import read_weights, write_weights
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def read_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
 
 def damaged(path: Path, error: Exception) -> InputError:
     """The error to raise where a state cannot be restored."""
-    return InputError(f"{path}: damaged; delete it, and the training starts anew: {error!r}")
+    return InputError(f"{path}: damaged; delete it, and the training starts anew: {reason_of(repr(error))}")
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -29,13 +29,17 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The table at ``path``, or those of its columns.
 
     Raises:
-        InputError: the file is missing, truncated or not Parquet, or lacks a column.
+        InputError: the file is missing, truncated or not Parquet, or lacks a column or has it twice.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = file.schema_arrow.names
+            if twice := [name for name in columns or names if names.count(name) > 1]:
+                raise InputError(f"{path}: several columns {quoted(twice[:1])}; allowed: one of each name")
             if set(columns or ()) <= set(names):
                 return file.read(columns=list(columns) if columns is not None else None)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such Parquet file") from None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no text

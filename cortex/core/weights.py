@@ -12,6 +12,8 @@ from cortex.core.errors import InputError, cut, listed, shown
 from cortex.core.file_kinds import SAFETENSORS, not_whole
 from cortex.core.files import whole_file
 
+MOST_DIMENSIONS = 64  # that torch computes with
+
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], *, half: bool = False) -> None:
     """Write named tensors and string metadata to a safetensors file, whole or not at all.
@@ -70,6 +72,8 @@ def check_finite(tensor: Tensor, path: Path, name: str) -> None:
     """Raise an InputError unless all numbers of a tensor, which a file has under a name, are finite."""
     if not tensor.is_floating_point():
         return
+    if tensor.dim() > MOST_DIMENSIONS:
+        raise InputError(f"{path}: weight {shown(name)[1:-1]}: {tensor.dim()} dimensions; at most {MOST_DIMENSIONS}")
     # A sum takes no memory. It is finite only if all numbers are; that of huge numbers may not be, too.
     total = tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))
     if not total.isfinite() and not tensor.isfinite().all():

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cortex.core.errors import InputError, shown
+from cortex.core.errors import InputError, reason_of, shown
 from cortex.data.pixels import FORMATS, MAX_BYTES, decode_image
 from cortex.data.tar_reader import read_members
 
@@ -160,7 +160,7 @@ def _parse_info(content: bytes, where: str) -> dict[str, Any]:
     try:
         info = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON: {error}") from None
+        raise InputError(f"{where}: not JSON: {reason_of(error)}") from None
     if not isinstance(info, dict):
         raise InputError(f"{where}: a JSON {type(info).__name__}, expected an object")
     return info
@@ -182,7 +182,7 @@ def _check(members: dict[str, bytes], info: dict[str, Any], where: str, *, skipp
     found = checksums({kind: content for kind, content in members.items() if kind != "json"}, info)
     for kind, value in stated.items():
         if kind not in found:
-            raise InputError(f"{where}.{kind} is missing")
+            raise InputError(f"{where}.{_named(kind)} is missing")
         if kind not in skipped and found[kind] != value:
             raise InputError(f"{where}.{kind}: damaged: its checksum is not the one in {CHECKSUMS}")
 

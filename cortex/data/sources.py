@@ -149,7 +149,7 @@ def csv_rows(
                     raise InputError(f"{path}: line {reader.line_num}: {len(row)} values in {len(header)} columns")
                 yield reader.line_num, dict(zip(header, row, strict=True))
         except csv.Error as error:
-            raise InputError(f"{path}: line {reader.line_num}: {error}") from None
+            raise InputError(f"{path}: line {reader.line_num}: {reason_of(error)}") from None
 
 
 def _csv_rows(path: Path, folder: Path, grid: tuple[int, int]) -> Iterator[Rows]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cortex.core.settings import Class, Count, Counts, Rate, Section, WrongValueError, distinct
+from cortex.core.settings import ClassPairs, Count, Counts, Rate, Section, WrongValueError, distinct
 from cortex.explain import ATTRIBUTIONS, TIS
 
 Reduction = Literal["max", "mean"]
@@ -95,7 +95,7 @@ class CodebookSearch(SearchOptimisation):
     """Codebook search: tokens of a region that change the class that an extractor predicts."""
 
     region: Region = Field(Region(), description="region whose tokens are searched for")
-    pairs: Annotated[dict[Class, Class], Field(min_length=1)] = Field(
+    pairs: ClassPairs = Field(
         {source: 30 - source for source in range(10, 21) if source != 15},
         description="class of the image → target class of the region",
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cortex.core.checkpoint import read_state
-from cortex.core.errors import InputError, listed, shown
+from cortex.core.errors import InputError, cut, listed, reason_of, shown
 from cortex.extractors.network import build_extractor, save_extractor
 
 AuthorsNetwork = Literal["cnn", "cnn_deep", "resnet", "transformer"]
@@ -85,7 +85,8 @@ def _built(checkpoint: Path, network: str, arguments: dict[str, Any]) -> nn.Modu
         with torch.device("meta"):
             return build_extractor(network, **arguments)
     except (AssertionError, ArithmeticError, ValueError, RuntimeError) as error:
-        raise InputError(f"{checkpoint}: no {network} has the sizes {arguments}: {error}") from None
+        sizes = cut(str(arguments))
+        raise InputError(f"{checkpoint}: no {network} has the sizes {sizes}: {reason_of(error)}") from None
 
 
 def _check(

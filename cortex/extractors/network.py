@@ -1,6 +1,7 @@
 """Build an extractor by name, save it, and load it back from its file alone."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cortex.core.device import place
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.core.weights import load_into, read_weights, write_weights
 from cortex.extractors import EXTRACTORS, extractor_settings
 from cortex.extractors.codebook import load_codebook
@@ -58,9 +59,11 @@ def build_extractor(name: str, *, scales: Sequence[int] = (), **arguments: Any) 
     defaults = {field: info.get_default() for field, info in fields.items() if not info.is_required()}
     read = {"grid": (scales[-1], scales[-1])} if scales else {}
     try:
-        network: nn.Module = EXTRACTORS.load(name)(**defaults | arguments | read)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # layers of a very narrow network
+            network: nn.Module = EXTRACTORS.load(name)(**defaults | arguments | read)
     except (TypeError, AssertionError) as error:
-        raise InputError(f"extractor {name}: {error}") from None
+        raise InputError(f"extractor {name}: {reason_of(error)}") from None
     return Composed(Composition(scales, arguments["channels"]), network) if scales else network
 
 
@@ -134,4 +137,6 @@ def _build_as(path: Path) -> tuple[nn.Module, dict[str, Tensor]]:
     except InputError as error:
         raise InputError(f"{path}: not an extractor's weights: {error}") from None
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:
-        raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
+        raise InputError(
+            f"{path}: not an extractor's weights: its 'extractor' is wrong: {reason_of(repr(error))}"
+        ) from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.core.weights_metadata import read_metadata
 
 
@@ -44,4 +44,6 @@ def stated_in(metadata: Mapping[str, str], path: Path) -> StatedExtractor:
         stated = json.loads(metadata["extractor"])
         return StatedExtractor(str(stated["network"]), dict(stated["settings"]))
     except (ValueError, TypeError, LookupError) as error:
-        raise InputError(f"{path}: not an extractor's weights: its 'extractor' is wrong: {error!r}") from None
+        raise InputError(
+            f"{path}: not an extractor's weights: its 'extractor' is wrong: {reason_of(repr(error))}"
+        ) from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from safetensors import SafetensorError, safe_open
 
 from cortex.core.cost import GeneratorCost
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.core.file_kinds import SAFETENSORS, not_whole
 from cortex.generators.base import Family
 from cortex.generators.class_names import read_class_names
@@ -179,7 +179,9 @@ def _stated(architecture: str | None, path: Path) -> tuple[tuple[int, int] | Non
         if not all(isinstance(name, str) for name in names):
             raise ValueError("classes are names")
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise InputError(f"{path}: not a codebook's metadata: its 'architecture' is wrong: {error!r}") from None
+        raise InputError(
+            f"{path}: not a codebook's metadata: its 'architecture' is wrong: {reason_of(repr(error))}"
+        ) from None
     return (height, width), names, scales
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from cortex.core.cost import GeneratorCost
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.core.weights_metadata import read_metadata
 from cortex.generators import DEFAULT_FAMILY, GENERATORS
 from cortex.generators.base import Family, Generator
@@ -164,7 +164,9 @@ def _stated(path: Path) -> Stated:
         if not all(isinstance(text, str) for text in (family, *names, *([] if weights is None else [weights]))):
             raise ValueError("family, weights and classes are text")
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise InputError(f"{path}: not a tokenizer's file: its 'architecture' is wrong: {error!r}") from None
+        raise InputError(
+            f"{path}: not a tokenizer's file: its 'architecture' is wrong: {reason_of(repr(error))}"
+        ) from None
     if family == "tokenizer":
         raise InputError(f"{path}: a tokenizer of a tokenizer; the file should name a generator of another family")
     GENERATORS.check_stated(family, path)

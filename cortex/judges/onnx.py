@@ -49,7 +49,10 @@ class OnnxModel(nn.Module):
             InputError: onnxruntime cannot be imported, the file is no whole model, or its input or output do not fit.
         """
         judge = cls(**arguments)
-        judge.model = torch.frombuffer(bytearray(weights.read_bytes()), dtype=torch.uint8)
+        content = bytearray(weights.read_bytes())
+        if not content:
+            raise InputError(f"{weights}: not a whole ONNX model: it is empty")
+        judge.model = torch.frombuffer(content, dtype=torch.uint8)
         try:
             judge.check()
         except InputError as error:
@@ -101,7 +104,9 @@ class OnnxModel(nn.Module):
             options.log_severity_level = 4  # an error is raised, too
             try:
                 content = self.model.cpu().numpy().tobytes()
-                self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+                # Without its fallback, which prints what is raised, too.
+                on = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}
+                self._session = onnxruntime.InferenceSession(content, options, **on)
             except Exception as error:  # its errors have no class in common
                 raise InputError(
                     f"not a whole ONNX model: {reason_of(error)}; external weights are not supported; "

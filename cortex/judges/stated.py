@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cortex.core.errors import InputError, listed, quoted
+from cortex.core.errors import InputError, listed, quoted, reason_of
 from cortex.core.weights_metadata import read_metadata
 from cortex.generators.class_names import match_names
 from cortex.judges import JUDGES, judge_settings
@@ -110,7 +110,7 @@ def stated_judge(path: Path) -> StatedJudge:
     try:
         found = _parsed(json.loads(entry))
     except (ValueError, TypeError, LookupError) as error:
-        raise InputError(f"{path}: not a judge's weights: its 'judge' is wrong: {error!r}") from None
+        raise InputError(f"{path}: not a judge's weights: its 'judge' is wrong: {reason_of(repr(error))}") from None
     JUDGES.check_stated(found.network, path)
     return found
 

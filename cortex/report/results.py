@@ -22,6 +22,7 @@ from cortex.extractors.names import AVERAGE, join_name, split_name
 from cortex.report.rows import Row, Rows, groups, select
 
 LEVELS = ("image_level", "concept_level", "codebook_level")
+_COLUMNS = {"list": pa.types.is_string} | dict.fromkeys(("label", "rank", "token"), pa.types.is_integer)
 Lists = Mapping[int, Sequence[int]]  # tokens by label, the first first
 ListName = tuple[str, int | None]  # kind, count or contrast; top_n, None for the most frequent tokens
 
@@ -227,6 +228,11 @@ def read_lists(path: Path, tokens: int) -> dict[ListName, Lists]:
     """
     found: dict[ListName, dict[int, list[int]]] = {}
     table: pa.Table = read_table(path)
+    for name, is_right in _COLUMNS.items():
+        if name not in table.column_names or not is_right(table[name].type) or table[name].null_count:
+            raise InputError(f"{path}: not a table of tokens: column {name} is missing, of another kind or has nulls")
+    if "top_n" in table.column_names and not pa.types.is_integer(table["top_n"].type):
+        raise InputError(f"{path}: not a table of tokens: column top_n is no number")
     for row in table.filter(pc.field("rank") < tokens).sort_by("rank").to_pylist():
         lists = found.setdefault((row["list"], row.get("top_n")), {})
         lists.setdefault(row["label"], []).append(row["token"])

@@ -96,6 +96,17 @@ def test_files_of_an_earlier_run_change_nothing(landuse, tmp_path):
         opened.extractor("cnn", 7)
 
 
+@pytest.mark.parametrize(
+    "change", [{"importance": {"method": []}}, {"extractors": True}, {"judges": None}, {"generator": 1}]
+)
+def test_other_settings_are_not_those_of_a_run(landuse, tmp_path, change):
+    settings = json.loads((landuse / "results" / "landuse" / "settings.json").read_text())
+    for content in (json.dumps(settings | change), "[" * 100_000, "[]"):
+        (tmp_path / "settings.json").write_text(content)
+        with pytest.raises(cortex.InputError, match=r"settings\.json: not the settings of a run: "):
+            cortex.open_run(tmp_path)
+
+
 def test_the_examples_of_the_page_run(landuse, monkeypatch):
     monkeypatch.chdir(landuse)
     done = doctest.testfile(str(PAGE), module_relative=False)

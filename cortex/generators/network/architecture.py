@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.generators.spec import MAX_CODES, GeneratorSpec
 
 FORMAT = 2
@@ -65,7 +65,9 @@ def stated_architecture(metadata: dict[str, str] | None, path: Path, family: str
             )
         found, of_family = stated["format"], stated["family"]
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: not a generator's weights: its 'architecture' is wrong: {error!r}") from None
+        raise InputError(
+            f"{path}: not a generator's weights: its 'architecture' is wrong: {reason_of(repr(error))}"
+        ) from None
     if found != FORMAT:
         raise InputError(f"{path}: its architecture has format {found!r}; allowed: 1 and {FORMAT}")
     if of_family != family:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cortex.core.checkpoint import Checkpoint, open_checkpoint
-from cortex.core.errors import InputError, listed
+from cortex.core.errors import InputError, listed, reason_of
 from cortex.core.files import whole_file
 from cortex.core.pickled import StoredTensor
 from cortex.core.progress import progress
@@ -115,7 +115,7 @@ def _expected_shapes(
     try:
         networks = empty_networks(family, architecture)
     except Exception as error:  # taming's constructors check nothing; anything can go wrong in them
-        raise InputError(f"{described}: no generator can be built from it: {error!r}") from None
+        raise InputError(f"{described}: no generator can be built from it: {reason_of(repr(error))}") from None
     return {name: tuple(weight.shape) for name, weight in networks.state_dict().items()}
 
 

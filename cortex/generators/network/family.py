@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cortex.core.cost import GeneratorCost
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.core.weights_metadata import read_metadata
 from cortex.generators.network.architecture import stated_architecture, vqgan_shapes
 from cortex.generators.network.prior_sizes import MaskedSize, PriorSize, ScaleSize
@@ -128,7 +128,9 @@ class NetworkFamily(ABC):
         try:
             self.spec_of(architecture)
         except WRONG as error:
-            raise InputError(f"{path}: not a generator's weights: its 'architecture' is wrong: {error!r}") from None
+            raise InputError(
+                f"{path}: not a generator's weights: its 'architecture' is wrong: {reason_of(repr(error))}"
+            ) from None
         return architecture
 
     def shapes(self, tokenizer: dict[str, Any]) -> dict[str, Any]:

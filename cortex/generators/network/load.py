@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, reason_of
 from cortex.core.weights import load_into, read_weights, write_weights
 from cortex.generators import settings
 from cortex.generators.network.build import empty_networks
@@ -64,7 +64,7 @@ def load(
     try:
         networks = empty_networks(family, architecture | ({"prior": None} if decode_only else {}))
     except Exception as error:  # taming's constructors check nothing; anything can go wrong in them
-        raise InputError(f"{path}: no generator of its architecture can be built: {error!r}") from None
+        raise InputError(f"{path}: no generator of its architecture can be built: {reason_of(repr(error))}") from None
     load_into(networks, {name: tensor.float() for name, tensor in tensors.items()}, path, assign=True)
     return NetworkGenerator(
         family.spec_of(architecture),

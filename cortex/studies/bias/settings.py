@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, mod
 
 from cortex.core.messages import build_part, kind_of
 from cortex.core.registry import Registry
-from cortex.core.settings import Class, Count, Section, Share, WrongValueError, distinct
+from cortex.core.settings import Class, ClassPairs, Count, Section, Share, WrongValueError, distinct
 from cortex.extractors import extractor_settings
 from cortex.extractors.settings import ExtractorSettings
 from cortex.studies.base import StudySettings
@@ -50,7 +50,7 @@ class NeutralSets(Section):
         description="property of the pictures that makes two groups, the upper and the lower third of every class: "
         "haze, brightness, contrast, or module:function; null: groups are pairs of classes",
     )
-    pairs: Annotated[dict[Class, Class], Field(min_length=1)] | None = Field(
+    pairs: ClassPairs | None = Field(
         None, description="class of the first group → class of the second; null: groups by property"
     )
     neutral: Class | None = Field(

@@ -76,6 +76,11 @@ def test_the_configs_that_come_with_the_code_are_valid(name):
     assert (facts.grid, len(facts.class_names)) == ((8, 8), 10)
 
 
+def test_json_states_what_yaml_states(fitting):
+    """Keys of JSON are text; those of pairs are class indices."""
+    assert parse_config(json.loads(json.dumps(fitting)))[0] == parse_config(fitting)[0]
+
+
 def test_what_is_not_set_has_the_papers_value(fitting):
     """METHOD.md, sections 2 to 6."""
     config, _ = parse_config(fitting)
@@ -178,7 +183,8 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("data.classes", [0, ""], "data.classes.1 = '': should be the index or the name of a class"),
         ("data.classes", [0, "emu"], "data.classes = 'emu': no such class; classes: 0 (ant), 1 (bee), 2 (cat), "),
         ("data.classes", [0, "ant"], "data.classes = 'ant': class 0, which stands there, too"),
-        ("codebook_search.pairs", {"0": 6}, "codebook_search.pairs.0 = '0': should be a valid integer"),
+        ("codebook_search.pairs", {"00": 6}, "codebook_search.pairs.00 = '00': should be a valid integer"),
+        ("codebook_search.pairs", {"0": 6, 0: 5}, "codebook_search.pairs = {'0': 6, 0: 5}: should have every number"),
         ("generator.weights", 3, "generator.weights = 3: should be a valid string"),
         # impossible values
         ("run", "", "run = '': should match pattern"),

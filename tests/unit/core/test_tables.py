@@ -213,3 +213,12 @@ def test_a_failing_write_leaves_the_old_table(path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_table(path, TABLE)
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.parquet"
+    pq.write_table(pa.table([[1], [2], [3]], names=["key", "label", "label"]), path)
+    for columns in (None, ["key", "label"]):
+        with pytest.raises(InputError, match=r"twice\.parquet: several columns 'label'; allowed: one of each name"):
+            read_table(path, columns)
+    assert read_table(path, ["key"]).column_names == ["key"]

@@ -96,6 +96,13 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, capfd):
     assert "\n" not in str(told.value) and capfd.readouterr().err == ""
 
 
+def test_an_empty_file_is_refused_in_one_line(tmp_path):
+    (tmp_path / "empty.onnx").touch()
+    stated = {"classes": 2, "length": 0, "size": 8, "mean": [0] * 3, "std": [1] * 3, "outputs": "logits"}
+    with pytest.raises(InputError, match=r"empty\.onnx: not a whole ONNX model: it is empty"):
+        OnnxModel.pretrained(tmp_path / "empty.onnx", **stated)
+
+
 def test_weights_apart_from_the_file_are_refused_in_one_line(tmp_path):
     model = onnx.load(write_linear(tmp_path / "judge.onnx", WEIGHTS, SIZE))
     onnx.save(model, tmp_path / "judge.onnx", save_as_external_data=True, location="judge.data", size_threshold=0)

@@ -1,11 +1,13 @@
 """Rows, tables and words: trainings and claims, invalid rows, templates that say facts."""
 
 import jinja2
+import pyarrow as pa
 import pytest
 
 from cortex.core.errors import InputError
+from cortex.core.tables import write_table
 from cortex.report.prose import Prose
-from cortex.report.results import Reader, averaged, claims, of_first, shown_list, trainings
+from cortex.report.results import Reader, averaged, claims, of_first, read_lists, shown_list, trainings
 from cortex.report.rows import short_names, tally
 from cortex.report.tables import Cell, Table, full_table, mark_invalid
 from cortex.report.topic import Finding
@@ -39,6 +41,16 @@ def test_contrast_lists_are_shown_where_there_are_any():
     assert shown_list({("count", 1): 0, ("count", 5): 0, ("contrast", 1): 0}, 5) == ("count", 5)
     with pytest.raises(InputError, match="no tokens for top_n = 3"):
         shown_list({("count", 5): 0}, 3)
+
+
+@pytest.mark.parametrize("change", [{"rank": ["0"]}, {"token": [None]}, {"top_n": [[1]]}, {"list": [1]}])
+def test_another_table_is_no_table_of_tokens(change, tmp_path):
+    rows = {"list": ["count"], "label": [0], "rank": [0], "token": [3], "top_n": [1]}
+    write_table(tmp_path / "lists.parquet", pa.table(rows))
+    assert read_lists(tmp_path / "lists.parquet", 5) == {("count", 1): {0: [3]}}
+    write_table(tmp_path / "lists.parquet", pa.table(rows | change))
+    with pytest.raises(InputError, match=r"lists\.parquet: not a table of tokens: column "):
+        read_lists(tmp_path / "lists.parquet", 5)
 
 
 def test_names_of_trainings_in_figures():

@@ -1,0 +1,1 @@
+"""Readers of files, given damaged and hostile ones."""
