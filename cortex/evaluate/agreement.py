@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cortex.core.errors import InputError
@@ -147,9 +148,13 @@ def compare_trained(
 
 
 def read_lists(path: Path) -> dict[tuple[Any, ...], list[int]]:
-    """The lists of a file of concept tokens, as :class:`Found` has them; those that the file lacks are empty."""
+    """The lists of a file of concept tokens, as :class:`Found` has them; those that the file lacks are empty.
+
+    They are as long as they are compared: a file of 1000 classes has some thousand tokens of each.
+    """
     lists: dict[tuple[Any, ...], list[int]] = {}
-    for row in sorted(read_table(path, [*LIST, "label", "rank", "token"]).to_pylist(), key=lambda row: row["rank"]):
+    table = read_table(path, [*LIST, "label", "rank", "token"]).filter(pc.field("rank") < max(FIRST))
+    for row in table.sort_by("rank").to_pylist():
         lists.setdefault((*(row[name] for name in LIST), row["label"]), []).append(row["token"])
     for kind, (_, *of) in product(LISTS, [*lists]):
         lists.setdefault((kind, *of), [])  # a class without a code that is more often important there than elsewhere

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
@@ -34,6 +33,16 @@ def read_rows(path: Path) -> list[Row]:
         InputError: the file is missing or damaged.
     """
     rows: list[Row] = read_table(path).to_pylist()
+    return rows
+
+
+def read_comparisons(path: Path) -> list[Row]:
+    """The comparisons over all images. Those of single classes, 200 times as many of 1000 classes, stay in the file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    rows: list[Row] = read_table(path).filter(pc.field("label").is_null()).to_pylist()
     return rows
 
 
@@ -130,10 +139,12 @@ class RunFiles:
     def metrics(self) -> dict[str, list[Row]]:
         """Rows of the tables of metrics that the run has, by name."""
         names = ["validity", "extractor_accuracy", *(["judge_accuracy"] if self.judges else []), *self.levels]
-        names += ["comparisons"] if self.levels else []
         names += ["reconstruction"] if self.real and self.metrics_path("reconstruction").exists() else []
         names += ["agreement"] if len(self.extractors) > 1 and self.metrics_path("agreement").exists() else []
-        return {name: read_rows(self.metrics_path(name)) for name in (*names, *self.studies)}
+        found = {name: read_rows(self.metrics_path(name)) for name in (*names, *self.studies)}
+        if self.levels:
+            found["comparisons"] = read_comparisons(self.metrics_path("comparisons"))
+        return found
 
     def metrics_path(self, name: str) -> Path:
         """The file of a table of metrics."""
@@ -233,9 +244,11 @@ def read_lists(path: Path, tokens: int) -> dict[ListName, Lists]:
             raise InputError(f"{path}: not a table of tokens: column {name} is missing, of another kind or has nulls")
     if "top_n" in table.column_names and not pa.types.is_integer(table["top_n"].type):
         raise InputError(f"{path}: not a table of tokens: column top_n is no number")
-    for row in table.filter(pc.field("rank") < tokens).sort_by("rank").to_pylist():
-        lists = found.setdefault((row["list"], row.get("top_n")), {})
-        lists.setdefault(row["label"], []).append(row["token"])
+    table = table.filter(pc.field("rank") < tokens).sort_by("rank")
+    top_n = table["top_n"].to_pylist() if "top_n" in table.column_names else [None] * len(table)
+    columns = (table[name].to_pylist() for name in ("list", "label", "token"))  # rows of 1000 classes would be 0.4 GB
+    for number, kind, label, token in zip(top_n, *columns, strict=True):
+        found.setdefault((kind, number), {}).setdefault(label, []).append(token)
     if not found:
         raise InputError(f"{path}: no tokens")
     return dict(found)

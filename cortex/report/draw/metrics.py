@@ -9,7 +9,7 @@ from cortex.core.tables import read_table
 from cortex.report.figures import panels
 from cortex.report.figures.style import save_figure
 from cortex.report.levels import compared
-from cortex.report.results import each_judge, of_first, read_rows, trainings
+from cortex.report.results import each_judge, of_first, read_comparisons, read_rows, trainings
 from cortex.report.rows import select
 
 AXES: dict[str, Literal["n", "masked_fraction", "masked_brightness"]] = {
@@ -68,7 +68,7 @@ def draw_concept_level(output: Path, metrics: Path, comparisons: Path, *, top_n:
         comparisons: comparisons of all methods with their baselines.
         top_n: lists of which masks of equal area are shown; those of published numbers of tokens are all shown.
     """
-    rows = of_first(select(read_rows(comparisons), level="concept_level", label=None))
+    rows = of_first(select(read_comparisons(comparisons), level="concept_level"))
     rows = [row for row in rows if row["area"] is None or row["setting"] == top_n]
     beside = compared(rows, of_first(read_rows(metrics)), "concept_level", "frequency")
     save_figure(panels.concept_level(beside, trainings(rows)), output)
