@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cortex.core.errors import InputError
 from cortex.core.file_kinds import not_whole
 from cortex.core.files import whole_file
+from cortex.core.tables import read_table
 from cortex.data.tokens import Tokens, iterate_tokens
 
 
@@ -27,8 +28,8 @@ def pack_grids(output: Path, tokens: list[Path], *, codes: int) -> None:
         tokens: token tables.
         codes: codes in the codebook; a token outside is an error.
     """
-    parts = [packed_records(images) for images in iterate_tokens(tokens, codes=codes)]
-    write_packed(output, parts, sum(map(len, parts)))
+    count = sum(len(read_table(path, ["label"])) for path in tokens)
+    write_packed(output, map(packed_records, iterate_tokens(tokens, codes=codes)), count)
 
 
 def packed_records(images: Tokens) -> NDArray[np.void]:
