@@ -67,6 +67,8 @@ rule report:
         histories=expand(rules.train_judge.output.history, judge=TRAINED_JUDGES),
         tokens=every(expand(CONCEPT_TOKENS, attribution=METHODS, allow_missing=True), EXPLAINERS),
         frequent=rules.frequent_tokens.output.tokens if EXTRACTORS else [],
+        codes=rules.describe_codes.output.codes if EXTRACTORS else [],
+        readings=expand(rules.judge_accuracy.output.rows, judge=JUDGES),
         manifest=rules.manifest.output.manifest,
         shard=PATCHES or [],
         scores=of_shards(every(first_method(SCORES), EXPLAINERS), "test"),

@@ -19,7 +19,7 @@ LINES: dict[str, dict[str, Any]] = {
 
 @styled
 def deletion_curves(rows: Rows) -> Figure:
-    """Change of the label's probability by the masked area, a colour a run; a panel for each extractor and judge.
+    """Change of the judges' probability by the masked area, a colour a run; a panel for each extractor and judge.
 
     Solid lines are masks of important tokens, dotted lines random masks of equal area. Bands are 95 % intervals over
     trainings and images. Thin lines are single trainings.
@@ -37,7 +37,7 @@ def deletion_curves(rows: Rows) -> Figure:
         axes.set_xlim(0, None)
     percent_axis(panels.values())
     figure.supxlabel("share of the image's area that is masked (mean)", fontsize=9)
-    figure.supylabel("change of the label's probability", fontsize=9)
+    figure.supylabel("change of the judges' probability of the class", fontsize=9)
     legend(figure, panels)
     return figure
 

@@ -74,7 +74,7 @@ def answers(evidence: Evidence) -> list[Answer]:
 
 
 def masking(evidence: Evidence) -> Answer:
-    """Does masking important tokens lower the judges' confidence more than random masks of equal area?"""
+    """Does masking important tokens lower the judges' probability of the class more than random masks of equal area?"""
     beside = _beside(evidence, "image_level", EQUAL_AREA)
     facts = at.masks(beside) if beside else None
     return _answer("masking", ["image-level"], evidence, "image_level", facts=facts)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,6 +33,7 @@ OUTLINED = 5  # positions of highest importance in an image
 FIRST = 5  # tokens on a card
 LISTED = 10  # tokens of a list
 EQUAL_AREA = "random_area"
+EVERY = -1  # all images of a class, in place of a token
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,16 @@ class Token:
         patch: its picture as a data URI; None where the images that were read do not hold it; empty without images.
         found_by: how many trainings have it among as many first tokens.
         frequent: whether it is among the class's most frequent tokens.
+        images: test images of the class that hold it.
+        marks: name of another class that it marks, by the dictionary; None where it marks none.
     """
 
     number: int
     patch: str | None
     found_by: int = 0
     frequent: bool = True
+    images: int = 0
+    marks: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class Card:
         name: its name.
         tokens: its first concept tokens.
         lists: its tokens by list: extractor, kind of list.
+        images: its test images.
         example: its first test image; None in a run without images.
         misread: name of the class that the extractor takes the example for; None where it is right.
         masked, random: at the image level, what masks of the important tokens, and random masks of equal area, change:
@@ -88,10 +95,20 @@ class Card:
     name: str
     tokens: list[Token]
     lists: dict[str, list[Token]]
+    images: int
     example: Example | None = None
     misread: str | None = None
     masked: Row | None = None
     random: Row | None = None
+
+    @property
+    def others(self) -> dict[str, list[int]]:
+        """First tokens that mark other classes, by the name of the class."""
+        found: dict[str, list[int]] = {}
+        for token in self.tokens:
+            if token.marks is not None:
+                found.setdefault(token.marks, []).append(token.number)
+        return found
 
 
 @dataclass(frozen=True)
@@ -169,11 +186,12 @@ class Cards:
                 Card(
                     label,
                     self.name(label),
-                    tokens_of(concept.get(label, ())[:FIRST], patches, first, frequent),
+                    self._with_classes(label, tokens_of(concept.get(label, ())[:FIRST], patches, first, frequent)),
                     {
-                        title: tokens_of(of.get(label, ())[:LISTED], patches, [], frequent)
+                        title: self._with_classes(label, tokens_of(of.get(label, ())[:LISTED], patches, [], frequent))
                         for title, of in lists.items()
                     },
+                    self._held[label][EVERY],
                     example,
                     None if misread is None else self.name(misread),
                     changes.get((label, IMPORTANCE)),
@@ -185,6 +203,28 @@ class Cards:
     def name(self, label: int) -> str:
         """The name of a class."""
         return self.names[label] if label < len(self.names) else f"class {label}"
+
+    @cached_property
+    def _held(self) -> Mapping[int, Counter[int]]:
+        """By class, how many test images hold a token, and how many there are (:data:`EVERY`)."""
+        found: dict[int, Counter[int]] = defaultdict(Counter)
+        for path in self.files.scores(self.extractor):
+            shard = read_tokens(path)
+            for label, tokens in zip(shard.labels.tolist(), shard.tokens, strict=True):
+                found[label].update([EVERY, *np.unique(tokens).tolist()])
+        return found
+
+    def _with_classes(self, label: int, tokens: Sequence[Token]) -> list[Token]:
+        """The tokens of a class, with the test images that hold them and other classes that they mark."""
+        marked, held = self.files.marked, self._held[label]
+        return [
+            replace(
+                one,
+                images=held[one.number],
+                marks=self.name(marked[one.number]) if marked.get(one.number, label) != label else None,
+            )
+            for one in tokens
+        ]
 
     def _lists(self) -> dict[str, Lists]:
         """Lists of concept tokens by a title, of every method and extractor, and the most frequent tokens."""

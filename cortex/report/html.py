@@ -120,12 +120,13 @@ def write_report(
             level: level_section(level, files.metrics[level], files.metrics["comparisons"], invalid)
             for level in files.levels
         },
-        models=models_section(files, top_n, len(files.frequent), invalid),
+        models=models_section(files, top_n, cards.name, invalid),
         overlap=overlap_section(files, cards.shown),
         pictures=read_pictures(run / "figures", shown, judges),
         topics=topics,
         every_row={name: mark_invalid(full_table(files.metrics[name]), invalid) for name in files.metrics},
         origin=origin(files.tables()),
+        tables=len(files.tables()),
         kept=kept_decisions(run),
         written_by=provenance(),
         atlas=ATLAS if (output.parent / ATLAS).is_file() else None,

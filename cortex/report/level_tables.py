@@ -1,6 +1,7 @@
 """Tables of the method itself: accuracies, agreement of trainings, and the three levels of explanation."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cortex.report import words
@@ -26,7 +27,9 @@ def judges_table(histories: Mapping[str, Rows], accuracy: Rows, image_level: Row
     """Judges: accuracy on held-out real images and on the run's, and the probability of these images' labels."""
     readings = groups(accuracy, "split", "k")
     headings = [f"top-{k}, {split} images" for split, k in readings]
-    table = Table(["judge", "epochs", "top-1, held-out real images", *headings, "label's probability, unmasked"], 1)
+    table = Table(
+        ["judge", "epochs", "top-1, held-out real images", *headings, "probability of the class, unmasked"], 1
+    )
     for judge, history in histories.items():
         last = history[-1] if history else {"epoch": None, "held_out_top1": None}  # pretrained
         cells = [number(last["epoch"]), share(last["held_out_top1"])]
@@ -35,6 +38,27 @@ def judges_table(histories: Mapping[str, Rows], accuracy: Rows, image_level: Row
         seen = next(iter(select(image_level, judge=judge)), None)
         cells.append(number(seen["probability"] - seen["probability_change"] if seen else None))
         table.rows.append([Cell(judge), *cells])
+    return table
+
+
+def judges_by_class_table(readings: Mapping[str, Rows], name: Callable[[int], str]) -> Table:
+    """Judges by class: how many test images they classify as the class, and the class that they name most instead.
+
+    Args:
+        readings: label and predicted class of every test image, by judge.
+        name: gives the name of a class.
+    """
+    columns = [column for judge in readings for column in (judge, f"{judge}, most frequent error")]
+    table = Table(["class", *columns], 1)
+    for label in sorted({row["label"] for rows in readings.values() for row in rows}):
+        cells = []
+        for rows in readings.values():
+            named = Counter(row["predicted"] for row in rows if row["label"] == label)
+            total, right = named.total(), named.pop(label, 0)
+            cells.append(Cell(f"{words.rounded(right / total)} ({right} of {total})", right / total))
+            wrong, times = min(named.items(), key=lambda item: (-item[1], item[0]), default=(None, 0))
+            cells.append(Cell("–") if wrong is None else Cell(f"{name(wrong)} ({times})", times))
+        table.rows.append([Cell(name(label)), *cells])
     return table
 
 

@@ -17,12 +17,14 @@ import pyarrow.dataset as ds
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.data.manifest import manifest_of, shards_of
+from cortex.dictionary.kinds import KINDS, MARKS
 from cortex.extractors.names import AVERAGE, join_name, split_name
 from cortex.report.rows import Row, Rows, groups, select
 
 LEVELS = ("image_level", "concept_level", "codebook_level")
 _COLUMNS = {"list": pa.types.is_string} | dict.fromkeys(("label", "rank", "token"), pa.types.is_integer)
 Lists = Mapping[int, Sequence[int]]  # tokens by label, the first first
+READING = ["label", "predicted"]
 ListName = tuple[str, int | None]  # kind, count or contrast; top_n, None for the most frequent tokens
 
 
@@ -159,6 +161,19 @@ class RunFiles:
     def frequent(self) -> Lists:
         """The most frequent tokens of every class."""
         return read_lists(self.run / "tokens" / "frequency.parquet", self.tokens)["count", None]
+
+    @cached_property
+    def marked(self) -> Mapping[int, int]:
+        """The class that a token marks, by token, of those that mark one."""
+        rows = read_table(self.run / "codes.parquet", ["token", "kind", "classes"])
+        marking = rows.filter(pc.equal(rows["kind"], KINDS[MARKS])).to_pylist()
+        return {row["token"]: row["classes"][0] for row in marking}
+
+    @cached_property
+    def readings(self) -> dict[str, list[Row]]:
+        """Label and predicted class of every test image, by judge."""
+        folder = self.run / "evaluation" / "judge_accuracy"
+        return {judge: read_table(folder / f"{judge}.parquet", READING).to_pylist() for judge in self.judges}
 
     def lists(self, extractor: str) -> dict[ListName, Lists]:
         """Concept tokens by an extractor's training, or by scores averaged over trainings; see :func:`read_lists`."""

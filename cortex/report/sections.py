@@ -1,6 +1,6 @@
 """Sections of the method itself: its levels, and the networks that it depends on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cortex.extractors.names import split_name
@@ -41,6 +41,7 @@ class ModelsSection:
         agreement: of trainings and extractors.
         extractor_findings, extractors: accuracy of the extractors.
         judge_findings, judges: accuracy of the judges.
+        by_class: the same by class.
     """
 
     agreement: Table | None
@@ -48,6 +49,7 @@ class ModelsSection:
     extractors: Table
     judge_findings: list[Finding]
     judges: Table | None
+    by_class: Table | None
 
 
 def level_section(level: str, rows: Rows, comparisons: Rows, invalid: Sequence[Reader]) -> LevelSection:
@@ -83,13 +85,15 @@ def level_section(level: str, rows: Rows, comparisons: Rows, invalid: Sequence[R
     )
 
 
-def models_section(files: RunFiles, top_n: int, classes: int, invalid: Sequence[Reader]) -> ModelsSection:
+def models_section(
+    files: RunFiles, top_n: int, names: Callable[[int], str], invalid: Sequence[Reader]
+) -> ModelsSection:
     """The section of the reliability.
 
     Args:
         files: of the run.
         top_n: lists of concept tokens to show.
-        classes: how many.
+        names: gives the name of a class.
         invalid: extractors and judges at chance level.
     """
     metrics = files.metrics
@@ -100,10 +104,11 @@ def models_section(files: RunFiles, top_n: int, classes: int, invalid: Sequence[
     extractors = metrics["extractor_accuracy"]
     return ModelsSection(
         level_tables.agreement_table(metrics["agreement"], top_n) if "agreement" in metrics else None,
-        findings.extractor_findings(extractors, classes),
+        findings.extractor_findings(extractors, len(files.frequent)),
         mark_invalid(level_tables.accuracy_table(extractors), invalid),
         findings.judge_findings(judges),
         mark_invalid(judged, invalid) if judged else None,
+        level_tables.judges_by_class_table(files.readings, names) if judges else None,
     )
 
 

@@ -14,21 +14,21 @@ function ClassPage({ name }) {
     h("h1", null, className(label), h("span", { className: "soft" }, ` class ${label}`)),
     !run.alone && h("p", { className: "lead" }, h("a", { href: `#wall?class=${label}` }, "Its codes on the wall")),
     !part ? h("p", { className: "waiting" }, "Loading …") : h(React.Fragment, null,
-      h(ConceptTokens, { rows: part.rows }),
+      h(ConceptTokens, { rows: part.rows, label }),
       run.sample && h(ClassImages, { label }),
       run.judges.length > 0 && h(Masking, { changes: part.changes }),
       h(TopCodes, { part })));
 }
 
-function ConceptTokens({ rows }) {
+function ConceptTokens({ rows, label }) {
   const [list, setList] = useState("contrast");
   const ranks = name => rows[`${list}_rank/${name}`] || [];
   const tokens = name => rows.token.map((token, row) => [ranks(name)[row], token]).filter(pair => !missing(pair[0])).sort((a, b) => a[0] - b[0]).slice(0, LISTED);
   return h("section", null, h("h2", null, "Concept tokens"),
     h(Choice, { name: "list", label: "List", value: list, onChange: setList, options: Object.entries(LISTS) }),
     h("dl", { className: "lists" }, atlas.run.explained.map(name => h(React.Fragment, { key: name }, h("dt", null, methodName(name)),
-      h("dd", { className: "row tokens" }, tokens(name).map(([, token]) => h(TokenLink, { key: token, token })), tokens(name).length === 0 && h("span", { className: "note" }, "none"))))),
-    h("p", { className: "note" }, `The first ${LISTED} codes of each list, the first one on the left; important: among the ${atlas.run.top_n} highest positions of a train image. Scores: ${atlas.run.scores.join(", ")}. Source: dictionary.parquet.`));
+      h("dd", { className: "row tokens" }, tokens(name).map(([, token]) => h(TokenLink, { key: token, token, note: marksOther(token, label) })), tokens(name).length === 0 && h("span", { className: "note" }, "none"))))),
+    h("p", { className: "note" }, `The first ${LISTED} codes of each list, the first one on the left; important: among the ${atlas.run.top_n} highest positions of a train image. A note such as “marks forest”: by its label, the token marks another class. Scores: ${atlas.run.scores.join(", ")}. Source: dictionary.parquet.`));
 }
 
 function ClassImages({ label }) {
@@ -60,7 +60,7 @@ function Masking({ changes }) {
     curves.length > 0 && h(React.Fragment, null,
       h("h3", null, "Important positions of each image"),
       h(Plot, { spec: curveSpec(curves, "n, important positions whose codes are masked", "difference, points", series), data: curves, label: "Difference of the change of probability, by n" }),
-      h("p", { className: "note" }, "Change of a judge's probability of the class when codes of important positions are painted black, less the change by random masks of the same area; in percentage points. Below zero: important tokens carry more of the class than random ones. Bands: 95 % intervals. Source: metrics/comparisons.parquet (image_level, random_area).")),
+      h("p", { className: "note" }, "A judge's probability of the class changes when codes of important positions are painted black. The plot shows this change less the change by random masks of the same area, in percentage points. Below zero: important tokens carry more of the class than random ones. Bands: 95 % intervals. Source: metrics/comparisons.parquet (image_level, random_area).")),
     concept.length > 0 && h(ConceptMasks, { rows: concept }),
     curves.length + concept.length === 0 && h("p", { className: "note" }, "The run compares no masks for this class alone."));
 }
@@ -71,7 +71,7 @@ function ConceptMasks({ rows }) {
   const pairs = rows.filter((row, place) => rows.findIndex(other => of(other) === of(row) && other.judge === row.judge) === place);
   const said = row => row && [interval(row.difference, row.low, row.high, points), ["better", "worse"].includes(row.verdict) && h("b", { key: "verdict" }, ` ${row.verdict}`)];
   return h(React.Fragment, null, h("h3", null, "Concept tokens of the class"), h(Table, {
-    caption: `Change of a judge's probability of the class when its contrast tokens (top_n ${atlas.run.top_n}) are painted black, less the change by its frequent tokens; in percentage points, with 95 % intervals, over ${rows[0].pairs} images. Columns: the area that both hide, as a share of the class's positions; equal number: as many tokens of both, whose areas can differ. The words better and worse mark significant differences. Source: metrics/comparisons.parquet (concept_level).`,
+    caption: `A judge's probability of the class changes when its contrast tokens (top_n ${atlas.run.top_n}) are painted black. The table shows this change less the change by its frequent tokens, in percentage points, with 95 % intervals over ${rows[0].pairs} images. Columns: the area that both masks hide, as a share of the class's positions. Equal number: as many tokens in both masks, which can hide different areas. The words better and worse mark significant differences. Source: metrics/comparisons.parquet (concept_level).`,
     heads: ["@Scores of", "@Judge", ...areas.map(area => missing(area) ? "equal number" : percent(area))],
     rows: pairs.map(pair => [methodName(of(pair)), pair.judge, ...areas.map(area => said(rows.find(row => of(row) === of(pair) && row.judge === pair.judge && row.area === area)))]),
   }));

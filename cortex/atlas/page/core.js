@@ -163,6 +163,15 @@ const methodName = name => {
   return several ? name.replace("/", ", ") : name.split("/")[1];
 };
 
+// The other class that a token marks, beside the class of a list; nothing where it marks none or this one.
+function marksOther(token, label) {
+  const { kind, first } = atlas.codes;
+  return kind[token] === 0 && first[token] >= 0 && first[token] !== label ? `marks ${toldApart(first[token])}` : null;
+}
+
+// How sure the label is, in words that are not those of a share of positions.
+const sureSentence = token => `probability ${atlas.codes.sure[token] > 0.995 ? "above 0.99" : fixed(atlas.codes.sure[token])} that this label is right`;
+
 function kindSentence(token) {
   const { kind, first, sure, class_share: share } = atlas.codes;
   const name = atlas.run.kinds[kind[token]];

@@ -52,7 +52,7 @@ function About() {
   const facts = [
     ["Run", run.run],
     ["Codes", `${count(run.codes)}, in grids of ${tilings().map(tilingName).join(", ")}`],
-    ["Dictionary", `${count(run.rows)} of ${count(run.pairs)} pairs of a code and a class that occur: those that ${count(run.least_images)} train images of the class or more hold, and those whose causes were measured`],
+    ["Dictionary", `${count(run.rows)} of ${count(run.pairs)} pairs of a code and a class: pairs in at least ${count(run.least_images)} train ${run.least_images === 1 ? "image" : "images"} of the class, and pairs whose causes were measured`],
     ["Images", run.sample ? `${count(run.sample.keys.length)}: ${run.sample.origin}` : "none: the run keeps no test images"],
     ["Importance", run.scores.join(", ")],
     ["Judges", run.judges.join(", ") || "none"],

@@ -12,7 +12,7 @@ function Token({ name }) {
   const { codes } = atlas;
   return h("main", null,
     h("h1", null, `Token ${token}`),
-    h("p", { className: "lead" }, "Label: ", h("b", null, kindSentence(token)), h("span", { className: "soft" }, ` (probability ${fixed(codes.sure[token])})`), ". ",
+    h("p", { className: "lead" }, "Label: ", h("b", null, kindSentence(token)), h("span", { className: "soft" }, ` (${sureSentence(token)}, given the sample of images)`), ". ",
       codes.count[token] > 0
         ? `The code occurs ${count(codes.count[token])} times in ${count(codes.images[token])} train images: ${percent(codes.share[token])} of all positions. `
         : "The code does not occur in the train images. ",
@@ -32,7 +32,7 @@ function Drawn({ token }) {
   const one = (which, text) => h("figure", { key: which }, h(Patch, { token, which, size: 96 }), h("figcaption", null, text));
   return h("section", null, h("h2", null, "As drawn"),
     h("div", { className: "row" }, one("patch", "typical"), one("patch_mean", "mean"), one("patch_spread", "spread")),
-    h("p", { className: "note" }, `From ${count(contexts[token])} positions of the test images. The typical patch is the closest one to the mean. Spread: standard deviation of each pixel, black is none; overall ${fixed(spread[token], 0)} of 255 grey levels. Source: codes.parquet.`));
+    h("p", { className: "note" }, `From ${count(contexts[token])} positions of the test images. The typical patch is the closest one to the mean. Spread: standard deviation of each pixel (black: none); over all pixels ${fixed(spread[token], 0)} of 255 grey levels. Source: codes.parquet.`));
 }
 
 function Place({ code }) {
@@ -73,7 +73,7 @@ function Contexts({ token, code }) {
               h(ImageThumb, { part, row: image, positions, best: position })),
             h("figcaption", null, className(sample.labels[image]), h("br"), `score ${fixed(score)}`));
         })),
-    h("p", { className: "note" }, `Images: ${sample.origin}. Of each image, the position of the highest score, enlarged, and all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image.`));
+    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image.`));
 }
 
 function ImageThumb({ part, row, positions, best }) {
@@ -101,7 +101,7 @@ function Classes({ token, code }) {
     name: toldApart(rows.label[row]), value: rows.log_odds[row], low: rows.log_odds_low[row], high: rows.log_odds_high[row], series: "log-odds", said: logOdds(row),
   }));
   const rank = (name, row) => missing(rows[`contrast_rank/${name}`]?.[row]) ? "–" : rows[`contrast_rank/${name}`][row] + 1;
-  const caption = `${order.length < code.of ? `${order.length} of ${code.of} classes: those of the highest share. ` : ""}Frequency: share of the class's positions that hold the code. Share: of the code's occurrences, were all classes equally frequent. Importance: mean where present, in standard deviations over an image. Rank: place in the class's contrast list of concept tokens (top_n ${atlas.run.top_n}), from 1. Intervals: 95 %, over images. Source: dictionary.parquet.`;
+  const caption = `${order.length < code.of ? `${order.length} of ${code.of} classes: those of the highest share. ` : ""}Frequency: share of the class's positions that hold the code. Share: of the code's occurrences, if all classes had as many images. Importance: mean where present, in standard deviations over an image. Rank: place in the class's contrast list of concept tokens (top_n ${atlas.run.top_n}), from 1. Intervals: 95 %, over images. Source: dictionary.parquet.`;
   return h("section", null, h("h2", null, "Classes"),
     order.length === 0 ? h("p", { className: "note" }, "The dictionary has no row of this code.") : h(React.Fragment, null,
       data.length > 0 && h(Plot, { spec: intervalSpec(data, "log-odds against the other classes", ["log-odds"]), data, label: `Log-odds of token ${token} by class` }),
@@ -122,7 +122,7 @@ function Causes({ code }) {
   const measured = kind => (rows[kind] || []).map((_, row) => row).filter(row => !missing(rows[kind][row]));
   const text = {
     masked: "All positions of the code are painted black, in test images of the class.",
-    placed: "An image of another class takes the code, at the positions of the code in an image of this class.",
+    placed: "The code is put into an image of another class, at the positions that it has in an image of this class.",
   };
   return h("section", null, h("h2", null, "Causes"),
     kinds.every(kind => measured(kind).length === 0)

@@ -177,6 +177,6 @@ function Tiles({ tokens, hash }) {
 function Told({ token }) {
   const { codes } = atlas;
   return h(React.Fragment, null, h(Patch, { token, size: 40 }),
-    h("span", null, h("b", null, `Token ${token}`), `: ${kindSentence(token)} (probability ${fixed(codes.sure[token])}). `,
+    h("span", null, h("b", null, `Token ${token}`), `: ${kindSentence(token)} (${sureSentence(token)}). `,
       `${count(codes.count[token])} times in ${count(codes.images[token])} train images.`));
 }

@@ -93,7 +93,7 @@ def masking(rows: Rows, against: Literal["n", "masked_fraction", "masked_brightn
             axes.set_xlim(0, None)
         share = {"masked_fraction": "area", "masked_brightness": "brightness"}[against]
         figure.supxlabel(f"share of the image's {share} that is masked (mean)", fontsize=9)
-    figure.supylabel("change of the label's probability", fontsize=9)
+    figure.supylabel("change of the judges' probability of the class", fontsize=9)
     legend(figure, panels)
     return figure
 
@@ -126,7 +126,7 @@ def concept_level(beside: Sequence[Comparison], singles: Rows) -> Figure:
             ylim=(len(compared) - 0.5, -0.5),
         )
         axes.grid(axis="y", visible=False)
-    figure.supxlabel("change of the label's probability, concept minus frequent tokens", fontsize=9)
+    figure.supxlabel("change of the judges' probability of the class, concept minus frequent tokens", fontsize=9)
     given = {one.verdict or "no verdict" for one in beside}
     looks = [(name, colour) for name, colour in VERDICT_COLOURS.items() if name in given]
     handles = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in looks]

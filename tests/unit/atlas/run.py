@@ -25,7 +25,8 @@ from tests.unit.report.example import CLASSES, CODES, random_images, save, write
 EXTRACTORS, JUDGES, N, TOP_N = ["cnn", "resnet"], ["resnet", "vit"], [1, 2, 4], 5
 EVIL, CJK, TWICE = "</script><b onclick=alert(1)>", "川 река", "crane"
 NAMES = ("ant", EVIL, CJK, TWICE, TWICE, "river", "0")
-MARKED = {2: 20, 5: 21}  # classes, and the code that stands in most of their train images and in no others
+MARKED = {2: 20, 5: 21}  # classes, and the code that stands in most of their train images and hardly elsewhere
+ANOTHER = 6  # a class of which one train image holds the code of class 2
 SEARCHED = "test-000000"  # of class 0
 
 
@@ -36,16 +37,20 @@ def train_grids():
     grids = random.integers(0, 20, (len(labels), 4, 4))
     for label, code in MARKED.items():
         grids[(labels == label) & (random.random(len(labels)) < 0.9), 0, 0] = code
+    grids[np.flatnonzero(labels == ANOTHER)[0], 3, 3] = MARKED[2]
     return labels, grids
 
 
 def lists():
-    """Concept tokens of every class: by contrast its marked code, if it has one, and its label; by count one code."""
+    """Concept tokens of every class: by contrast its marked code, if it has one, and its label; by count one code.
+
+    The last class also lists the code that marks class 2.
+    """
     rows = [
         {"label": label, "list": kind, "rank": rank, "token": token}
         for label in range(CLASSES)
         for kind, tokens in (
-            ("contrast", [*([MARKED[label]] if label in MARKED else []), label]),
+            ("contrast", [*([MARKED[label]] if label in MARKED else []), label, *[MARKED[2]] * (label == ANOTHER)]),
             ("count", [label + 1]),
         )
         for rank, token in enumerate(tokens)

@@ -79,6 +79,42 @@ def test_every_page_fits_and_is_legible(tab, size, scheme):
         assert boxes(page, "main h1")[0][0] >= 0
 
 
+def test_tables_fit_a_screen(tab):
+    page = tab()
+    for address in ADDRESSES:
+        page.goto(page.url.partition("#")[0] + address)
+        settle(page)
+        wide = page.evaluate("[...document.querySelectorAll('.scroller')].map(e => e.scrollWidth - e.clientWidth)")
+        assert [each for each in wide if each > 0] == [], address
+
+
+def test_a_listed_token_that_marks_another_class_says_so(tab, part):
+    codes, names, flagged = part("codes"), part("run")["classes"], 0
+    for label in part("run")["labels"]:
+        page = tab(f"#class/{label}")
+        settle(page)
+        for token in page.locator(".lists .token").all():
+            number = int(token.locator("b").inner_text())
+            other = codes["first"][number] if codes["kind"][number] == 0 else label
+            notes = token.locator("small").all_inner_texts()
+            assert [note.partition(" (")[0] for note in notes] == (
+                [] if other == label else [f"marks {names[str(other)]}"]
+            )
+            flagged += other != label
+    assert flagged
+
+
+def test_the_probability_of_a_label_is_explained_beside_it(tab, part):
+    page = tab(TOKEN)
+    settle(page)
+    sure = part("codes")["sure"][MARKED[2]]
+    said = "above 0.99" if sure > 0.995 else f"{sure:.2f}"
+    assert (
+        f"(probability {said} that this label is right, given the sample of images)"
+        in page.locator(".lead").inner_text()
+    )
+
+
 def test_a_smaller_window_takes_fewer_columns(tab):
     page = tab()
     columns = len({left for left, *_ in boxes(page, ".tile")})

@@ -210,6 +210,9 @@ def write_run(folder, labels, grids, images):
                 for table in files.tokens:
                     rows = changes(trained, read_tokens(table))
                     save(folder / "evaluation" / "image_level" / method / trained / judge / table.name, rows)
+    save(folder / "codes.parquet", codes())
+    for judge in JUDGES:
+        save(folder / "evaluation" / "judge_accuracy" / f"{judge}.parquet", readings(labels))
     frequent = [
         {"label": label, "list": kind, "rank": rank, "token": (rank + label) % CODES, "count": 9}
         for label in range(CLASSES)
@@ -224,6 +227,24 @@ def write_run(folder, labels, grids, images):
         history = [{"epoch": 1, "held_out_top1": 0.5}, {"epoch": 2, "held_out_top1": 0.97}]
         save(folder / "judges" / judge / "history.parquet", history)
     return files
+
+
+def codes():
+    """Codes whose label is that of the class before them: code 1 marks class 0, code 2 class 1; others mark none."""
+    return [
+        {
+            "token": token,
+            "kind": "marks a class" if 0 < token <= 2 else "background",
+            "classes": [token - 1] * (0 < token <= 2),
+        }
+        for token in range(CODES)
+    ]
+
+
+def readings(labels):
+    """The judges take the first image of class 1 for class 2, and read all others."""
+    first = labels.tolist().index(1)
+    return [{"label": int(label), "predicted": int(label) + (row == first)} for row, label in enumerate(labels)]
 
 
 def write_shards(folder, labels, grids, images):

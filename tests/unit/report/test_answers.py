@@ -48,16 +48,17 @@ def test_every_answer_has_its_figures():
     masking, concepts, searches, reliability, care = told(EVIDENCE)
     assert masking == (
         "In part",
-        "Masks of an image's important tokens lower the judges' confidence by 18 points on average, random masks of "
-        "the same area by 10 points. Important tokens win in 8 of 12 combinations of extractor, judge and number of "
-        "tokens and lose in none.",
+        "Masks of an image's important tokens lower the judges' probability of the class by 18 points on average, "
+        "random masks of the same area by 10 points. Important tokens win in 8 of 12 combinations of extractor, judge "
+        "and number of tokens and lose in none.",
     )
     assert concepts == (
         "In part",
-        "Masks of contrast tokens (30 % of the image) lower the judges' confidence by 40 points on average, masks of "
-        "frequent tokens (30 %) by 30 points. They win in 8 of 8 combinations and lose in none. Masks of concept "
-        "tokens by count, as published, (30 % of the image) lower the judges' confidence by 30 points, masks of "
-        "frequent tokens (30 %) by 30 points. No difference is found in any of 8 combinations.",
+        "Masks of contrast tokens (30 % of the image) lower the judges' probability of the class by 40 points on "
+        "average, masks of frequent tokens (30 %) by 30 points. They win in 8 of 8 combinations and lose in none. "
+        "Masks of concept tokens by count, as published, (30 % of the image) lower the judges' probability of the "
+        "class by 30 points, masks of frequent tokens (30 %) by 30 points. No difference is found in any of 8 "
+        "combinations.",
     )
     assert searches[0] == "In part"
     assert "from 12 % to 55 % on average (lowest 40 %, highest 70 %, of 4 pairs" in searches[1]
@@ -65,8 +66,8 @@ def test_every_answer_has_its_figures():
     assert reliability[0] == "Two trainings share 2.5 of 5 concept tokens"  # 2 by cnn, 3 by resnet
     assert "correlation of 0.50, 0.25 after each position's mean rank over the images is subtracted." in reliability[1]
     assert (
-        "averaged over trainings lower the judges' confidence by 22 points, those of single trainings by 18"
-        in reliability[1]
+        "averaged over trainings lower the judges' probability of the class by 22 points, those of single trainings "
+        "by 18" in reliability[1]
     )
     assert care[0] == "Compare with random masks" and "misclassify 10 % to 20 % of the unmasked images" in care[1]
 

@@ -32,6 +32,7 @@ def tab(window, report):
     def opened(size, part="", url=report.url, **options):
         return window(size, url + part, **options)
 
+    opened.address = report.url
     return opened
 
 
@@ -44,7 +45,7 @@ def test_the_first_screen_answers_with_pictures(tab, size, cards):
         assert wholly_seen(page, selector, size) >= cards * count, selector
     numbers = [text for text in page.locator(".card li b").all_inner_texts() if text]
     assert len(numbers) == 6 * 5 and all(text.isdigit() for text in numbers)
-    assert "first. Masking important tokens" in page.locator(".card > p").first.inner_text()
+    assert "Masking important tokens" in page.locator(".card > p").first.inner_text()
     assert wholly_seen(page, "h1", size) == 1
     assert boxes(page, "table, figure") == []  # numbers are on the second level
 
@@ -69,6 +70,46 @@ def test_no_part_of_the_page_scrolls_sideways(tab, size):
         page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
         width, seen = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert width <= seen, part
+
+
+def test_tables_fit_a_screen_except_for_whole_files(tab):
+    page = tab(WIDE)
+    tables = 0
+    for part in parts_of(page):
+        page.goto(page.url.partition("#")[0] + part)
+        page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+        wide = page.evaluate(
+            """() => [...document.querySelectorAll('.wide:has(table)')].filter(e => e.checkVisibility()
+                && !e.closest('.every-row')).map(e => [e.ariaLabel, e.scrollWidth - e.clientWidth])"""
+        )
+        assert [each for each in wide if each[1] > 0] == [], part
+        tables += len(wide)
+    assert tables >= 8
+
+
+def test_a_tab_on_a_small_screen_shows_its_page_from_the_top(tab):
+    page = tab(NARROW)
+    for part in parts_of(page):
+        page.locator(f"nav a[href='{part}']").click()
+        assert page.evaluate("[scrollY, document.documentElement.scrollLeft]") == [0, 0], part
+        left, _, right, _ = boxes(page, f"nav a[href='{part}']")[0]
+        assert left >= 0 and right <= NARROW["width"], part
+
+
+def test_an_address_opens_what_it_names(tab):
+    """Also in folded parts, and on other tabs than the first."""
+    page = tab(WIDE, reduced_motion="reduce")
+    names = page.evaluate("[...document.querySelectorAll('main [id]')].map(e => e.id)")
+    assert {"class-6", "tokens-5", "judges-by-class", "masking_by_n"} < set(names)
+    for name in names:
+        page.goto("about:blank")
+        page.goto(tab.address + "#" + name)
+        page.wait_for_function(
+            """name => {const e = document.getElementById(name), {top} = e.getBoundingClientRect();
+                return e.checkVisibility({contentVisibilityAuto: true}) && top > -2 && top < innerHeight}""",
+            arg=name,
+            timeout=5000,
+        )
 
 
 @SIZES

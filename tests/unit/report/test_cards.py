@@ -69,6 +69,24 @@ def test_tokens_are_the_first_of_the_list_and_say_how_many_trainings_agree(cards
     assert [token.frequent for token in card.tokens[:4]] == [True] * 4 and not card.tokens[4].frequent
 
 
+def test_tokens_say_in_how_many_test_images_they_occur_and_what_else_they_mark(cards, run):
+    images = [
+        (label, set(grid.ravel().tolist()))
+        for path in run.files.tokens
+        for label, grid in zip(read_tokens(path).labels.tolist(), read_tokens(path).tokens, strict=True)
+    ]
+    for card in cards.all:
+        own = [held for label, held in images if label == card.label]
+        assert card.images == len(own) == 2
+        for token in (*card.tokens, *(one for of in card.lists.values() for one in of)):
+            assert token.images == sum(token.number in held for held in own)
+    # Token 1 marks class 0, which is an ant, token 2 class 1.
+    first, second = cards.all[:2]
+    assert [(token.number, token.marks) for token in first.tokens[:3]] == [(1, None), (2, "bee"), (3, None)]
+    assert first.others == {"bee": [2]} and second.others == {}
+    assert [token.marks for token in second.lists["most frequent"][:3]] == ["ant", None, None]
+
+
 def test_lists_of_every_method_and_extractor_stand_beside_the_most_frequent_tokens(cards):
     titles = list(cards.all[0].lists)
     assert titles[-1] == "most frequent" and len(titles) == 2 * 2 * 2 + 1

@@ -12,9 +12,9 @@ from docutils.core import publish_parts
 
 from cortex.core.errors import InputError
 from cortex.core.tables import write_table
-from cortex.report import CAPTIONS, page_fingerprint, settings_in_words
+from cortex.report import CAPTIONS, TEMPLATES, page_fingerprint, settings_in_words
 from cortex.report.draw.images import draw_reconstruction
-from cortex.report.html import origin, write_report
+from cortex.report.html import load_page, origin, write_report
 from cortex.report.pictures import FIGURES, caption
 from cortex.report.tables import Cell, Table
 from cortex.report.topic import Finding, Topic
@@ -103,11 +103,23 @@ def test_judges_table_shows_real_accuracy_and_the_unmasked_probability(page):
     assert any(value == pytest.approx(0.9) for value in page.values)
 
 
+def test_judges_have_a_row_for_every_class(run, page):
+    text = "".join(page.text.split())
+    # Of the two images of class 1, the bee, the judges take one for a cat.
+    assert text.count("bee50%(1of2)cat(1)50%(1of2)cat(1)") == 1
+    assert "ant100%(2of2)–100%(2of2)–" in text
+
+
+def test_tokens_that_mark_another_class_say_so(page):
+    assert "Token 2 marks bee. Masking important tokens" in page.words
+    assert "marks ant" in page.words and "0/2" in page.words
+
+
 def test_classes_have_a_sentence_with_their_own_figures(page):
     text = page.words.replace("\N{NO-BREAK SPACE}", " ")
     assert (
-        "Importance ranks tokens 1, 2 and 3 first. Masking important tokens (20 % of an image) lowers the judges' "
-        "confidence by 40 points, random masks of the same area by 12 points."
+        "Masking important tokens (20 % of an image) lowers the judges' "
+        "probability of the class by 40 points, random masks of equal area by 12."
     ) in text
     assert "Shown without selection: the first 6 of 7 classes, the first test image of each." in text
     assert "method tis and the extractor resnet, the most accurate one, averaged over its 3 trainings." in text
@@ -133,6 +145,23 @@ def test_provenance_is_that_of_the_tables(run, monkeypatch, tmp_path, page):
         )
         write_table(path, pa.table({"x": [1]}))
     assert origin([old, new, new]) == {"git_commit": {"a1": 1, "b2": 2}}
+
+
+@pytest.mark.parametrize(
+    ("commits", "said"),
+    [
+        ({"a1": 3}, "a1"),
+        ({"a1-dirty": 3}, "a1 with uncommitted changes"),
+        (
+            {"a1": 1, "b2-dirty": 1},
+            "a1 (1 of 3 files), b2 with uncommitted changes (1 of 3 files); not recorded (1 of 3 files)",
+        ),
+        ({}, "not recorded"),
+    ],
+)
+def test_the_page_names_the_commits_of_the_results(commits, said):
+    text = load_page(TEMPLATES, name="macros.html.j2").module.commits(commits, 3)
+    assert " ".join(re.sub("<[^>]*>", "", str(text)).split()) == said
 
 
 def test_studies_have_pages_of_their_own_in_their_order(run, tmp_path):
@@ -197,7 +226,7 @@ def test_what_a_run_cannot_have_is_left_out_by_name(run, tmp_path, changes, with
     figures = {image["alt"] for image in shown.all("img")}
     assert any(alt.startswith("Training curves") for alt in figures)
     assert any(alt.startswith(("Test images", "First test image")) for alt in figures) == ("shard" not in changes)
-    assert ("confidence by" in shown.words) == ("judges" not in changes)
+    assert ("probability of the class by" in shown.words) == ("judges" not in changes)
 
 
 def test_imported_images_are_not_called_drawn(run, tmp_path, page):
@@ -288,7 +317,7 @@ def test_a_run_with_one_training_has_no_verdict(run, tmp_path):
     assert shown.words.count("One training of each extractor gives no verdict.") == 3
     assert "Unknown from one training." in shown.words and "Agreement of trainings" not in shown.words
     assert "the most accurate one, training 0." in shown.words and "●" not in shown.text
-    assert "Importance ranks tokens 1, 2 and 3 first." in shown.words
+    assert "most telling tokens" in shown.words
     assert "cnn (1 training) and resnet (1 training)" in shown.words
     assert not re.search(r"better in \d", shown.words)
 
@@ -297,9 +326,9 @@ def test_the_first_answers_go_to_a_file(run, page, tmp_path):
     path = tmp_path / "findings.txt"
     written(run, tmp_path, headlines=path)
     first, second, third = path.read_text().splitlines()
-    assert first.startswith("Masks of an image's important tokens lower the judges' confidence by")
+    assert first.startswith("Masks of an image's important tokens lower the judges' probability of the class by")
     assert second.startswith("Masks of contrast tokens (30\N{NO-BREAK SPACE}% of the image) lower the judges'")
-    assert third.startswith("The search raises the judges' confidence in the target class from")
+    assert third.startswith("The search raises the judges' probability of the target class from")
     assert all(" ".join(line.split()) in page.words for line in (first, second, third))
     written(run, tmp_path, headlines=path, judges=())
     assert path.read_text().startswith("Importance of the same image by two trainings")

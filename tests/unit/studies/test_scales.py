@@ -140,7 +140,7 @@ def test_the_page_says_what_scales_carry():
     assert "cnn: 1 × 1 (30 %, of all tokens 20 %)." in pointed.headline.replace("\N{NO-BREAK SPACE}", " ")
     assert "is lower than without random ones of the same scales in 1 of 2 combinations" in removed.headline
     tables = {heading: table for heading, _, table in topic.tables}
-    changes = tables["Change of the label's probability by scale"]
+    changes = tables["Change of the judges' probability of the class by scale"]
     assert [[cell.text for cell in row[:3]] for row in changes.rows] == [
         ["1 × 1", "1", "−0.50 (−0.51 to −0.49)"],
         ["2 × 2", "4", "−0.10 (−0.11 to −0.09)"],
@@ -149,5 +149,5 @@ def test_the_page_says_what_scales_carry():
     shares = tables["Scales of the most important tokens"]
     assert [cell.text for cell in shares.rows[0]] == ["all tokens", "–", "0.200", "0.800"]
     assert [cell.best for cell in shares.rows[1]] == [False, False, True, False]
-    ablated = tables["Change of the label's probability without n tokens"]
+    ablated = tables["Change of the judges' probability of the class without n tokens"]
     assert [row[1].text for row in ablated.rows if row[-1].best] == ["resnet"]
