@@ -101,7 +101,7 @@ def edit_image(
         output: folder to write: picture.png (as it came in), before.png (as its tokens show it), after.png, sheet.png
             (the three enlarged, with their tokens), and edit.json with the tokens before and after, every judge's
             reading of the three, warnings, and the settings.
-        image: PNG, JPEG or WebP file of any size, or a tar of a run together with a key.
+        image: PNG, JPEG, WebP or TIFF file of any size, or a tar of a run together with a key.
         run: folder of a run, such as results/landuse, whose extractors, judges and generator are used.
         settings: target, region and search.
         key: key of the image in the tar.

@@ -73,7 +73,7 @@ def find_pictures(source: str, class_names: Path | None = None) -> PictureSource
 
     Args:
         source: one of
-            a folder of class folders, whose names are the classes (ImageFolder), of PNG, JPEG or WebP files;
+            a folder of class folders, whose names are the classes (ImageFolder), of PNG, JPEG, WebP or TIFF files;
             a WebDataset tar or a folder of tars: an image and ``.cls``, a number or text, of every sample;
             a Parquet file or a folder of them: columns ``image`` (binary, or a struct with ``bytes``) and ``label``
             (a number, whose name the metadata may state as Hugging Face's does, or text);

@@ -8,7 +8,7 @@ from cortex.core.errors import InputError, shown
 from cortex.data.pixels import EXTENSIONS, MAX_BYTES
 from cortex.data.tar_reader import read_members
 
-IMAGES = (*EXTENSIONS.values(), "jpeg")
+IMAGES = (*EXTENSIONS.values(), "jpeg", "tif", "tiff")
 LONGEST = 1 << 16  # bytes of a class
 
 Sample = dict[str, tuple[str, bytes]]  # by kind: the member's place, and its content if it is read

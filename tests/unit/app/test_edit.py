@@ -157,9 +157,9 @@ def png(width, height):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not an image; allowed: png, jpeg, webp"),
-        (b"dear diary", "not an image; allowed: png, jpeg, webp"),
-        (b"GIF89a" + bytes(20), "not an image; allowed: png, jpeg, webp"),
+        (b"", "not an image; allowed: png, jpeg, webp, tiff"),
+        (b"dear diary", "not an image; allowed: png, jpeg, webp, tiff"),
+        (b"GIF89a" + bytes(20), "not an image; allowed: png, jpeg, webp, tiff"),
         (png(100_000, 100_000), "100000×100000 pixels; at most 16777216 allowed"),
         (png(8, 8), "not a whole image"),
         (b"\xff\xd8\xff\xe0" + bytes(9), "not a whole image"),

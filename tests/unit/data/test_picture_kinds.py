@@ -63,6 +63,28 @@ def png_of_16_bits(kind, values):
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
+def tiff(meaning, values, bits=16, order="<", sample_format=1):
+    """An uncompressed TIFF of the scene, written by its definition: Pillow writes no colours of 16 bits."""
+    kind = {8: "B", 16: "H", 32: "f"}[bits]
+    seen = [values if x < 8 and y < 8 else [0] * len(values) for y in range(16) for x in range(16)]
+    pixels = b"".join(struct.pack(f"{order}{len(values)}{kind}", *each) for each in seen)
+    count = len(values)
+    tags = [(256, 3, [16]), (257, 3, [16]), (258, 3, [bits] * count), (259, 3, [1]), (262, 3, [meaning]), (273, 4, [0])]
+    tags += [(277, 3, [count]), (278, 3, [16]), (279, 4, [len(pixels)]), (339, 3, [sample_format] * count)]
+    more, entries, after = b"", b"", 8 + 2 + 12 * len(tags) + 4
+    place_of_pixels = after + sum(2 * len(each) for _, size, each in tags if size == 3 and len(each) > 2)
+    for number, size, each in tags:
+        content = struct.pack(f"{order}{len(each)}{'H' if size == 3 else 'I'}", *each)
+        if number == 273:
+            content = struct.pack(f"{order}I", place_of_pixels)
+        if len(content) > 4:
+            place, more = after + len(more), more + content
+            content = struct.pack(f"{order}I", place)
+        entries += struct.pack(f"{order}HHI", number, size, len(each)) + content.ljust(4, b"\0")
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8)
+    return start + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + more + pixels
+
+
 def turned():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise by a quarter
@@ -136,6 +158,20 @@ READ = {
     "large": (saved(scene(512), "PNG"), COLOUR),
     "small": (saved(scene(8), "PNG"), COLOUR),
 }
+DEEP = Image.fromarray(np.asarray(grey_scene()).astype(np.uint16) * 257)
+READ |= {
+    "tiff": (saved(scene(), "TIFF"), COLOUR),
+    "tiff, compressed": (saved(scene(), "TIFF", compression="tiff_lzw"), COLOUR),
+    "tiff of a palette": (saved(scene().convert("P", palette=Image.Palette.ADAPTIVE), "TIFF"), COLOUR),
+    "tiff of cmyk": (saved(scene().convert("CMYK"), "TIFF"), COLOUR),
+    "tiff of grey": (saved(grey_scene(), "TIFF"), GREY),
+    "tiff of grey in 16 bits": (saved(DEEP, "TIFF"), GREY),
+    "tiff of grey in 16 bits, big-endian": (tiff(1, [GREY * 257], order=">"), GREY),
+    "tiff of colours in 16 bits": (tiff(2, [*(COLOUR * 257)]), COLOUR),
+    "tiff of colours in 16 bits, big-endian": (tiff(2, [*(COLOUR * 257)], order=">"), COLOUR),
+    "tiff, half transparent": (saved(on_transparent(128), "TIFF"), COLOUR * 128 / 255),
+    "tiff, turned": (saved(scene().transpose(Image.Transpose.ROTATE_90), "TIFF", tiffinfo={0x0112: 6}), COLOUR),
+}
 FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (16, 16), "white")]}
 REFUSED = {
     **{
@@ -144,10 +180,18 @@ REFUSED = {
     },
     "animated png": (saved(scene(), "PNG", **FRAMES), "an animation of 2 pictures; allowed: one picture"),
     "animated webp": (saved(scene(), "WEBP", **FRAMES), "an animation of 2 pictures; allowed: one picture"),
-    "gif": (saved(scene(), "GIF"), "not an image; allowed: png, jpeg, webp"),
-    "tiff": (saved(scene(), "TIFF"), "not an image; allowed: png, jpeg, webp"),
-    "text": (b"no picture", "not an image; allowed: png, jpeg, webp"),
-    "empty": (b"", "not an image; allowed: png, jpeg, webp"),
+    "gif": (saved(scene(), "GIF"), "not an image; allowed: png, jpeg, webp, tiff"),
+    "text": (b"no picture", "not an image; allowed: png, jpeg, webp, tiff"),
+    "empty": (b"", "not an image; allowed: png, jpeg, webp, tiff"),
+    "tiff of two pages": (saved(scene(), "TIFF", **FRAMES), "a TIFF of 2 pages; allowed: one picture"),
+    "tiff of 8 bits as 16": (tiff(1, [GREY]), "16 bits a sample, all below 4096: scale them"),
+    "tiff of 16 bits, white is zero": (tiff(0, [GREY * 257]), "a TIFF of 16 bits in which white is zero; allowed:"),
+    "tiff of floating-point numbers": (tiff(1, [0.5], 32, sample_format=3), "pixels of the kind F; allowed: grey or"),
+    "tiff of signed numbers": (tiff(1, [GREY * 257], sample_format=2), "pixels of the kind I; allowed: grey or"),
+    "tiff of five bands": (tiff(1, [GREY] * 5, 8), "not a whole image: cannot be identified; of TIFF, read are grey, "),
+    "tiff of garbage": (b"II*\0" + GARBAGE[:300], "not a whole image"),
+    "truncated tiff": (saved(scene(64), "TIFF")[:-300], "not a whole image"),
+    "truncated tiff, compressed": (saved(scene(64), "TIFF", compression="tiff_lzw")[:-200], "not a whole image"),
     "truncated png": (saved(scene(64), "PNG")[:-30], "not a whole image"),
     "truncated jpeg": (saved(scene(64), "JPEG")[:-9], "not a whole image"),
     "truncated webp": (saved(scene(64), "WEBP", lossless=True)[:-9], "not a whole image"),
@@ -197,6 +241,17 @@ def test_it_is_refused_by_its_place(tmp_path, kind, place):
     message = str(caught.value)
     assert message.startswith(f"{where}: {told}") and len(message.splitlines()) == 1
     assert set(tmp_path.rglob("*")) == before, "nothing is written"
+
+
+def test_white_is_zero_where_a_tiff_of_8_bits_says_so():
+    image = decode_picture(tiff(0, [255 - GREY], 8), "a.tif")
+    assert (image[:8, :8] == GREY).all() and (image[8:] == 255).all()
+
+
+def test_a_tiff_in_a_tar_has_its_own_ending(tmp_path):
+    write_tar(tmp_path / "x.tar", [("x.cls", b"a"), ("x.tif", saved(scene(), "TIFF"))])
+    (image,) = read_pictures(find_pictures(str(tmp_path / "x.tar")), 16, tmp_path).images
+    assert np.array_equal(image, np.asarray(scene()))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 48), (48, 16), (17, 15)])

@@ -220,7 +220,7 @@ def test_sources_that_are_none_are_refused(tmp_path, name, told):
 def test_a_file_that_is_no_picture_is_named(tmp_path):
     root = write_folders(tmp_path / "all", PICTURES)
     (root / "green" / "notes.txt").write_text("no picture")
-    assert refused(root) == f"{root}/green/notes.txt: not an image; allowed: png, jpeg, webp"
+    assert refused(root) == f"{root}/green/notes.txt: not an image; allowed: png, jpeg, webp, tiff"
     (root / "green" / "notes.txt").unlink()
     (root / "red" / "0002.png").write_bytes(png(picture("red", 2))[:-40])
     assert refused(root).startswith(f"{root}/red/0002.png: not a whole image: ")
@@ -250,7 +250,7 @@ def test_a_class_in_a_tar_may_begin_with_a_byte_order_mark(tmp_path):
     ("members", "told"),
     [
         ([("a.png", PNG)], "a.tar: sample 'a': its member .cls is missing"),
-        ([("a.cls", CLS)], "a.tar: sample 'a': no image; one of png, jpg, webp, jpeg is needed"),
+        ([("a.cls", CLS)], "a.tar: sample 'a': no image; one of png, jpg, webp, jpeg, tif, tiff is needed"),
         ([("a.cls", CLS), ("a.json", b"{}")], "a.tar: sample 'a': no image"),
         ([("a.png", PNG), ("b.cls", CLS)], "a.tar: sample 'a': its member .cls is missing"),
         ([("a.png", PNG), ("a.jpg", PNG), ("a.cls", CLS)], "a.tar: sample 'a': jpg and png; one of"),
@@ -259,7 +259,7 @@ def test_a_class_in_a_tar_may_begin_with_a_byte_order_mark(tmp_path):
         ([("a.png", PNG), ("a.cls", b"")], "a.tar: member 'a.cls': label '': a class is a number from 0, or text"),
         ([("a.png", PNG), ("a.cls", b"a\nb")], r"member 'a.cls': label 'a\nb': a class is a number from 0, or text"),
         ([("a.png", PNG), ("a.cls", b"x" * 70_000)], "member 'a.cls': 70000 bytes; at most 65536 allowed"),
-        ([("a.png", b"PNG"), ("a.cls", CLS)], "a.tar: member 'a.png': not an image; allowed: png, jpeg, webp"),
+        ([("a.png", b"PNG"), ("a.cls", CLS)], "a.tar: member 'a.png': not an image; allowed: png, jpeg, webp, tiff"),
         ([(".DS_Store", b""), ("._a.png", PNG)], "a.tar: holds no pictures"),
     ],
 )
@@ -298,7 +298,7 @@ def test_extended_headers_that_are_damaged_or_large_are_refused(tmp_path):
         ([PNG, PNG], [0, None], "a.parquet: row 2: nothing in label"),
         ([PNG, PNG], [3, -1], "a.parquet: row 2: label -1: allowed: a number from 0, or text"),
         ([PNG, PNG], ["red", " "], "a.parquet: row 2: label ' ': a class is a number from 0, or text"),
-        ([PNG, b"PNG"], [0, 1], "a.parquet: row 2: not an image; allowed: png, jpeg, webp"),
+        ([PNG, b"PNG"], [0, 1], "a.parquet: row 2: not an image; allowed: png, jpeg, webp, tiff"),
         (["a.png"], [0], "a.parquet: column image: string; expected binary, or a struct with bytes"),
         ([{"path": "a.png"}], [0], "a.parquet: column image: struct<path: string>; expected binary, or a struct"),
         ([PNG], [0.5], "a.parquet: column label: double; expected whole numbers or text"),

@@ -104,7 +104,7 @@ def test_pictures_of_every_mode_become_rgb(tmp_path, mode):
 def test_the_first_wrong_picture_is_named_and_nothing_is_written(tmp_path):
     right, wrong = png(picture("red", 0)), b"GIF89a"
     source = source_of(*[right] * (BATCH + 3), wrong, right, wrong)
-    with pytest.raises(InputError, match=rf"^picture {BATCH + 3}: not an image; allowed: png, jpeg, webp$"):
+    with pytest.raises(InputError, match=rf"^picture {BATCH + 3}: not an image; allowed: png, jpeg, webp, tiff$"):
         read_pictures(source, 8, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
