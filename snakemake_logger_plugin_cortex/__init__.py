@@ -15,6 +15,7 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_cortex.executors import check_executor
 from snakemake_logger_plugin_cortex.progress import Progress, minutes
 from snakemake_logger_plugin_cortex.views import Lines, Terminal, View
 
@@ -24,6 +25,8 @@ STATED = "cortex"
 NOTHING = "Nothing to be done"
 # What Snakemake adds to a job's failure, which is told already.
 REPEATED = ("At least one job did not complete", "Exiting because a job execution failed")
+
+check_executor()
 
 
 class LogHandler(LogHandlerBase):
