@@ -109,7 +109,7 @@ class Run:
         """A trained extractor in eval mode: embeddings ``[B, d, h, w]`` to logits ``[B, classes]``."""
         word = _training(name)
         if word not in self.extractors:
-            raise InputError(f"{self.folder}: no extractor {word!r}; there are {', '.join(self.extractors)}")
+            raise InputError(f"{self.folder}: no extractor {word!r}; there are {listed(self.extractors, 20)}")
         return load_extractor(self._existing("extractors", word, "model.safetensors"), torch.device(device))
 
     def judge(self, name: str, device: str = "cpu") -> Judge:

@@ -92,8 +92,8 @@ def test_files_of_an_earlier_run_change_nothing(landuse, tmp_path):
     assert opened.scores("cnn").keys == run.scores("cnn").keys
     expected = run.important_tokens("cnn", top_n=3, split="test")
     assert opened.important_tokens("cnn", top_n=3, split="test").equals(expected)
-    with pytest.raises(cortex.InputError, match="no extractor 'cnn', training 7"):
-        opened.extractor("cnn", 7)
+    with pytest.raises(cortex.InputError, match="no extractor 'cnn/7'"):
+        opened.extractor("cnn/7")
 
 
 @pytest.mark.parametrize(
