@@ -1,6 +1,7 @@
 """The command line: one command a stage, each the typed, documented function that does the work."""
 
 import importlib
+import inspect
 import logging
 import os
 import signal
@@ -186,13 +187,12 @@ def _run(arguments: list[str], cpu_before: float) -> int:
     from cortex.app.job_cost import with_cost
     from cortex.app.sections import with_plain_options
 
+    function = _attribute(targets[command])
     try:
         tyro.cli(
-            with_plain_options(
-                with_cost(command, _attribute(targets[command]), cpu_before), _settings_of(command, rest)
-            ),
+            with_plain_options(with_cost(command, function, cpu_before), _settings_of(command, rest)),
             prog=f"cortex {command}",
-            args=rest,
+            args=_with_values(function, rest),
             config=(tyro.conf.FlagConversionOff, tyro.conf.OmitArgPrefixes),
         )
     except BrokenPipeError:
@@ -209,6 +209,19 @@ def _run(arguments: list[str], cpu_before: float) -> int:
 def _attribute(reference: str) -> Any:
     module, _, attribute = reference.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def _with_values(function: Any, words: Sequence[str]) -> list[str]:
+    """The words of a command line, in which an option that is yes or no may stand without a value: it is yes."""
+    flags = {
+        f"--{name.replace('_', '-')}"
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.annotation is bool
+    }
+    found = []
+    for word, following in pairwise([*words, ""]):
+        found += [word, "True"] if word in flags and following not in ("True", "False") else [word]
+    return found
 
 
 def _settings_of(command: str, arguments: Sequence[str]) -> Any:

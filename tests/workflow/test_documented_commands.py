@@ -14,7 +14,7 @@ from cortex.app.cli import main
 from cortex.data.digits import digit_images
 from cortex.generators.llamagen import sizes as llamagen_sizes
 from tests.pictures import png, write_folders, write_table
-from tests.pipeline import CHECKOUT, snakemake
+from tests.pipeline import CHECKOUT, change_config, snakemake
 from tests.published import TINY_SIZE
 from tests.unit.app.test_plan import checkout  # noqa: F401 (a fixture: a checkout with stand-ins of generators)
 from tests.unit.explain.test_authors_scores import source_of, tables_of
@@ -31,7 +31,7 @@ SMALLER = {
     "cortex import-extractor": "--grid-height 8 --grid-width 12",
     "cortex import-scores": "--grid-height 2 --grid-width 3",
     "cortex edit": "--to seven",
-    "cortex run": "--dry-run True",
+    "cortex run": "--dry-run",
 }
 
 
@@ -84,7 +84,7 @@ def test_snakemake_plans_the_jobs(planned, command):
 def desk(tiny_run, planned, tmp_path_factory):
     """A folder with the files that the documented commands of ``cortex`` read, small."""
     folder = tmp_path_factory.mktemp("desk")
-    for name in ("landuse", "a", "b", "seed1", "seed2"):
+    for name in ("landuse", "a", "b", "seed1", "seed2", "mine"):
         shutil.copytree(tiny_run / "results/tiny", folder / "results" / name)
     shutil.copytree(planned / "cortex", folder / "cortex")  # some commands write weights beside the code
     images, labels = digit_images("train")
@@ -105,6 +105,10 @@ def desk(tiny_run, planned, tmp_path_factory):
     released(folder / "ClassificationNet1/best_model.pth", "cnn")
     source_of(folder)
     tables_of(folder)
+    methods = re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs" / "extend.md").read_text(), re.DOTALL)
+    (folder / "my_methods.py").write_text("\n\n".join(methods))
+    shutil.copy(CHECKOUT / "tests" / "tiny.yaml", folder / "mine.yaml")
+    change_config(folder / "mine.yaml", {"studies": {"repeats": {"study": "my_methods:REPEATS"}}})
     return folder
 
 
@@ -112,6 +116,8 @@ def desk(tiny_run, planned, tmp_path_factory):
 def test_cortex_runs(desk, planned, page, monkeypatch, capsys):
     """The commands of a page after each other: later ones may read what earlier ones wrote."""
     monkeypatch.setitem(llamagen_sizes.SIZES, *TINY_SIZE)
+    monkeypatch.setenv("CORTEX_NETWORKS", "")  # a command with --config sets it, and looks for modules beside it
+    monkeypatch.setattr(sys, "path", list(sys.path))
     for command in DOCUMENTED[page]:
         if not command.startswith("cortex "):
             continue

@@ -347,3 +347,13 @@ def test_a_config_that_is_wrong_is_told_in_one_line(tmp_path, capsys):
         error = capsys.readouterr().err
         assert told in error and error.startswith("cortex: error: ") and error.count("\n") == 1
     assert main(["--config"]) == 1
+
+
+def test_an_option_of_yes_or_no_may_stand_without_a_value(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("os.execv", lambda program, command: seen.append("--dry-run" in command))
+    (tmp_path / "mine.yaml").touch()
+    for words in (["--dry-run"], ["--dry-run", "True"], ["--dry-run=True"], ["--dry-run", "False"], []):
+        assert main(["run", *words, "--config", str(tmp_path / "mine.yaml")]) == 0
+    assert main(["run", "--config", str(tmp_path / "mine.yaml"), "--dry-run"]) == 0
+    assert seen == [True, True, True, False, False, True]
