@@ -72,7 +72,7 @@ MODEL = f"{RUN}/extractors/{{extractor}}/model.safetensors"
 SCORES = f"{RUN}/importance/{{attribution}}/{{extractor}}/{{split}}/{{shard}}.parquet"
 CONCEPT_TOKENS = f"{RUN}/tokens/{{attribution}}/{{extractor}}.parquet"
 JUDGE = f"{RUN}/judges/{{judge}}/model.safetensors"
-ENVIRONMENT = f"{HERE}/envs/cortex.yaml"
+ENVIRONMENT = f"{HERE}/envs/cortex.yaml".replace("{", "{{").replace("}", "}}")  # its braces are no wildcards
 
 # The generator's weights: the user's, those converted from the user's folder, or bundled ones. Those are no input of a
 # rule: their content is a parameter.

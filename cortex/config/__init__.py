@@ -12,9 +12,11 @@ from cortex.config.cross_checks import cross_checks
 from cortex.config.picture_checks import find_imported, given_size, picture_checks
 from cortex.config.schema import Config
 from cortex.core.errors import InputError
-from cortex.core.messages import one_line
+from cortex.core.messages import Location, dotted, one_line, shown_value
 from cortex.generators.load import spec_of_settings
 from cortex.generators.spec import GeneratorSpec
+
+LONGEST = 4000  # characters of a text; those of systems' paths
 
 __all__ = ["Config", "parse_config"]
 
@@ -32,6 +34,7 @@ def parse_config(settings: dict[str, Any]) -> tuple[Config, GeneratorSpec]:
         config = Config.model_validate(settings)
     except ValidationError as error:
         raise InputError(one_line(error, Config)) from None
+    _check_texts(config.model_dump(mode="python"), [])
     pictures = find_imported(config)
     origin = "weights" if config.generator.folder is None else "folder"
     path = getattr(config.generator, origin)
@@ -60,3 +63,13 @@ def _with_indices(config: Config, spec: GeneratorSpec) -> Config:
     if all(isinstance(each, int) for each in config.data.classes or ()):
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"classes": classes})})
+
+
+def _check_texts(part: Any, place: Location) -> None:
+    """Raise an InputError for a text that can be neither a name nor the path of a file."""
+    if isinstance(part, dict | list | tuple):
+        for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+            _check_texts(value, [*place, key])
+    elif isinstance(part, str) and not (part.isprintable() and len(part) <= LONGEST):
+        reason = f"should have no control characters, and at most {LONGEST} characters"
+        raise InputError(f"config: {dotted(place)} = {shown_value(part)}: {reason}")

@@ -53,9 +53,15 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; give it this name on success, remove it on any error.
 
-    A folder of this name is replaced, and stays on any error. A writer that was killed may have left folders: its old
-    one gets the name back where there is none; the others are removed.
+    A folder of this name is replaced, and stays on any error. A link stays; its target is replaced. A writer that was
+    killed may have left folders: its old one gets the name back where there is none; the others are removed.
+
+    Raises:
+        InputError: the path is that of something else than a folder.
     """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: not a folder; allowed: a folder, or a new one")
+    path = path.resolve() if path.is_symlink() else path
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         if left.name.endswith(".old.part") and not path.exists():

@@ -76,6 +76,15 @@ def test_the_configs_that_come_with_the_code_are_valid(name):
     assert (facts.grid, len(facts.class_names)) == ((8, 8), 10)
 
 
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "x" * 5000])
+@pytest.mark.parametrize("key", ["weights", "folder"])
+def test_a_text_that_names_no_file_is_refused_in_one_line(fitting, key, text):
+    fitting["generator"] = {key: text}
+    with pytest.raises(InputError, match=rf"^config: generator\.{key} = .*: should have no control characters") as told:
+        parse_config(fitting)
+    assert str(told.value).isprintable()
+
+
 def test_json_states_what_yaml_states(fitting):
     """Keys of JSON are text; those of pairs are class indices."""
     assert parse_config(json.loads(json.dumps(fitting)))[0] == parse_config(fitting)[0]
@@ -353,7 +362,7 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
             "generator.weights = 'numerals': no such weights file, and no bundled generat",
         ),
         ("generator.guidance", 0.9, "generator.guidance = 0.9: should be greater than or equal to 1"),
-        ("generator.weights", "a\0b\nc", "generator.weights = 'a\\x00b\\nc': no such weights file"),
+        ("generator.weights", "a\0b\nc", "generator.weights = 'a\\x00b\\nc': should have no control characters"),
         ("generator.weights", __file__, "test_config.py': not a whole safetensors file"),
         ("generator.folder", "cin", "generator.folder = 'cin': should not be set beside weights = "),
         ("generator.class_names", "names.txt", "generator.class_names = 'names.txt': should be set beside folder only"),

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -67,6 +68,28 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
             (temporary / f"{number}.js").write_text("new")
             assert [each.name for each in path.glob("*")] == ([] if number == 1 else ["1.js"])
     assert [each.name for each in path.iterdir()] == ["2.js"] and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_target_of_a_link_to_a_folder_is_replaced_and_the_link_stays(there, tmp_path):
+    target, link = tmp_path / "disk" / "atlas", tmp_path / "atlas"
+    if there:
+        target.mkdir(parents=True)
+        (target / "old").touch()
+    link.symlink_to(target)
+    with whole_folder(link) as temporary:
+        (temporary / "new").touch()
+    assert link.is_symlink() and [path.name for path in target.iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["atlas", "disk"]
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["atlas"]
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
+def test_a_folder_takes_no_place_of_a_file(make, tmp_path):
+    make(tmp_path / "atlas")
+    with pytest.raises(InputError, match="atlas: not a folder"), whole_folder(tmp_path / "atlas"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["atlas"] and not (tmp_path / "atlas").is_dir()
 
 
 def test_an_error_leaves_the_old_folder_and_what_a_killed_writer_left_goes(tmp_path):
