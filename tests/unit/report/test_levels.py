@@ -55,7 +55,9 @@ def test_concept_level_findings_tell_lists_and_equal_areas_apart():
     (contrast,) = [text for text in said if text.startswith("Contrast tokens against frequent tokens of equal area")]
     assert "better in all 8 combinations of extractor, judge and area" in contrast
     assert "−0.400 (30.0 % of the area" in contrast and "against −0.300" in contrast
-    (count,) = [text for text in said if text.startswith("Concept tokens by count (published)") and "as many" in text]
+    (count,) = [
+        text for text in said if text.startswith("Concept tokens by count (published)") and "equal length" in text
+    ]
     assert f"{NOTHING} in all 4 combinations of extractor, judge and top_n" in count
 
 
