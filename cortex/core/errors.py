@@ -16,8 +16,9 @@ class StoppedError(Exception):
 
 
 def cut(text: str, most: int = 200) -> str:
-    """A text of at most so many characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """A text on one line, of at most so many characters."""
+    written = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[: most + 1])
+    return written if len(written) <= most else written[: most - 1] + "…"
 
 
 def shown(text: str) -> str:
@@ -30,7 +31,7 @@ def reason_of(error: object) -> str:
     """The first line of an error that other code raised, without what its objects are called in memory."""
     first = (str(error).splitlines() or [type(error).__name__])[0]
     told = re.sub(r" ?<[\w.]+ object at 0x[0-9a-f]+>", "", first)
-    return cut("".join(character if character.isprintable() else repr(character)[1:-1] for character in told))
+    return cut(told)
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -30,6 +30,6 @@ def read_record(path: Path) -> Record:
             return dict(content)
     except FileNotFoundError:
         return {"stages": [], "decisions": []}
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         pass
     raise InputError(f"{path}: damaged; without it, changed code makes its stages run again")

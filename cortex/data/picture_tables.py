@@ -87,7 +87,7 @@ def _stated_names(path: Path) -> list[str] | None:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = features["label"]["names"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     return names if isinstance(names, list) and names and all(isinstance(each, str) for each in names) else None
 

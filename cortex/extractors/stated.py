@@ -43,7 +43,7 @@ def stated_in(metadata: Mapping[str, str], path: Path) -> StatedExtractor:
     try:
         stated = json.loads(metadata["extractor"])
         return StatedExtractor(str(stated["network"]), dict(stated["settings"]))
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(
             f"{path}: not an extractor's weights: its 'extractor' is wrong: {reason_of(repr(error))}"
         ) from None

@@ -109,7 +109,7 @@ def stated_judge(path: Path) -> StatedJudge:
         return StatedJudge(entry, {"classes": judge_settings(entry).classes or 10})
     try:
         found = _parsed(json.loads(entry))
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"{path}: not a judge's weights: its 'judge' is wrong: {reason_of(repr(error))}") from None
     JUDGES.check_stated(found.network, path)
     return found

@@ -136,6 +136,7 @@ def test_what_is_no_longer_there_is_not_kept(place, change_code, capsys):
     [
         (None, "results/try/code.json: no stage is on record: Snakemake has not worked on run 'try'"),
         ("{", "results/try/code.json: damaged; without it, changed code makes its stages run again"),
+        ("[" * 100_000, "results/try/code.json: damaged; without it, changed code makes its stages run again"),
         ("[]", "results/try/code.json: damaged; without it, changed code makes its stages run again"),
         ('{"stages": []}', "results/try/code.json: damaged; without it, changed code makes its stages run again"),
     ],

@@ -29,3 +29,4 @@ def test_the_reason_of_another_library_is_one_line_and_not_long():
     assert reason_of(ValueError("x" * 1000 + "\nmore")) == cut("x" * 1000) and len(cut("x" * 1000)) == 200
     assert reason_of(KeyError()) == "KeyError"
     assert reason_of(ValueError("type \x0f")) == r"type \x0f"
+    assert cut("struct<\x7fytes>") == r"struct<\x7fytes>"
