@@ -156,7 +156,10 @@ def training_mb(
     grid: tuple[int, int],
     scales: tuple[int, ...],
 ) -> float:
-    """MB of main memory that a process of an extractor's training holds beside its data: none if it is on a GPU."""
+    """MB of main memory that a process of an extractor's training holds beside its data: none if it is on a GPU.
+
+    Where a network of one's own cannot run without numbers, its memory is not known, and counts as none.
+    """
     if device.startswith("cuda"):
         return 0
     return _training_bytes(type(settings), settings.model_dump_json(), channels, classes, grid, scales) / 1e6
@@ -168,14 +171,20 @@ def judge_training_mb(settings: TrainedJudge, *, device: str, classes: int) -> f
         return 0
     from cortex.judges.cost import training_memory
 
-    return training_memory(settings, classes) / 1e6
+    try:
+        return training_memory(settings, classes) / 1e6
+    except Exception:  # anything can go wrong in a network of one's own; its training will say what
+        return 0
 
 
 @cache
 def _training_bytes(kind: type[ExtractorSettings], settings: str, *shape: Any) -> float:
     from cortex.extractors.cost import training_memory  # imports torch, which a run without trainings to do need not
 
-    return training_memory(kind.model_validate_json(settings), *shape)
+    try:
+        return training_memory(kind.model_validate_json(settings), *shape)
+    except Exception:
+        return 0
 
 
 def one_of(names: Iterable[str]) -> str:
