@@ -14,7 +14,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-LIBRARIES = ["snakemake.cli", "snakemake_executor_plugin_slurm", "pydantic", "pyarrow.parquet", "tests.started"]
+LIBRARIES = [
+    "snakemake.cli",
+    "snakemake_executor_plugin_slurm",
+    "pydantic",
+    "pyarrow.parquet",
+    "torch._dynamo",
+    "tests.started",
+]
 # Where Python finds itself and what is installed, without PYTHONPATH and the folder of these tests.
 INSTALLED = [path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix)) or not path.startswith("/")]
 

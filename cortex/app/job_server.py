@@ -42,8 +42,9 @@ from cortex.app.job_client import ACCEPTED, FORWARDED, VARIABLE, situation
 # server has what most jobs have.
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "NUMEXPR")
 THREAD_VARIABLES = {f"{library}_NUM_THREADS": "1" for library in THREADS} | {"VECLIB_MAXIMUM_THREADS": "1"}
-# Variables that may differ between the server and its jobs: nothing that is imported reads them.
-FREE = {VARIABLE, "_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMP", "TEMPDIR"}
+# Variables that may differ between the server and its jobs: nothing that is imported reads them. The last one is set by
+# torch in the process that imports it, which may be Snakemake's.
+FREE = {VARIABLE, "_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMP", "TEMPDIR", "TORCHINDUCTOR_CACHE_DIR"}
 PR_SET_PDEATHSIG = 1
 PATIENCE = 5.0  # seconds for a client to send its request, and for the server to end
 
