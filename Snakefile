@@ -58,6 +58,7 @@ rule all:
         [rows for rows, _, _ in TABLES.values()],
         DICTIONARY,
         [rules.describe_codes.input, rules.dictionary.input] if DICTIONARY else [],
+        rules.choose_pairs.output if DICTIONARY and INTERVENTIONS else [],
         ATLAS,
         GENERATOR_FILES,
         CODEBOOK,
