@@ -53,7 +53,7 @@ def test_files_of_an_earlier_run_change_nothing(folders, compared, tmp_path):
 def test_other_networks_methods_and_nameless_classes_are_left_out(tmp_path):
     names = ("class 0", "bee")
     one = write_compared_run(tmp_path / "one", 1, names=names, importance={"method": ["tis", "gradient"]})
-    networks = {"cnn": {"network": "cnn_deep"}, "resnet": {"network": "resnet"}}
+    networks = {"cnn": {"network": "cnn_deep", "seeds": 1}, "resnet": {"network": "resnet", "seeds": 1}}
     judges = {JUDGES[0]: {"network": "vit"}}
     two = write_compared_run(
         tmp_path / "two", 2, names=names, codebook=1, extractors=networks, judges=judges, importance={"method": ["tis"]}

@@ -423,11 +423,11 @@ def test_a_generator_that_only_decodes_is_told(fitting, tmp_path):
 
 def test_a_judge_needs_its_package(fitting, tmp_path, monkeypatch):
     """At the start, not where a job computes with it."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "names.txt").write_text("\n".join(["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]))
-    weights = str(tmp_path / "judge.onnx")
-    fitting["judges"]["mine"] = {"network": "onnx", "weights": weights, "class_names": str(tmp_path / "names.txt")}
-    fitting["judges"]["mine"]["size"] = 8
-    assert refusal(fitting) == f"config: judges.mine.weights = '{weights}': no such file"
+    mine = {"network": "onnx", "weights": "judge.onnx", "class_names": "names.txt", "size": 8}
+    fitting["judges"]["mine"] = mine
+    assert refusal(fitting) == "config: judges.mine.weights = 'judge.onnx': no such file"
     (tmp_path / "judge.onnx").touch()
     parse_config(fitting)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
