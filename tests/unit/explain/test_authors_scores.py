@@ -99,7 +99,7 @@ def test_tables_that_do_not_belong_together_are_told(tmp_path):
     source_of(tmp_path, IMAGES | {"b.npy": (4, *IMAGES["b.npy"][1:])})
     with pytest.raises(InputError, match=r"embeddings.csv: line 4: 'b.npy' has label 4; in the scores, 0"):
         import_scores(output, tables, source, **GRID)
-    with pytest.raises(InputError, match=r"columns 'filename, label, indices'; expected filename, label, contribution"):
+    with pytest.raises(InputError, match=r"'label', 'indices'; expected filename, label, contribution, each once"):
         import_scores(output, [source], source, **GRID)
     written(tables[0], ["filename", "label", "contribution"], [])
     with pytest.raises(InputError, match=r"label_0.csv: no scores"):
