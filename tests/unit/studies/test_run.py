@@ -124,7 +124,7 @@ def test_inputs_are_those_of_the_run(files):
     assert (made.pictures(chosen) == np.stack([sample.image for sample in samples[:9]])).all()
     network, codebook = made.load(torch.device("cpu"))
     assert network(codebook[torch.from_numpy(chosen.grids)].permute(0, 3, 1, 2)).shape == (9, 3)
-    with pytest.raises(InputError, match=r"images by class \{0: 4, 1: 4, 2: 4\}; 5 of each are needed"):
+    with pytest.raises(InputError, match=r"images by class: 0: 4, 1: 4, 2: 4; 5 of each are needed"):
         made.first(5)
 
 
@@ -152,7 +152,7 @@ WITH_ANOTHER_COLUMN = replace(STUDY, by=("n", "layer"))
 
 def test_rows_without_a_column_are_refused(files, tmp_path):
     settings = Frequent(study=f"{__name__}:WITH_ANOTHER_COLUMN")
-    with pytest.raises(InputError, match="WITH_ANOTHER_COLUMN: its rows lack the columns layer"):
+    with pytest.raises(InputError, match="WITH_ANOTHER_COLUMN: its rows lack the columns 'layer'"):
         run_study(tmp_path / "rows.parquet", **files[1], settings=settings, device="cpu")
     assert not (tmp_path / "rows.parquet").exists()
 
