@@ -22,8 +22,9 @@ LIBRARIES = [
     "torch._dynamo",
     "tests.started",
 ]
-# Where Python finds itself and what is installed, without PYTHONPATH and the folder of these tests.
+# Where Python finds itself and what is installed, this checkout by its editable installation, without PYTHONPATH.
 INSTALLED = [path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix)) or not path.startswith("/")]
+INSTALLED.append(str(Path(__file__).parent.parent))
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(LIBRARIES)
