@@ -296,7 +296,8 @@ def test_missing_and_unexpected_weights_are_listed_and_counted(tmp_path, officia
     message = str(raised.value)
     assert f"{len(removed) + 1} missing weights: first_stage_model.quant_conv.bias, transformer.blocks.2." in message
     named, more = few_of(message)
-    assert len(named) + more == len(removed) + 1
+    assert named == sorted([*removed, "first_stage_model.quant_conv.bias"])[: len(named)]
+    assert 0 < len(named) <= 5 and len(named) + more == len(removed) + 1
     assert f" and {more} more; 1 unexpected weights: permuter.forward_shuffle_idx" in message
     assert str(tmp_path / "checkpoints/last.ckpt") in message and "\n" not in message
     assert not (tmp_path / "weights.safetensors").exists()
@@ -313,7 +314,7 @@ def test_weights_are_named_as_in_the_file_and_a_few_of_them(tmp_path, official, 
     message = str(raised.value).partition(".yaml: ")[2]
     assert message.startswith(f"{len(ours)} missing weights: ")
     named, more = few_of(message)
-    assert named == sorted(ours)[: len(named)] and len(named) + more == len(ours)
+    assert 0 < len(named) <= 5 and named == sorted(ours)[: len(named)] and len(named) + more == len(ours)
     assert f"unexpected weights: {prefix}{{" in message
     assert message.count(prefix) == 1 or not bare
     assert len(message) < 600
