@@ -163,12 +163,14 @@ def main(arguments: Sequence[str] | None = None, *, cpu_before: float = 0.0) -> 
 
 def _run(arguments: list[str], cpu_before: float) -> int:
     if arguments[:1] == ["--config"]:
-        _, config, *arguments = [*arguments, ""] if len(arguments) == 1 else arguments
         try:
-            _attribute("cortex.app.workflow:allow_config")(config)
+            if len(arguments) == 1:
+                raise InputError("--config: no value; allowed: the config file of a run")
+            _attribute("cortex.app.workflow:allow_config")(arguments[1])
         except (InputError, OSError) as error:
             print(f"cortex: error: {error}", file=sys.stderr)
             return 1
+        arguments = arguments[2:]
     commands = commands_for(arguments[0] if arguments else "")
     targets = {name: target for phase in commands.values() for name, (target, _) in phase.items()}
     if not arguments or arguments[0] not in targets:

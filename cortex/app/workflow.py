@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -156,10 +156,7 @@ def training_mb(
     grid: tuple[int, int],
     scales: tuple[int, ...],
 ) -> float:
-    """MB of main memory that a process of an extractor's training holds beside its data: none if it is on a GPU.
-
-    Where a network of one's own cannot run without numbers, its memory is not known, and counts as none.
-    """
+    """MB of main memory that a process of an extractor's training holds beside its data: none if it is on a GPU."""
     if device.startswith("cuda"):
         return 0
     return _training_bytes(type(settings), settings.model_dump_json(), channels, classes, grid, scales) / 1e6
@@ -171,18 +168,20 @@ def judge_training_mb(settings: TrainedJudge, *, device: str, classes: int) -> f
         return 0
     from cortex.judges.cost import training_memory
 
-    try:
-        return training_memory(settings, classes) / 1e6
-    except Exception:  # anything can go wrong in a network of one's own; its training will say what
-        return 0
+    return _known(lambda: training_memory(settings, classes)) / 1e6
 
 
 @cache
 def _training_bytes(kind: type[ExtractorSettings], settings: str, *shape: Any) -> float:
     from cortex.extractors.cost import training_memory  # imports torch, which a run without trainings to do need not
 
+    return _known(lambda: training_memory(kind.model_validate_json(settings), *shape))
+
+
+def _known(memory: Callable[[], float]) -> float:
+    """A training's memory; 0 where its network, which may be anybody's, cannot run without numbers."""
     try:
-        return training_memory(kind.model_validate_json(settings), *shape)
+        return memory()
     except Exception:
         return 0
 

@@ -350,6 +350,7 @@ def test_a_config_that_is_wrong_is_told_in_one_line(tmp_path, capsys):
         error = capsys.readouterr().err
         assert told in error and error.startswith("cortex: error: ") and error.count("\n") == 1
     assert main(["--config"]) == 1
+    assert capsys.readouterr().err == "cortex: error: --config: no value; allowed: the config file of a run\n"
 
 
 def test_an_option_of_yes_or_no_may_stand_without_a_value(tmp_path, monkeypatch):
