@@ -124,9 +124,8 @@ def describe(error: ValidationError, root: type[Section]) -> tuple[Location, str
 
 
 def dotted(location: Sequence[int | str]) -> str:
-    """A key's place in the file, on one line whatever its names are."""
-    names = (str(part) for part in location)
-    return cut(".".join(name if name.isprintable() else repr(name) for name in names)) or "the file"
+    """A key's place in the file, on one line and not too long, whatever its names are."""
+    return cut(".".join(cut(str(part), 60) for part in location), 120) or "the file"
 
 
 def shown_value(value: object) -> str:

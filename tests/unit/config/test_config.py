@@ -175,7 +175,8 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ("extractors.cnn.depth", 3, "extractors.cnn.depth: unknown key; allowed here: network, seeds, epochs, batch, "),
         ("judges.vit.depth", 3, "judges.vit.depth: unknown key; allowed here: network, images, held_out, class_names"),
         ("data.7", 1, "data.7 = 7: keys are words; allowed here: classes, per_class, shard_size"),
-        ("line\nbreak", 1, "'line\\nbreak': unknown key; allowed here: run, "),
+        ("line\nbreak", 1, "line\\nbreak: unknown key; allowed here: run, "),
+        ("data." + "k" * 500, 1, "data." + "k" * 59 + "…: unknown key; allowed here: classes, "),
         # wrong types
         ("seed", "3", "seed = '3': should be a valid integer, not text"),
         ("seed", True, "seed = True: should be a valid integer"),
