@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from cortex.core.errors import InputError, StoppedError
+from cortex.core.errors import InputError, StoppedError, on_one_line
 from cortex.core.registry import allowed_references
 
 # Command → (module:function, its description). Modules are imported when their command runs: help stays fast.
@@ -168,7 +168,7 @@ def _run(arguments: list[str], cpu_before: float) -> int:
                 raise InputError("--config: no value; allowed: the config file of a run")
             _attribute("cortex.app.workflow:allow_config")(arguments[1])
         except (InputError, OSError) as error:
-            print(f"cortex: error: {error}", file=sys.stderr)
+            print(f"cortex: error: {on_one_line(str(error))}", file=sys.stderr)
             return 1
         arguments = arguments[2:]
     commands = commands_for(arguments[0] if arguments else "")
@@ -200,7 +200,7 @@ def _run(arguments: list[str], cpu_before: float) -> int:
     except BrokenPipeError:
         raise
     except (InputError, OSError) as error:
-        print(f"cortex {command}: error: {error}", file=sys.stderr)
+        print(f"cortex {command}: error: {on_one_line(str(error))}", file=sys.stderr)
         return 1
     except StoppedError as stop:
         print(f"cortex {command}: stopped: {stop}", file=sys.stderr)

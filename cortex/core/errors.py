@@ -15,9 +15,14 @@ class StoppedError(Exception):
     """A signal stopped the work at a good moment; what was done is kept, and the same command goes on from there."""
 
 
+def on_one_line(text: str) -> str:
+    """A text whose ends of lines and other control characters are written as Python escapes them."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 def cut(text: str, most: int = 200) -> str:
     """A text on one line, of at most so many characters."""
-    written = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[: most + 1])
+    written = on_one_line(text[: most + 1])
     return written if len(written) <= most else written[: most - 1] + "…"
 
 

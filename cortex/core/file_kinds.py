@@ -26,6 +26,8 @@ BEGINNINGS = {
     "web page, perhaps of a download that failed": rb"(?i:\s*<(!doctype|html))",
 }
 CHECKPOINT = "checkpoint"
+LONGEST_BEGINNING = 9  # bytes, of those kinds of which every file has one
+MARKED = (SAFETENSORS, ZIP, PICKLE, CHECKPOINT, "npy file", "Parquet file")  # every file of these kinds has a beginning
 ALSO = {CHECKPOINT: (SAFETENSORS, ZIP, PICKLE)}  # kinds that are of an expected kind
 
 
@@ -35,7 +37,7 @@ def kind_of(start: bytes) -> str | None:
 
 
 def not_whole(path: Path, expected: str, reason: object, where: str = "") -> InputError:
-    """The error for a file that cannot be read: it is of another kind than expected, or cut or damaged.
+    """The error for a file that cannot be read: it is a folder, empty, of another kind than expected, or damaged.
 
     Args:
         path: the file.
@@ -43,10 +45,13 @@ def not_whole(path: Path, expected: str, reason: object, where: str = "") -> Inp
         reason: what went wrong: text, or an error.
         where: the place that names the file, and a colon.
     """
+    if path.is_dir() or (path.exists() and not path.stat().st_size):
+        return InputError(f"{where}{path}: {'a folder' if path.is_dir() else 'an empty file'}; expected: {expected}")
     start = b""
     with suppress(OSError), open(path, "rb") as file:
         start = file.read(512)
     found = kind_of(start)
     if found not in (None, expected, *ALSO.get(expected, ())):
         return InputError(f"{where}{path}: expected: {expected}; found: {found}")
-    return InputError(f"{where}{path}: not a whole {expected}: {reason_of(reason)}")
+    whole = "" if found is None and expected in MARKED and len(start) >= LONGEST_BEGINNING else "whole "
+    return InputError(f"{where}{path}: not a {whole}{expected}: {reason_of(reason)}")

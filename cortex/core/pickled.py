@@ -37,7 +37,6 @@ DTYPES = {
     "CharStorage": torch.int8,
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
-    "UntypedStorage": torch.uint8,
 }
 NO_VIEW: tuple[list[None], ...] = (
     [],
@@ -182,6 +181,11 @@ class InertUnpickler(pickle.Unpickler):
                 if self._storages.setdefault(key, described) != described:
                     raise ValueError(f"storage {shown(key)} is declared twice, differently")
                 return described
+            case ("storage", Inert("torch.storage"), *_):
+                raise InputError(
+                    "tensors in float8, or of another type of which a storage does not state the type, are not "
+                    "supported: save them in float32"
+                )
             case ("module", module, *_):
                 return module
         raise ValueError("an object that is no storage is kept outside the pickle")

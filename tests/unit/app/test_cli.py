@@ -222,6 +222,13 @@ def test_a_bad_file_is_named_in_one_line(command, file, message, broken, capsys)
     assert not output.exists()
 
 
+def test_the_name_of_a_file_may_hold_an_end_of_line(tmp_path, capsys):
+    status, _, errors = run(
+        ["tokens", "--codes", "24", "--shard", "a\nb.tar", "--output", tmp_path / "t.parquet"], capsys
+    )
+    assert status == 1 and errors == "cortex tokens: error: a\\nb.tar: no such shard\n"
+
+
 def test_an_output_that_cannot_be_written_is_named(broken, capsys):
     shard = broken / "000000.tar"
     arguments = ["tokens", "--codes", "24", "--shard", shard, "--output", shard / "tokens.parquet"]

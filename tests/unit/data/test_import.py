@@ -405,7 +405,7 @@ EMBEDDINGS = {
     "another type": (npy(np.zeros((6, 4, 4))), "float64 of (6, 4, 4)"),
     "not finite": (npy(np.full((6, 4, 4), np.nan, np.float32)), "numbers that are not finite"),
     "cut": (npy(np.zeros((6, 4, 4), np.float32))[:-1], "not a whole npy file"),
-    "empty": (b"", "not a whole npy file"),
+    "empty": (b"", "an empty file; expected: npy file"),
     "zip": (b"PK\x03\x04" + bytes(60), "expected: npy file; found: zip archive"),
     "pickle": (b"\x80\x04K\x01.", "expected: npy file; found: pickle"),
     "huge": (npy_of(F4 % "(6, 999999999, 999999999)"), "not a whole npy file"),

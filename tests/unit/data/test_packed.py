@@ -62,7 +62,7 @@ def test_an_image_takes_514_bytes_at_paper_scale_and_is_mapped_not_read(data):
 def test_a_packed_file_cut_anywhere_is_refused_by_name(data):
     path = pack(data)
     whole = path.read_bytes()
-    for length in (*range(0, 300, 7), 128 + 514, len(whole) - 1):
+    for length in (*range(1, 300, 7), 128 + 514, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"grids\.npy: not a whole npy file"):
             read_packed(path)
@@ -72,7 +72,7 @@ def test_a_packed_file_cut_anywhere_is_refused_by_name(data):
 def test_any_bytes_in_place_of_packed_grids_are_an_error(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any.npy"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"any\.npy: (not |expected: npy file)"):
+    with pytest.raises(InputError, match=r"any\.npy: (not |(an empty file; )?expected: npy file)"):
         read_packed(path)
 
 
