@@ -1,7 +1,7 @@
 """Text that users give: UTF-8, with or without a byte order mark, in lines as any system ends them."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def load_yaml(text: str, path: Path, *, aliases: bool = True) -> Any:
         root = loader.get_single_node()
         if root is None:
             return None
-        _check_keys(root, path)
+        _check_keys(root, loader, path)
         return loader.construct_document(root)
     except InputError:  # a ValueError, too
         raise
@@ -77,8 +77,11 @@ def load_yaml(text: str, path: Path, *, aliases: bool = True) -> Any:
         raise InputError(f"{path}: not YAML: {cut(' '.join(str(error).split()))}") from None
 
 
-def _check_keys(root: yaml.Node, path: Path) -> None:
-    """Raise an InputError for a key that stands twice in one mapping. Merge keys are not yet followed."""
+def _check_keys(root: yaml.Node, loader: yaml.SafeLoader, path: Path) -> None:
+    """Raise an InputError for a key that stands twice in one mapping, also as 0 and "0", or as yes and true.
+
+    Merge keys are not yet followed.
+    """
     nodes, seen = [root], set[int]()
     while nodes:
         node = nodes.pop()
@@ -88,12 +91,13 @@ def _check_keys(root: yaml.Node, path: Path) -> None:
         if isinstance(node, yaml.SequenceNode):
             nodes += node.value
         elif isinstance(node, yaml.MappingNode):
-            lines: dict[tuple[str, str], int] = {}
+            lines: dict[Hashable, int] = {}
             for key, value in node.value:
                 nodes.append(value)
-                line, name = key.start_mark.line + 1, (key.tag, str(key.value))
-                if name in lines:
-                    raise InputError(
-                        f"{path}: key {shown(name[1])} stands in lines {lines[name]} and {line}; allowed: once"
-                    )
-                lines[name] = line
+                line, written = key.start_mark.line + 1, str(key.value)
+                plain = isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge")
+                read = loader.construct_object(key) if plain else written
+                first = lines.get(read) or lines.get(str(read))
+                if first is not None:
+                    raise InputError(f"{path}: key {shown(written)} stands in lines {first} and {line}; allowed: once")
+                lines |= {read: line, str(read): line}

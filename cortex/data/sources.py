@@ -139,7 +139,7 @@ def csv_rows(
         InputError: the file cannot be read, has other columns, or has a row of more or fewer values.
     """
     with closing(read_lines(path)) as lines:  # after an error too, whose traceback holds the open file
-        reader = csv.reader(lines, strict=True)
+        reader = csv.reader(lines, strict=True, skipinitialspace=True)
         try:
             header = [name.strip() for name in next(reader, [])]
             if not needed(set(header)) or len(set(header)) < len(header):

@@ -364,7 +364,7 @@ SECTIONS = "run, seed, device, generator, data, extractors, importance, concept_
         ),
         ("generator.guidance", 0.9, "generator.guidance = 0.9: should be greater than or equal to 1"),
         ("generator.weights", "a\0b\nc", "generator.weights = 'a\\x00b\\nc': should have no control characters"),
-        ("generator.weights", __file__, "test_config.py': not a whole safetensors file"),
+        ("generator.weights", __file__, "test_config.py': not a safetensors file"),
         ("generator.folder", "cin", "generator.folder = 'cin': should not be set beside weights = "),
         ("generator.class_names", "names.txt", "generator.class_names = 'names.txt': should be set beside folder only"),
         (

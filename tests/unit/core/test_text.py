@@ -67,6 +67,11 @@ def test_lines_are_those_between_the_ends(text, tmp_path_factory):
         ('{"a": {\n\t"b": 1,\n\t"b": 2}}', "b", (2, 3)),
         ("'a': 1\na: 2\n", "a", (1, 2)),
         ("1: a\n1: b\n", "1", (1, 2)),
+        ("0: a\n0x0: b\n", "0x0", (1, 2)),
+        ("0: a\n'0': b\n", "0", (1, 2)),
+        ("'0': a\n0: b\n", "0", (1, 2)),
+        ("1: a\n1.0: b\n", "1.0", (1, 2)),
+        ("yes: a\ntrue: b\n", "true", (1, 2)),
         ("a: &x {b: 1}\nc:\n  <<: *x\n  d: 1\n  d: 2\n", "d", (4, 5)),
         ("? [a, a]\n: {x: 1,\n x: 2}\n", "x", (2, 3)),
     ],
@@ -82,7 +87,6 @@ def test_a_key_given_twice_is_refused_with_both_lines(text, key, lines):
     [
         "a: {b: 1}\nc: {b: 1}\n",
         "- {a: 1}\n- {a: 1}\n",
-        "1: a\n'1': b\n",
         "a: {b: &x {<<: &y {c: 1}, c: 2, d: *y}}\ne: {<<: *x, c: 3}\n",  # what is merged gives way
         "",
         "# nothing\n",

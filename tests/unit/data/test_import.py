@@ -129,7 +129,7 @@ def test_npy(tmp_path, generator_weights, dtype, flat):
 def test_csv_in_other_words(tmp_path, generator_weights):
     """A byte order mark, other orders and more columns, spaces, lists over two lines, empty lines."""
     lists = [" ,\n".join(map(str, grid.ravel())) for grid in GRIDS]
-    rows = [f'{label} ,x,"[ {tokens} ]"' for label, tokens in zip(LABELS, lists, strict=True)]
+    rows = [f'{label} ,x, "[ {tokens} ]"' for label, tokens in zip(LABELS, lists, strict=True)]
     (tmp_path / "a.csv").write_text("\ufefflabel,,indices\r\n" + "\r\n\r\n".join(rows))
     assert_first_three_of_each(imported(tmp_path / "train", tmp_path / "a.csv", generator_weights))
 
