@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 from cortex.core.files import files_below, whole_file
 
 RUN = "CORTEX_RUN_FOLDER"  # the run's folder, in the environment of its jobs
+JOB_SERVER = "job_server"  # the record that is of no job
 COLUMNS = ("command", "seconds", "cpu_seconds", "start_up_seconds", "max_rss_mb")
 
 
@@ -51,6 +52,14 @@ def write(run: Path, name: str, command: str, seconds: float, cpu: float, start_
     # The output is there: a full disk takes only its record.
     with suppress(OSError), whole_file(run / "benchmarks" / f"{name}.tsv") as temporary:
         temporary.write_text("\t".join(COLUMNS) + "\n" + "\t".join([command, *numbers]) + "\n", encoding="utf-8")
+
+
+def written_files(run: Path) -> Iterator[Path]:
+    """The outputs of the jobs on record, there or not."""
+    folder = run / "benchmarks"
+    for path in files_below(folder) if folder.is_dir() else ():
+        if path.suffix == ".tsv" and path != folder / f"{JOB_SERVER}.tsv":
+            yield run / path.relative_to(folder).with_suffix("")
 
 
 def spent(run: Path, since: float) -> tuple[float, float]:

@@ -332,7 +332,7 @@ def _serve(folder: str, listener: int, run: int = 0) -> None:
     if run_folder := here["environment"].get(job_cost.RUN):
         own = resource.getrusage(resource.RUSAGE_SELF)
         cpu = own.ru_utime + own.ru_stime
-        job_cost.write(Path(run_folder), "job_server", "job-server", time.perf_counter() - began, cpu, cpu)
+        job_cost.write(Path(run_folder), job_cost.JOB_SERVER, "job-server", time.perf_counter() - began, cpu, cpu)
     leave.status = 0
 
 

@@ -17,13 +17,12 @@ from typing import Any
 from cortex import __version__
 from cortex.app.cli import commands_for
 from cortex.app.run_lock import hold_run
-from cortex.config import parse_config
+from cortex.app.workflow import read_config
 from cortex.core.errors import InputError
 from cortex.core.files import whole_file
 from cortex.core.fingerprint import PACKAGE, code_digest, short_name
 from cortex.core.kept import read_record
 from cortex.core.provenance import git_commit
-from cortex.core.text import read_yaml
 
 Record = dict[str, Any]
 
@@ -108,7 +107,7 @@ def keep_results(config: Path, *, reason: str) -> None:
     """
     if not reason.strip():
         raise InputError("--reason is empty: say why the results stay valid")
-    run = parse_config(read_yaml(config))[0].run
+    run = read_config(config)[0].run
     path = Path("results", run, "code.json")
     with closing(fdopen(hold_run(run), "w")):
         content = read_record(path)

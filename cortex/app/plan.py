@@ -16,12 +16,12 @@ from rich.table import Table
 
 from cortex.app.rates import copy_rate, product_rate
 from cortex.app.snakemake_internals import Job, planned_jobs
+from cortex.app.workflow import read_config
 from cortex.atlas import cost as atlas
-from cortex.config import Config, parse_config
+from cortex.config import Config
 from cortex.core.cost import Counts, GeneratorCost, Stage
 from cortex.core.device import choose_device
 from cortex.core.errors import InputError
-from cortex.core.text import read_yaml
 from cortex.data import cost as data
 from cortex.data.settings import SPLITS
 from cortex.dictionary import cost as dictionary
@@ -58,7 +58,7 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
     for option, rate in (("flops", flops), ("bandwidth", bandwidth)):
         if rate is not None and not 0 < rate < math.inf:
             raise InputError(f"--{option} = {rate}: allowed: above 0, and finite")
-    parsed, spec = parse_config(read_yaml(config))
+    parsed, spec = read_config(config)
     counts = counts_of(parsed, spec)
     lines = list(with_jobs(list(stages_of(parsed, counts)), planned_jobs(config, "full")))
     origin = "as given"

@@ -9,6 +9,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
+from cortex.app.job_cost import written_files
 from cortex.core.errors import InputError
 from cortex.core.files import files_below
 from cortex.core.progress import progress
@@ -24,13 +25,16 @@ SHARD = re.compile(r"\d+\.(parquet|npy)|.+\.tar", re.ASCII)  # a file of one sha
 
 
 def verify(results: Positional[Path]) -> None:
-    """Check every file of a finished run, print a line for each damaged or lost file, and fail if there are any.
+    """Check every file of a finished run, print a line for each damaged file or lost shard, and fail if there are any.
 
     The data set's shards are compared with the size and SHA-256 in the manifest; tables with the checksums of their
     pages; packed grids and decoded images with the manifest's counts. Shards elsewhere, such as a study's, are read in
     full. Weights and other arrays have no checksum; their size is compared with the size that they declare. Delete
-    damaged files and run snakemake: it makes them, and all that depends on them, again. Snakemake itself notices
-    missing files; missing shards are also listed here. Links are followed. Files of other kinds are counted only.
+    damaged files and run snakemake: it makes them, and all that depends on them, again. Links are followed. Files of
+    other kinds are counted only.
+
+    A file that a job wrote and that is no longer there is listed, without failing: a run of another config may not need
+    it. Snakemake makes it again otherwise.
 
     Files of shards that the manifest does not list, as an earlier run with more images leaves them, do not belong to
     the run. No command reads them. They are listed and not checked.
@@ -49,14 +53,17 @@ def verify(results: Positional[Path]) -> None:
     problems = list(_problems(files, listed))
     for problem in problems:
         print(problem)
-    if problems:
-        raise InputError(f"{results}: {len(problems)} of {len(files)} files are damaged or lost")
-    print(f"{results}: {len(files)} files are whole; weights and arrays (.npy) by their sizes, all else by checksums")
+    for path in sorted(set(written_files(results)).difference(found, files)):
+        if found.isdisjoint(path.parents):  # below a link to nothing, which is a problem of its own
+            print(f"{path}: a job wrote it, but it is not there; if the run still needs it, snakemake makes it again")
     for path in strays:
         print(f"{path}: not of this run: the manifest lists no such shard; no command reads it, and it can be deleted")
     if others := found.difference(files, strays):
         kinds = ", ".join(sorted({path.suffix or "without ending" for path in others}))
         print(f"Not looked at: {len(others)} files of other kinds ({kinds})")
+    if problems:
+        raise InputError(f"{results}: {len(problems)} of {len(files)} files are damaged or lost")
+    print(f"{results}: {len(files)} files are whole; weights and arrays (.npy) by their sizes, all else by checksums")
 
 
 def _strays(found: set[Path], results: Path, shards: set[str]) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cortex.config import Config
+from cortex.config import Config, parse_config
 from cortex.core.errors import InputError
 from cortex.core.files import state_of, whole_file
 from cortex.core.fingerprint import content_fingerprint
@@ -52,13 +52,28 @@ def allow_references(config: Config) -> None:
     os.environ[ALLOWED] = " ".join(sorted({name for name in named if REFERENCE.fullmatch(name)}))
 
 
+def import_from_here() -> None:
+    """Let this process import modules of the working directory, which a config may name, as ``python -m`` does."""
+    sys.path.insert(0, os.getcwd())
+
+
+def read_config(path: Path) -> tuple[Config, GeneratorSpec]:
+    """The validated config of a file, and the shapes of its generator. What it names may lie in the working directory.
+
+    Raises:
+        InputError: the file cannot be read, or is no config.
+    """
+    import_from_here()
+    return parse_config(read_yaml(path))
+
+
 def allow_config(path: str) -> None:
     """Let this process import what a config file names as ``module:Attribute``, from the working directory, too.
 
     Raises:
         InputError: the file cannot be read, or is no config.
     """
-    sys.path.insert(0, os.getcwd())
+    import_from_here()
     try:
         allow_references(Config.model_validate(read_yaml(Path(path))))
     except ValidationError as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BeforeValidator, ValidationError
 
 from cortex.core.errors import InputError, cut
-from cortex.core.settings import Section, WrongValueError
+from cortex.core.settings import PATTERNS, Section, WrongValueError
 
 Location = list[int | str]
 
@@ -113,11 +113,15 @@ def describe(error: ValidationError, root: type[Section]) -> tuple[Location, str
         location, value, reason = [*location, wrong.key], wrong.value, wrong.reason
     elif first["type"] in ("model_type", "dict_type", "model_attributes_type"):
         reason = "should be a mapping of keys to values"
+    elif first["type"] == "string_pattern_mismatch":
+        allowed = PATTERNS.get(first["ctx"]["pattern"])  # another study's may be any
+        reason = reason if allowed is None else f"allowed: {allowed}"
     elif first["type"] == "invalid_key":
         reason = f"keys are words; allowed here: {', '.join(section.model_fields)}"
     elif first["type"] in ("int_type", "float_type") and isinstance(value, str):
         # YAML reads 1e-3 as text, and Snakemake all that is nested in --config.
-        reason += ", not text: in a config file and without quotes, as in 0.001 or 1.0e-3"
+        example = "3" if first["type"] == "int_type" else "0.001 or 1.0e-3"
+        reason += f", not text: in a config file and without quotes, as in {example}"
     for beginning in ("Input ", "String ", "List ", "Dictionary "):
         reason = reason.removeprefix(beginning)
     return location, f" = {shown_value(value)}: {reason}{more}"

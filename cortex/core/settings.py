@@ -49,6 +49,13 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 File = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+PATTERNS = {  # of settings, in words, for errors
+    r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, - and _; the first is a letter or digit",
+    r"^(auto|cpu|cuda(:\d+)?)$": "auto, cpu, cuda, or cuda:0, cuda:1 and so on",
+    r"\.(csv|parquet|npy)$": "a .csv, .parquet or .npy file",
+    r"\.npy$": "a .npy file",
+    r"^image$|\.npy$": "image, or a .npy file",
+}
 
 
 class Section(BaseModel):

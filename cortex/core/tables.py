@@ -44,4 +44,14 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise InputError(f"{path}: no such Parquet file") from None
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no text
         raise not_whole(path, "Parquet file", error) from None
-    raise InputError(f"{path}: no column {quoted(sorted(set(columns or ()) - set(names)))}; it has {quoted(names)}")
+    raise _lacking(path, columns or (), names)
+
+
+def check_columns(path: Path, table: pa.Table, columns: Sequence[str]) -> None:
+    """Raise an InputError as :func:`read_table` does unless a table that was read from ``path`` has these columns."""
+    if not set(columns) <= set(table.column_names):
+        raise _lacking(path, columns, table.column_names)
+
+
+def _lacking(path: Path, columns: Sequence[str], names: Sequence[str]) -> InputError:
+    return InputError(f"{path}: no column {quoted(sorted(set(columns) - set(names)))}; it has {quoted(names)}")

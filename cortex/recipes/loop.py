@@ -57,6 +57,7 @@ class Loop:
     seconds: float = 0.0  # of the epoch, before an interruption
     order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     history: History = field(default_factory=list)
+    began: float = field(default=0.0, init=False)  # when the epoch would have begun without interruption
 
     @property
     def steps_per_epoch(self) -> int:
@@ -113,13 +114,12 @@ class Loop:
             while self.epoch <= self.epochs:
                 if self.step == 0:
                     self.order = torch.randperm(self.pictures, generator=self.random)
-                began = time.monotonic() - self.seconds
+                self.began = time.monotonic() - self.seconds
                 while self.step < last:
                     rows = self.order[self.step * self.batch : (self.step + 1) * self.batch]
                     self.step += 1
-                    self.seconds = time.monotonic() - began
                     yield rows, self.step == last
-                    self.seconds = time.monotonic() - began
+                    self.seconds = time.monotonic() - self.began
                     now = time.monotonic()
                     if now - told > 30:
                         told = now
@@ -140,5 +140,6 @@ class Loop:
     def end_epoch(self, **measured: float | int | None) -> None:
         """Note an epoch: its number, its mean training loss, what was measured, its seconds."""
         row = {"stage": self.name, "epoch": self.epoch, "train_loss": self.total / self.step} | measured
-        self.history.append(row | {"seconds": self.seconds})
-        log.info("%s: %s", self.name, self.history[-1])
+        self.history.append(row | {"seconds": time.monotonic() - self.began})
+        told = ", ".join(f"{name} {value:.4g}" for name, value in measured.items() if value is not None)
+        log.info("%s: epoch %d of %d, loss %.4f, %s", self.name, self.epoch, self.epochs, row["train_loss"], told)

@@ -26,7 +26,9 @@ class GeneratorRecipe(Section):
         None, description="labelled pictures to measure on; null: every tenth picture of a class, not trained on"
     )
     class_names: File | None = Field(None, description=CLASS_NAMES)
-    size: Count = Field(64, description="height and width of a picture in pixels")
+    size: Count = Field(
+        64, description="height and width of a picture in pixels; every halving of vqgan_multipliers divides it by 2"
+    )
     seed: Seed = Field(0, description="seed of the initial weights, the order and the augmentation of the pictures")
     augmentation: Augmentation = Field(
         "flip", description="random change of every picture: none, flip, flips_and_turns (8 variants) or jitter"
@@ -73,7 +75,7 @@ class GeneratorRecipe(Section):
     adversarial_start: Fraction = Field(0.5, description="share of the steps before the discriminator counts")
 
     gpt_layers: Count = Field(4, description="layers of the GPT")
-    gpt_heads: Count = Field(4, description="attention heads of the GPT")
+    gpt_heads: Count = Field(4, description="attention heads of the GPT; their number divides its width")
     gpt_width: Count = Field(192, description="channels of the GPT")
     gpt_epochs: Count = Field(20, description="passes over the pictures for the GPT")
     gpt_batch: Batch = Field(64, description="grids of a step of the GPT")
@@ -84,9 +86,15 @@ class GeneratorRecipe(Section):
     )
 
     @model_validator(mode="after")
-    def _groups_divide(self) -> "GeneratorRecipe":
+    def _sizes_divide(self) -> "GeneratorRecipe":
         if self.vqgan_width % self.norm_groups:
             raise WrongValueError(
                 "vqgan_width", self.vqgan_width, f"should be a multiple of norm_groups = {self.norm_groups}"
             )
+        halvings = len(self.vqgan_multipliers) - 1
+        if self.size % 2**halvings:
+            reason = f"should be a multiple of {2**halvings}: vqgan_multipliers halve it {halvings} times"
+            raise WrongValueError("size", self.size, reason)
+        if self.gpt_width % self.gpt_heads:
+            raise WrongValueError("gpt_width", self.gpt_width, f"should be a multiple of gpt_heads = {self.gpt_heads}")
         return self

@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import Literal
 
 from cortex.core.errors import InputError
-from cortex.core.tables import read_table
+from cortex.core.tables import check_columns, read_table
+from cortex.evaluate.levels import DIFFERENCES, LEVELS
 from cortex.report.figures import panels
 from cortex.report.figures.style import save_figure
 from cortex.report.levels import compared
-from cortex.report.results import each_judge, of_first, read_comparisons, read_rows, trainings
-from cortex.report.rows import select
+from cortex.report.results import each_judge, of_first, read_comparisons, trainings
+from cortex.report.rows import Row, select
 
 AXES: dict[str, Literal["n", "masked_fraction", "masked_brightness"]] = {
     "n": "n",
     "area": "masked_fraction",
     "brightness": "masked_brightness",
 }
+COMPARED = ("level", "attribution", "extractor", "training", "judge", "baseline", "setting", "area", "label", "verdict")
 
 
 def draw_training(
@@ -56,7 +58,7 @@ def draw_masking(output: Path, metrics: Path, *, against: Literal["n", "area", "
         against: horizontal axis: n, the positions whose codes are masked, or the masked share of the image's area or
             brightness.
     """
-    save_figure(panels.masking(of_first(each_judge(read_rows(metrics))), AXES[against]), output)
+    save_figure(panels.masking(of_first(each_judge(_of_level(metrics, "image_level"))), AXES[against]), output)
 
 
 def draw_concept_level(output: Path, metrics: Path, comparisons: Path, *, top_n: int) -> None:
@@ -68,9 +70,14 @@ def draw_concept_level(output: Path, metrics: Path, comparisons: Path, *, top_n:
         comparisons: comparisons of all methods with their baselines.
         top_n: lists of which masks of equal area are shown; those of published numbers of tokens are all shown.
     """
+    means = of_first(_of_level(metrics, "concept_level"))
+    check_columns(comparisons, read_table(comparisons), COMPARED)
     rows = of_first(select(read_comparisons(comparisons), level="concept_level"))
+    lists = sorted({row["setting"] for row in rows if row["setting"] is not None})
+    if lists and top_n not in lists:
+        raise InputError(f"--top-n = {top_n}: {comparisons} compares the lists of top_n {lists}")
     rows = [row for row in rows if row["area"] is None or row["setting"] == top_n]
-    beside = compared(rows, of_first(read_rows(metrics)), "concept_level", "frequency")
+    beside = compared(rows, means, "concept_level", "frequency")
     save_figure(panels.concept_level(beside, trainings(rows)), output)
 
 
@@ -81,7 +88,20 @@ def draw_codebook_level(output: Path, metrics: Path) -> None:
         output: figure to write (svg).
         metrics: codebook-level metrics.
     """
-    save_figure(panels.codebook_level(each_judge(read_rows(metrics))), output)
+    save_figure(panels.codebook_level(each_judge(_of_level(metrics, "codebook_level"))), output)
+
+
+def _of_level(metrics: Path, level: str) -> list[Row]:
+    """The rows of a level's metrics.
+
+    Raises:
+        InputError: the file is missing or damaged, or is of other columns.
+    """
+    table, (by, measures) = read_table(metrics), LEVELS[level]
+    shown = [measure for measure in measures if measure not in DIFFERENCES]
+    check_columns(metrics, table, ["attribution", "extractor", "training", "judge", *by, *shown])
+    rows: list[Row] = table.to_pylist()
+    return rows
 
 
 def pairs(names: Sequence[str], paths: Sequence[Path]) -> list[tuple[str, Path]]:

@@ -211,6 +211,8 @@ METRICS = "metrics --attributions None --extractors cnn --judges vit --by method
         (METRICS, "none.parquet", "no such Parquet file"),
         (METRICS, "cut.parquet", "not a whole Parquet file"),
         (METRICS, "whole.parquet", r"no column 'logit'; it has 'key', 'method'"),
+        ("draw-masking --metrics", "whole.parquet", r"no column 'attribution', 'extractor', 'judge', .* and 6 more;"),
+        ("draw-codebook-level --metrics", "whole.parquet", "no column 'attribution', 'extractor', 'judge', "),
     ],
 )
 def test_a_bad_file_is_named_in_one_line(command, file, message, broken, capsys):
