@@ -26,6 +26,7 @@ from cortex.judges.train import train_judge
 from cortex.studies import load_study
 from cortex.studies.bias.settings import PROPERTIES
 from cortex.studies.run import run_study
+from tests.browser import WIDE
 from tests.pipeline import CHECKOUT
 from tests.training import JUDGE, run_training
 
@@ -139,8 +140,8 @@ def test_the_rows_of_the_study_are_computed(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_site_has_every_page_and_every_command(tmp_path):
-    """Strict: a broken link, or a page that no menu names, is an error."""
+def test_the_site_has_every_page_and_every_command_and_searches_as_files(tmp_path, window):
+    """Strict: a broken link, or a page that no menu names, is an error. The search needs no server and no network."""
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=CHECKOUT,
@@ -153,6 +154,10 @@ def test_the_site_has_every_page_and_every_command(tmp_path):
     assert {page.stem for page in PAGES if page.name != "README.md"} <= {page.stem for page in tmp_path.rglob("*.html")}
     commands = (tmp_path / "site" / "commands.html").read_text()
     assert all(f">{command}<" in commands for phase in all_commands().values() for command in phase)
+    page = window(WIDE, (tmp_path / "site" / "index.html").as_uri())
+    page.locator(".md-search__input").click()
+    page.keyboard.type("slurm")
+    page.locator(".md-search-result__link[href*='cluster.html']").first.wait_for()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
