@@ -1,7 +1,6 @@
 import signal
 import sys
 
-status: int | None = 128 + signal.SIGINT
 try:
     from cortex.app.job_client import run_on_server
 
@@ -12,4 +11,5 @@ try:
         status = main()
 except KeyboardInterrupt:  # while modules are imported
     print("cortex: stopped", file=sys.stderr)
+    status = 128 + signal.SIGINT
 sys.exit(status)

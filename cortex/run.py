@@ -14,7 +14,7 @@ from cortex.core.errors import InputError, listed, reason_of
 from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
 from cortex.data.manifest import shards_of
-from cortex.data.settings import Imports
+from cortex.data.settings import SPLITS, Imports
 from cortex.data.tokens import Tokens, iterate_tokens, read_tokens
 from cortex.explain import IMPORTANCE
 from cortex.explain.important_tokens import important_tokens
@@ -196,6 +196,8 @@ class Run:
 
     def _of_shards(self, split: str, *parts: str) -> list[Path]:
         """The tables of a split's shards in a folder."""
+        if split not in SPLITS:
+            raise InputError(f"split {split!r}; allowed: {', '.join(SPLITS)}")
         folder = self.folder.joinpath(*parts, split)
         if not folder.is_dir():
             raise InputError(f"{folder}: no token tables; extractors: {listed(self.extractors)}")

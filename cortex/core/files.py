@@ -14,6 +14,15 @@ _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
 
+def _make_folder(path: Path) -> None:
+    """Make the folder of an output."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(folder for folder in path.parents if folder.exists() and not folder.is_dir())
+        raise InputError(f"{path}: {file} is a file; a folder is needed there") from None
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on any error.
@@ -23,11 +32,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     still at it fails. A link stays; its target is replaced. New folders go again on any error.
 
     Raises:
-        InputError: the path is a folder, a device, a FIFO or a socket.
+        InputError: the path is a folder, a device, a FIFO or a socket, or lies below a file.
     """
     path = Path(path)
     new = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path)
     path = replaceable(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         left.unlink(missing_ok=True)
@@ -57,12 +66,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     killed may have left folders: its old one gets the name back where there is none; the others are removed.
 
     Raises:
-        InputError: the path is that of something else than a folder.
+        InputError: the path is that of something else than a folder, or lies below a file.
     """
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: not a folder; allowed: a folder, or a new one")
     path = path.resolve() if path.is_symlink() else path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         if left.name.endswith(".old.part") and not path.exists():
             os.replace(left, path)

@@ -114,8 +114,8 @@ def describe(error: ValidationError, root: type[Section]) -> tuple[Location, str
     elif first["type"] in ("model_type", "dict_type", "model_attributes_type"):
         reason = "should be a mapping of keys to values"
     elif first["type"] == "string_pattern_mismatch":
-        allowed = PATTERNS.get(first["ctx"]["pattern"])  # another study's may be any
-        reason = reason if allowed is None else f"allowed: {allowed}"
+        words = PATTERNS.get(first["ctx"]["pattern"])  # none for a pattern of another package
+        reason = reason if words is None else f"allowed: {words}"
     elif first["type"] == "invalid_key":
         reason = f"keys are words; allowed here: {', '.join(section.model_fields)}"
     elif first["type"] in ("int_type", "float_type") and isinstance(value, str):

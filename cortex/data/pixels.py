@@ -74,7 +74,7 @@ def read_content(path: Path) -> bytes:
         InputError: it is missing, or larger than :data:`MAX_BYTES`.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: {'a folder, and no file' if path.is_dir() else 'no such file'}")
     with open(path, "rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cortex.core.errors import InputError
 from cortex.core.progress import progress
 from cortex.core.tables import write_table
 from cortex.data.packed import read_packed
@@ -143,6 +144,8 @@ def concept_table(parts: Iterable[Tokens], codes: int, settings: ConceptTokens, 
     """
     counters, everywhere = {n: TokenCounts(codes) for n in settings.top_n}, TokenCounts(codes)
     for images in parts:
+        if max(settings.top_n) > images.tokens.shape[1]:
+            raise InputError(f"--top-n = {max(settings.top_n)}: the grids have {images.tokens.shape[1]} positions")
         by_rank = np.empty_like(images.tokens)
         np.put_along_axis(by_rank, ranks(images.scores[IMPORTANCE]), images.tokens, axis=1)
         for n, counter in counters.items():

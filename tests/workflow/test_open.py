@@ -197,6 +197,8 @@ def test_an_external_attribution_has_results_of_its_own(external, results, monke
         assert tokens.column_names == run.concept_tokens(name).column_names and tokens != run.concept_tokens(name)
     with pytest.raises(cortex.InputError, match="no attribution 'occlusion'; there are tis, methods:absolute_gradient"):
         run.scores("cnn", method="occlusion")
+    with pytest.raises(cortex.InputError, match="split 'tset'; allowed: train, validation, test"):
+        run.tokens("tset")
     for name, table in tables_of(results).items():
         if name in LEVELS | {"comparisons"}:
             expected = set() if name == "codebook_level" else {"tis", "methods:absolute_gradient"}

@@ -195,12 +195,18 @@ def test_files_without_scores_or_of_other_grids_are_refused(explained):
     folder, files, samples, _ = explained
     write_samples(files[1], samples[:2])
     with pytest.raises(InputError, match=r"000001.parquet: no column 'importance'"):
-        count_important(folder / "tokens.parquet", files, codes=CODES, settings=ConceptTokens())
+        count_important(folder / "tokens.parquet", files, codes=CODES, settings=ConceptTokens(top_n=[5]))
     other = Sample("train-0000-000099", 0, np.zeros((2, 8), np.uint16))
     write_samples(files[1], [other], importance=np.zeros((1, 16), np.float32))
     with pytest.raises(InputError, match=r"000001.parquet: grids of 2×8 tokens; those of .*000000.parquet are of 4×4"):
-        count_important(folder / "tokens.parquet", files, codes=CODES, settings=ConceptTokens())
+        count_important(folder / "tokens.parquet", files, codes=CODES, settings=ConceptTokens(top_n=[5]))
     assert not (folder / "tokens.parquet").exists()
+
+
+def test_more_positions_than_a_grid_has_are_refused(explained):
+    folder, files = explained[:2]
+    with pytest.raises(InputError, match=r"^--top-n = 17: the grids have 16 positions$"):
+        count_important(folder / "tokens.parquet", files, codes=CODES, settings=ConceptTokens(top_n=[1, 17]))
 
 
 def test_a_token_out_of_the_codebook_is_refused(explained):
