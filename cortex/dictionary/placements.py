@@ -71,10 +71,11 @@ def place_codes(
     if len(np.unique(images.labels)) < 2:
         raise InputError(f"{images.path}: images of one class; a code is put into those of another")
     samples = sample_images(images, pairs, images_per_pair, len(model.codebook), seed)
+    counts = np.bincount(images.tokens.ravel(), minlength=len(model.codebook))
     parts = [SCHEMA.empty_table()]
     for start in progress(range(0, len(samples), AT_ONCE), -(-len(samples) // AT_ONCE), "placing codes", "part"):
         part = samples.part(start)
-        changed, grids, replaced = placed_grids(images, part)
+        changed, grids, replaced = placed_grids(images, part, counts)
         rows, place = np.unique(changed, return_inverse=True)
         every = np.concatenate([images.grids[rows], grids.reshape(-1, *images.shape)])
         judged = judge_grids(model, panelist, every, batch).softmax(1).numpy()
@@ -94,8 +95,15 @@ def place_codes(
     write_table(output, pa.concat_tables(parts))
 
 
-def placed_grids(images: Tokens, samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+def placed_grids(
+    images: Tokens, samples: Samples, counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Images of other classes with the samples' codes, at the positions of the codes in the samples' own images.
+
+    Args:
+        images: the test split.
+        samples: images with a code each.
+        counts: how often each code occurs in the split, int64 ``[K]``.
 
     Returns:
         Rows of the images ``[S]``; their grids with the code and with a random other code ``[2, S, P]``; and the
@@ -103,23 +111,26 @@ def placed_grids(images: Tokens, samples: Samples) -> tuple[NDArray[np.int64], N
     """
     replaced = images.tokens[samples.rows] == samples.tokens[:, None]
     *_, for_image, for_code = samples.randoms(images.tokens.shape[1]).T
-    changed = _another(for_image, images.labels, samples.labels)
-    everywhere = images.tokens.ravel().astype(np.int64)
-    other = everywhere[_another(for_code, everywhere, samples.tokens)]
+    by_label = np.argsort(images.labels, kind="stable")
+    changed = by_label[_another(for_image, np.bincount(images.labels), samples.labels)]
+    other = np.searchsorted(np.cumsum(counts), _another(for_code, counts, samples.tokens), side="right")
     before = images.tokens[changed].astype(np.int64)
     after = [np.where(replaced, code[:, None], before) for code in (samples.tokens, other)]
     return changed, np.stack(after), replaced
 
 
-def _another(uniform: NDArray[np.float64], groups: NDArray[np.int64], avoided: NDArray[np.int64]) -> NDArray[np.int64]:
+def _another(uniform: NDArray[np.float64], sizes: NDArray[np.int64], avoided: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each of the numbers 0..1, an item of another group than the one to avoid, all equally probable.
 
     Args:
         uniform: ``[S]``.
-        groups: of the items ``[M]``.
-        avoided: group, ``[S]``; some items are of others.
+        sizes: numbers of items of the groups ``[G]``; not all items are of one group.
+        avoided: group, ``[S]``.
+
+    Returns:
+        Places of the items ``[S]`` among all, ordered by group.
     """
-    order = np.argsort(groups, kind="stable")
-    first, last = (np.searchsorted(groups[order], avoided, side=side) for side in ("left", "right"))
-    place = (uniform * (len(groups) - (last - first))).astype(np.int64)
-    return order[place + np.where(place >= first, last - first, 0)]
+    without = sizes[avoided]
+    first = np.cumsum(sizes)[avoided] - without
+    place = (uniform * (sizes.sum() - without)).astype(np.int64)
+    return place + np.where(place >= first, without, 0)
