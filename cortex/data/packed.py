@@ -57,13 +57,17 @@ def write_packed(output: Path, parts: Iterable[NDArray[np.void]], count: int) ->
             file.write(part.data)
 
 
-def read_packed(path: Path) -> NDArray[np.void]:
-    """The records of :func:`pack_grids`, mapped read-only.
+def read_packed(path: Path, mode: Literal["r", "c"] = "r") -> NDArray[np.void]:
+    """The records of :func:`pack_grids`, mapped into memory.
+
+    Args:
+        path: the file.
+        mode: as of :func:`map_array`.
 
     Raises:
         InputError: the file is missing, truncated, or not packed grids.
     """
-    packed: NDArray[np.void] = map_array(path, "packed grids")
+    packed: NDArray[np.void] = map_array(path, "packed grids", mode)
     grid = packed.dtype["grid"].shape if packed.dtype.names == ("label", "grid") else ()
     if packed.ndim != 1 or len(grid) != 2 or packed.dtype != packed_dtype(grid):
         raise InputError(f"{path}: not packed grids: expected records of label (uint16) and grid (uint16 [h, w])")

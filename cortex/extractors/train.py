@@ -29,7 +29,7 @@ from cortex.extractors.state import StateFile, Training, identify
 
 log = logging.getLogger(__name__)
 
-Data = tuple[Tensor, Tensor]  # grids int32 [N, h, w] and labels int64 [N], on the device
+Data = tuple[Tensor, Tensor]  # grids [N, h, w], int16 with the bits of a uint16, and labels int64 [N], on the device
 Network = Callable[[Tensor], Tensor]  # logits [B, classes] of embeddings [B, d, h, w]
 Classify = Callable[[Tensor], Tensor]  # logits [B, classes] of grids [B, h, w]
 
@@ -206,6 +206,8 @@ def train_epoch(
 ) -> float:
     """One pass over grids ``[N, h, w]`` and labels ``[N]`` in a new order, or the rest of one; the mean loss, in nats.
 
+    Grids of 16 bits hold codes as a uint16 does.
+
     The losses stay on the device and are read once, at the end: no step waits for them.
 
     Args:
@@ -224,7 +226,7 @@ def train_epoch(
         training.rate = float(training.schedule.get_last_lr()[0])
     for rows in training.images.split(batch)[training.step : steps]:
         own = team.part(rows)
-        loss = F.cross_entropy(read(grids[own]), labels[own], reduction="sum")
+        loss = F.cross_entropy(read(_codes(grids[own])), labels[own], reduction="sum")
         training.optimizer.zero_grad(set_to_none=True)
         training.scaler.scale(loss * team.size / len(rows)).backward()  # gradients are averaged over processes
         training.scaler.step(training.optimizer)
@@ -258,7 +260,7 @@ def validate(
     loss = torch.zeros((), device=grids.device)
     right = torch.zeros((), device=grids.device)
     for part, truth in zip(map(team.part, grids.split(batch)), map(team.part, labels.split(batch)), strict=True):
-        logits = read(part)
+        logits = read(_codes(part))
         loss += F.cross_entropy(logits, truth, reduction="sum")
         right += (logits.argmax(1) == truth).sum()
         after_step()
@@ -280,14 +282,17 @@ def warm_up_then_cosine(
 
 
 def _load(path: Path, codes: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Grids int32 ``[N, h, w]`` and labels int64 ``[N]`` on the device, checked against codebook and classes."""
-    packed = read_packed(path)
-    grids = torch.from_numpy(packed["grid"].astype("int32"))
+    """Grids and labels on the device, checked against codebook and classes. On a CPU, grids stay in their file."""
+    packed = read_packed(path, "c")  # torch warns of arrays that cannot be written to
+    if len(packed) < 2:
+        raise InputError(f"{path}: {len(packed)} images; at least 2 are needed")
+    for what, values, count in (("token", packed["grid"].max((1, 2)), codes), ("label", packed["label"], classes)):
+        if values.max() >= count:
+            raise InputError(f"{path}: row {values.argmax()}: {what} {values.max()}; allowed: 0 to {count - 1}")
     labels = torch.from_numpy(packed["label"].astype("int64"))
-    if len(grids) < 2:
-        raise InputError(f"{path}: {len(grids)} images; at least 2 are needed")
-    for what, values, count in (("token", grids, codes), ("label", labels, classes)):
-        if int(values.max()) >= count:
-            row = int((values.flatten(1) if values.ndim > 1 else values[:, None]).amax(1).argmax())
-            raise InputError(f"{path}: row {row}: {what} {int(values.max())}; allowed: 0 to {count - 1}")
-    return grids.to(device), labels.to(device)
+    return torch.from_numpy(packed["grid"].view("int16")).to(device), labels.to(device)
+
+
+def _codes(grids: Tensor) -> Tensor:
+    """The codes int32 of grids, of which an int16 stands for the uint16 of the same bits."""
+    return grids.int() & 0xFFFF
