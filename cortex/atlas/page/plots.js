@@ -14,7 +14,7 @@ function useTheme() {
 }
 
 function themed() {
-  const axis = { labelColor: color("ink"), titleColor: color("ink"), gridColor: color("line"), domainColor: color("soft"), tickColor: color("soft"), titleFontWeight: 500, titleFontSize: 12, labelFontSize: 12, labelLimit: 160 };
+  const axis = { labelColor: color("ink"), titleColor: color("ink"), gridColor: color("line"), domainColor: color("soft"), tickColor: color("soft"), titleFontWeight: 500, titleFontSize: 12, labelFontSize: 12, labelLimit: 160, labelSeparation: 8 };
   return {
     background: "transparent", font: "system-ui, sans-serif", axis, view: { stroke: null },
     legend: { labelColor: color("ink"), titleColor: color("ink"), orient: "top", labelFontSize: 12, symbolOpacity: 1, labelLimit: 320 },
