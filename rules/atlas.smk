@@ -29,6 +29,7 @@ rule atlas:
             if LEVELS
             else []
         ),
+        accuracy=f"{RUN}/metrics/extractor_accuracy.parquet",
         comparisons=f"{RUN}/metrics/comparisons.parquet" if LEVELS else [],
         searches=expand(rules.codebook_search.output.tokens, extractor=SHOWN if SPEC.decodes else []),
         searched=expand(SEARCH_ROWS, extractor=SHOWN, judge=JUDGES if "codebook_level" in LEVELS else []),
@@ -47,6 +48,7 @@ rule atlas:
             {"run": RUN, "extractors": list(RANKED.values()), "methods": METHODS, "judges": JUDGES or None},
             {"images": CONFIG.data.images.test, "searched": SHOWN if SPEC.decodes else None} if PICTURES else {},
             CONFIG.atlas,
+            CONFIG.dictionary.kinds,
             GENERATOR,
             DEVICE,
         ),

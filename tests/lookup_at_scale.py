@@ -19,6 +19,7 @@ from cortex.core.tables import write_table
 from cortex.core.weights import write_weights
 from cortex.data.pixels import encode_image
 from cortex.data.tokens import GRID
+from cortex.dictionary.settings import Kinds
 from cortex.dictionary.table import LEAST, PAIRS, TOP_N
 from cortex.generators.codebook_only import codebook_metadata
 from cortex.generators.spec import GeneratorSpec
@@ -107,7 +108,9 @@ def pair_table(random: np.random.Generator, labels: np.ndarray, tokens: np.ndarr
 def write_large_atlas(folder: Path) -> Path:
     """The atlas of such a run; its page."""
     page = folder / "atlas" / "index.html"
-    write_atlas(page, folder, extractors=tuple(f"{name}/average" for name in EXTRACTORS), settings=Atlas())
+    write_atlas(
+        page, folder, extractors=tuple(f"{name}/average" for name in EXTRACTORS), settings=Atlas(), kinds=Kinds()
+    )
     return page
 
 

@@ -16,11 +16,12 @@ from cortex.atlas.libraries import copy_libraries
 from cortex.atlas.page_file import page_of_one_file, write_page
 from cortex.atlas.parts import read_part, write_part
 from cortex.atlas.sample import Sample, Split, read_test_split
-from cortex.atlas.write import dictionary_columns
+from cortex.atlas.write import dictionary_columns, measured_causes
 from cortex.core.errors import InputError, shown
 from cortex.core.files import whole_file
 from cortex.core.tables import read_table
 from cortex.generators.class_names import find_class
+from cortex.run import open_run
 
 # Which images the page has.
 ORIGINS = {
@@ -42,7 +43,8 @@ def show(
     """Write a page of one token or one class. The run must have an atlas.
 
     The atlas holds a sample of the test images. This page takes its images from all of them, and has all rows of a
-    token. It is one file that needs no other file and no network.
+    token. It is one file that needs no other file and no network. Without --output, it is written into the current
+    folder.
 
     Args:
         what: token or class.
@@ -53,17 +55,19 @@ def show(
     """
     if images < 1:
         raise InputError(f"--images {images}: allowed: 1 or more")
+    open_run(run)
     facts = read_part(run / "atlas", "run")
     number, address = find_token(name, facts) if what == "token" else find_label(name, facts)
     codes, rows = read_table(run / "codes.parquet"), dictionary_columns(read_table(run / "dictionary.parquet"))
+    split = read_test_split(run, len(codes)) if facts["sample"] else None
+    facts |= {"measured": measured_causes(codes, rows), "test_images": len(split.images) if split else 0}
     of_entry = rows["token" if what == "token" else "label"] == number
     rows = {column: values[of_entry] for column, values in rows.items()}
     explained = dict(zip(facts["explained"], facts["scores"], strict=True))
-    sample = None
-    if facts["sample"]:
-        sample = read_images(read_test_split(run, len(codes)), explained, what, number, images)
+    sample = read_images(split, explained, what, number, images) if split else None
     origin = ORIGINS[what].format(number=number, images=len(sample.pixels)) if sample else ""
     facts["sample"] = sample.stated(origin) if sample else None
+    facts["tables"] = None
     facts["alone"] = {"address": address, "run": str(run)}
     output = output or Path(f"{what}-{number}.html")
     with TemporaryDirectory() as temporary, whole_file(output) as written:

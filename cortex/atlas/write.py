@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
 from cortex.atlas.classes import read_comparisons, write_class_parts
-from cortex.atlas.codes import CAUSES, Columns, wall_columns, write_code_parts, write_patches
+from cortex.atlas.codes import CAUSES, Columns, measured_rows, wall_columns, write_code_parts, write_patches
 from cortex.atlas.images import write_image_parts
 from cortex.atlas.libraries import copy_libraries
 from cortex.atlas.likeness import likeness_order
@@ -24,13 +25,17 @@ from cortex.core.provenance import provenance
 from cortex.core.tables import read_table
 from cortex.data.layout import Layout
 from cortex.data.pixels import ImageFormat
-from cortex.dictionary.kinds import KINDS
+from cortex.dictionary.kinds import KINDS, MARKS, marking_share
+from cortex.dictionary.settings import Kinds
 from cortex.dictionary.table import LEAST, PAIRS, TOP_N
 from cortex.explain import TIS
 from cortex.extractors.codebook import load_codebook
+from cortex.extractors.names import split_name
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
+from cortex.report.results import claims
+from cortex.report.rows import select
 
 STATED = {LEAST: "least_images", PAIRS: "pairs", TOP_N: "top_n"}
 MARK = Path("data") / "run.js"  # a folder that has it is an atlas
@@ -46,6 +51,7 @@ def write_atlas(
     searched: tuple[str, ...] = (),
     images: ImageFormat | None = None,
     settings: Atlas,
+    kinds: Kinds,
     family: str = DEFAULT_FAMILY,
     generator: Path | None = None,
     device: str = "auto",
@@ -63,6 +69,7 @@ def write_atlas(
         searched: trained extractors whose codebook searches are shown; omit if the run has no decoder.
         images: format of the pictures, png, jpeg or webp; omit if the run has no test images.
         settings: what the atlas holds.
+        kinds: bounds of the kinds of codes, which the pages state.
         family: generator family: a registered name, or module:Attribute.
         generator: weights file of the generator; the family's own if not given.
         device: of the decoder: auto, cpu, cuda or cuda:N.
@@ -75,7 +82,8 @@ def write_atlas(
     codebook = run / "generator" / "codebook.safetensors"
     codes, dictionary = read_table(run / "codes.parquet"), read_table(run / "dictionary.parquet")
     rows = dictionary_columns(dictionary)
-    explained = {f"{m}/{e.rpartition('/')[0]}": f"{m}/{e}" for m in methods for e in extractors}
+    ordered = best_first(run, extractors)
+    explained = {f"{m}/{split_name(e)[0]}": f"{m}/{e}" for m in methods for e in ordered}
     sample = None
     if images:
         test = read_test_split(run, len(codes))
@@ -83,7 +91,10 @@ def write_atlas(
         sample = test.sample(chosen, test.scores(explained, chosen))
     order = likeness_order(load_codebook(codebook, torch.device("cpu")).numpy())
     facts = _facts(run, generator_spec(codebook, "codebook"), dictionary, rows["label"])
+    facts |= {"bounds": bounds(kinds, len(facts["labels"])), "measured": measured_causes(codes, rows)}
+    facts["tables"] = "../" if folder.parent == run.absolute() else None
     facts |= {"explained": list(explained), "scores": list(explained.values()), "judges": judges}
+    facts["test_images"] = len(test.images) if images else 0
     origin = f"the first {settings.images_per_class} test images of each class (setting atlas.images_per_class)"
     facts["sample"] = sample.stated(origin) if sample else None
     with whole_folder(folder) as temporary:
@@ -98,6 +109,43 @@ def write_atlas(
             write_image_parts(temporary, run, sample, seen, explained, judges, images)
         copy_libraries(temporary / "lib")
         write_page(temporary, run.name)
+
+
+def best_first(run: Path, extractors: tuple[str, ...]) -> list[str]:
+    """The extractor of the highest accuracy on test images, which the report's pictures show, before the others."""
+    path = run / "metrics" / "extractor_accuracy.parquet"
+    if not path.exists():
+        return list(extractors)
+    rows = select(claims(read_table(path).to_pylist()), split="test")
+    least_k = min(row["k"] for row in rows)
+    best = max(select(rows, k=least_k), key=lambda row: row["accuracy"])["extractor"]
+    return sorted(extractors, key=lambda name: split_name(name)[0] != best)
+
+
+def bounds(kinds: Kinds, classes: int) -> dict[str, float]:
+    """The bounds of the labels: the least share of a class that a code marks, and settings."""
+    return {"marks": marking_share(kinds, classes), "shared": kinds.shared, "least_share": kinds.least_share}
+
+
+def measured_causes(codes: pa.Table, rows: Columns) -> dict[str, Any]:
+    """How many pairs of a code and a class were measured, and what their causes show together.
+
+    Returns:
+        pairs (measured), marking (of these, those of a code that marks the class), marked (codes that mark a class);
+        for each intervention, images (pairs of two images at least), and of these lower and higher: those whose effect
+        is below, or above, that of the random control.
+    """
+    marks = pc.equal(codes["kind"], KINDS[MARKS]).to_numpy()
+    first = np.array([labels[0] if labels else -1 for labels in codes["classes"].to_pylist()])
+    measured = measured_rows(rows)
+    tokens = rows["token"][measured]
+    marking = marks[tokens] & (first[tokens] == rows["label"][measured])
+    found: dict[str, Any] = {"pairs": len(tokens), "marking": int(marking.sum()), "marked": int(marks.sum())}
+    for name in CAUSES:
+        if name in rows:
+            excess = rows[f"{name}_excess"][rows[f"{name}_images"] >= 2]
+            found[name] = {"images": len(excess), "lower": int((excess < 0).sum()), "higher": int((excess > 0).sum())}
+    return found
 
 
 def dictionary_columns(dictionary: pa.Table) -> Columns:

@@ -46,8 +46,7 @@ def kinds_of(found: Occurrences, settings: Kinds) -> CodeKinds:
     best = np.full(found.codes, -1)
     by_share = order[np.lexsort((-shares[order], found.tokens[order]))]
     best[found.tokens[by_share[::-1]]] = by_share[::-1]  # the last one written is the first of its code
-    chance = 1 / found.classes
-    needed = chance + settings.marks * (1 - chance)
+    needed = marking_share(settings, found.classes)
     marking = _marking(found, best, needed) if found.classes > 1 else np.zeros(found.codes)
     concentrated, same_class = _concentrated(found, settings.shared)
     images = found.by_code(found.images)
@@ -69,6 +68,12 @@ def kinds_of(found: Occurrences, settings: Kinds) -> CodeKinds:
     labels = pa.array(found.labels[named], pa.int32())
     classes = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), labels)
     return CodeKinds(kinds, sure, class_share, same_class, classes)
+
+
+def marking_share(settings: Kinds, classes: int) -> float:
+    """The least share of its occurrences that a code has in a class that it marks."""
+    chance = 1 / classes
+    return chance + settings.marks * (1 - chance)
 
 
 def _marking(found: Occurrences, best: NDArray[np.int64], needed: float) -> Numbers:

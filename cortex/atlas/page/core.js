@@ -163,19 +163,34 @@ const methodName = name => {
   return several ? name.replace("/", ", ") : name.split("/")[1];
 };
 
+// A table of the run, as a link where it lies beside the folder of the atlas.
+const source = name => atlas.run.tables ? h("a", { key: name, href: atlas.run.tables + name }, name) : name;
+
+// A command that writes a page with images that the atlas does not hold.
+const showCommand = (what, name) => h("code", { key: "command" }, `cortex show ${what} ${name} --run results/${atlas.run.run}`);
+
+const SURE = 0.9; // labels of a lower probability are weak
+const isWeak = token => atlas.codes.sure[token] < SURE;
+const marks = (token, label) => atlas.codes.kind[token] === 0 && atlas.codes.first[token] === label;
+const probably = token => isWeak(token) ? "probably " : "";
+
 // The other class that a token marks, beside the class of a list; nothing where it marks none or this one.
 function marksOther(token, label) {
   const { kind, first } = atlas.codes;
-  return kind[token] === 0 && first[token] >= 0 && first[token] !== label ? `marks ${toldApart(first[token])}` : null;
+  return kind[token] === 0 && first[token] >= 0 && first[token] !== label ? `${probably(token)}marks ${toldApart(first[token])}` : null;
 }
 
-// How sure the label is, in words that are not those of a share of positions.
-const sureSentence = token => `probability ${atlas.codes.sure[token] > 0.995 ? "above 0.99" : fixed(atlas.codes.sure[token])} that this label is right`;
+// How sure the label is, and of what.
+function sureSentence(token) {
+  const { sure, kind } = atlas.codes, { bounds } = atlas.run;
+  const what = bounds && kind[token] === 0 ? `that this class has at least ${percent(bounds.marks)} of its occurrences` : "that this label is right";
+  return `probability ${sure[token] > 0.995 ? "above 0.99" : fixed(sure[token])} ${what}`;
+}
 
 function kindSentence(token) {
-  const { kind, first, sure, class_share: share } = atlas.codes;
-  const name = atlas.run.kinds[kind[token]];
-  if (kind[token] === 0 && first[token] >= 0) return `marks the class ${className(first[token])}`;
+  const { kind, first } = atlas.codes;
+  const name = `${probably(token)}${atlas.run.kinds[kind[token]]}`;
+  if (kind[token] === 0 && first[token] >= 0) return `${probably(token)}marks the class ${className(first[token])}`;
   if (kind[token] === 1 && first[token] >= 0) return `${name}, highest share: ${className(first[token])}`;
   return name;
 }

@@ -5,7 +5,7 @@ function ImagePage({ name }) {
   const { run } = atlas;
   const row = run.sample ? run.sample.keys.indexOf(name) : -1;
   const part = usePart(row < 0 ? null : `images/${run.sample.labels[row]}`);
-  if (row < 0) return h(Unknown, { what: `image ${name}`, allowed: run.sample ? `Images: ${run.sample.origin}.` : "The run keeps no test images." });
+  if (row < 0) return h(Unknown, { what: `image ${name}`, allowed: run.sample ? h(Held) : "The run keeps no test images." });
   if (part instanceof Error) return h(Unknown, { what: `image ${name}`, allowed: part.message });
   const label = run.sample.labels[row];
   return h("main", null,
@@ -14,6 +14,13 @@ function ImagePage({ name }) {
     !part ? h("p", { className: "waiting" }, "Loading …") : h(React.Fragment, { key: row },
       h(Looked, { part, row }),
       h(Searches, { part, row })));
+}
+
+// Which images the atlas holds, and what shows others.
+function Held() {
+  const { sample, test_images: all, alone } = atlas.run;
+  return h(React.Fragment, null, `${alone ? "This page" : "The atlas"} holds ${count(sample.keys.length)} of ${count(all)} test images: ${sample.origin}. `,
+    !alone && ["A higher setting holds more. A page of one class with more images: ", showCommand("class", "NAME"), "."]);
 }
 
 function Readings({ part, place }) {

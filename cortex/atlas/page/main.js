@@ -48,28 +48,52 @@ function Search({ field }) {
 }
 
 function About() {
-  const { run } = atlas;
+  const { run } = atlas, { bounds } = run;
   const facts = [
     ["Run", run.run],
     ["Codes", `${count(run.codes)}, in grids of ${tilings().map(tilingName).join(", ")}`],
     ["Dictionary", `${count(run.rows)} of ${count(run.pairs)} pairs of a code and a class: pairs in at least ${count(run.least_images)} train ${run.least_images === 1 ? "image" : "images"} of the class, and pairs whose causes were measured`],
-    ["Images", run.sample ? `${count(run.sample.keys.length)}: ${run.sample.origin}` : "none: the run keeps no test images"],
+    ["Images", run.sample ? `${count(run.sample.keys.length)} of ${count(run.test_images)} test images: ${run.sample.origin}` : "none: the run keeps no test images"],
     ["Importance", run.scores.join(", ")],
     ["Judges", run.judges.join(", ") || "none"],
+    ["Causes", run.causes.length ? `${measuredSentence()} ${causesTogether() || ""}` : "not measured"],
     ["Written by", Object.entries(run.written_by).filter(([name]) => name !== "packages").map(([name, value]) => `${name} ${value}`).join(", ")],
   ];
   return h("main", null, h("h1", null, "About this atlas"),
     h("p", { className: "lead" }, "A look-up of the tokens, classes and images of a run. The report of the run answers how far importance can be trusted: ", h("a", { href: "../report.html" }, "report.html"), "."),
     h("dl", { className: "facts" }, facts.map(([name, value]) => h(React.Fragment, { key: name }, h("dt", null, name), h("dd", null, value)))),
     h("h2", null, "Labels of codes"),
-    h("ul", null, h("li", null, h("b", null, "marks a class"), ": one class has a much larger share of the code's occurrences than by chance."),
-      h("li", null, h("b", null, "shared by classes"), ": occurrences are concentrated in several classes."), h("li", null, h("b", null, "background"), ": occurrences are spread over the classes."),
-      h("li", null, h("b", null, "hardly used"), ": too few train images hold the code for a label.")),
-    h("p", null, "The probability of a label reflects only the sampling of images. Section 12 of METHOD.md defines labels, log-odds and causes."),
+    h("ul", null, h("li", null, h("b", null, "marks a class"), `: one class has at least ${percent(bounds.marks)} of the code's occurrences, if all classes had as many images.`),
+      h("li", null, h("b", null, "shared by classes"), `: two occurrences, in different images, have the same class at least ${fixed(bounds.shared, 1)} times as often as by chance.`), h("li", null, h("b", null, "background"), ": all other codes."),
+      h("li", null, h("b", null, "hardly used"), `: fewer train images hold the code than ${percent(bounds.least_share)} of the mean number of train images of a class.`)),
+    h("p", null, `The probability of a label is the probability that it holds for its bound, under the sampling of images. It says nothing of other settings of the bounds. A label of a probability below ${SURE} is called probable and has a short bar on the wall. The method's description, METHOD.md, defines labels, log-odds and causes in section 12.`),
     h("h2", null, "Keys"),
     h("p", null, h("kbd", null, "←"), h("kbd", null, "→"), h("kbd", null, "↑"), h("kbd", null, "↓"), " move over the wall and over an image; ", h("kbd", null, "Enter"), " opens; ", h("kbd", null, "/"), " searches; ", h("kbd", null, "Escape"), " goes back."),
     h("h2", null, "Libraries"),
     h("p", null, "React, Vega and Vega-Lite; their licences are in the folder lib."));
+}
+
+// Where a page was left, by the entry of the browser's history: its height, and how far it was scrolled.
+const left = new Map();
+
+function rememberPlace() {
+  const { entry } = history.state ?? {};
+  if (entry && readAddress().page !== "wall") left.set(entry, { top: scrollY, height: document.documentElement.scrollHeight });
+}
+
+// Back and forward lead to the place where a page was left; all else leads to its beginning. Plots come late: until the
+// page is as high as it was, it scrolls again.
+function findPlace() {
+  if (!history.state?.entry) history.replaceState({ entry: Math.random() }, "");
+  const place = left.get(history.state.entry);
+  scrollTo(0, place?.top ?? 0);
+  if (!place?.top) return;
+  const watch = new ResizeObserver(() => {
+    scrollTo(0, place.top);
+    if (document.documentElement.scrollHeight >= place.height) watch.disconnect();
+  });
+  watch.observe(document.body);
+  setTimeout(() => watch.disconnect(), 2000);
 }
 
 function App() {
@@ -89,14 +113,21 @@ function App() {
       }
     };
     addEventListener("keydown", pressed);
-    return () => removeEventListener("keydown", pressed);
+    addEventListener("scroll", rememberPlace, { passive: true });
+    return () => {
+      removeEventListener("keydown", pressed);
+      removeEventListener("scroll", rememberPlace);
+    };
   }, []);
   useLayoutEffect(() => {
     moves.current += 1;
     const title = { wall: "Codes", token: `Token ${address.name}`, class: address.name, image: address.name, classes: "Classes", about: "About" }[address.page];
     document.title = `${title || "Atlas"} – atlas of the run ${atlas.run.run}`;
-    if (address.page === "wall") return;
-    scrollTo(0, 0);
+    if (address.page === "wall") {
+      wallMemory.entered = true;
+      return;
+    }
+    findPlace();
     const heading = document.querySelector("main h1");
     heading.tabIndex = -1;
     heading.focus({ preventScroll: true }); // a screen reader goes on from here

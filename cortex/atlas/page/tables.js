@@ -5,7 +5,7 @@
 function Table({ caption, heads, rows }) {
   const cell = (head, text, key) => h(head.startsWith("@") ? "th" : "td", { key }, breakable(text));
   return h("div", { className: "scroller", tabIndex: 0, role: "group", "aria-label": "Table" }, h("table", null,
-    caption && h("caption", null, caption),
+    caption && h("caption", null, ...[caption].flat()),
     h("thead", null, h("tr", null, heads.map((head, place) => h("th", { key: place, className: head.startsWith("@") ? "name" : "" }, head.replace("@", ""))))),
     h("tbody", null, rows.map((cells, row) => h("tr", { key: row }, cells.map((text, place) => cell(heads[place], text, place)))))));
 }

@@ -32,7 +32,7 @@ function Drawn({ token }) {
   const one = (which, text) => h("figure", { key: which }, h(Patch, { token, which, size: 96 }), h("figcaption", null, text));
   return h("section", null, h("h2", null, "As drawn"),
     h("div", { className: "row" }, one("patch", "typical"), one("patch_mean", "mean"), one("patch_spread", "spread")),
-    h("p", { className: "note" }, `From ${count(contexts[token])} positions of the test images. The typical patch is the closest one to the mean. Spread: standard deviation of each pixel (black: none); over all pixels ${fixed(spread[token], 0)} of 255 grey levels. Source: codes.parquet.`));
+    h("p", { className: "note" }, `From ${count(contexts[token])} positions of the test images. The typical patch is the closest one to the mean. Spread: standard deviation of each pixel (black: none); over all pixels ${fixed(spread[token], 0)} of 255 grey levels. Source: `, source("codes.parquet"), "."));
 }
 
 function Place({ code }) {
@@ -44,7 +44,7 @@ function Place({ code }) {
       "aria-label": `Occurrences by position in a grid of ${rows} × ${columns}`,
     }, code.heat.slice(start, end).map((times, place) => h("i", { key: place, style: { opacity: times / most }, title: `${spotName(start + place)}: ${count(times)} times` }))))),
     h("p", { className: "note" }, `Occurrences by position in the train images, at most ${count(most)}. `,
-      several ? "One grid for each scale. " : `Mean place: row ${fixed(code.row + 1, 1)}, column ${fixed(code.column + 1, 1)}. `, "Source: codes.parquet."));
+      several ? "One grid for each scale. " : `Mean place: row ${fixed(code.row + 1, 1)}, column ${fixed(code.column + 1, 1)}. `, "Source: ", source("codes.parquet"), "."));
 }
 
 function Nearest({ code }) {
@@ -73,7 +73,8 @@ function Contexts({ token, code }) {
               h(ImageThumb, { part, row: image, positions, best: position })),
             h("figcaption", null, className(sample.labels[image]), h("br"), `score ${fixed(score)}`));
         })),
-    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image.`));
+    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image. It explains the image's own class, whatever class the code marks.`,
+      !atlas.run.alone && [" Other images can matter more. A page with images from all test images: ", showCommand("token", token), "."]));
 }
 
 function ImageThumb({ part, row, positions, best }) {
@@ -101,7 +102,10 @@ function Classes({ token, code }) {
     name: toldApart(rows.label[row]), value: rows.log_odds[row], low: rows.log_odds_low[row], high: rows.log_odds_high[row], series: "log-odds", said: logOdds(row),
   }));
   const rank = (name, row) => missing(rows[`contrast_rank/${name}`]?.[row]) ? "–" : rows[`contrast_rank/${name}`][row] + 1;
-  const caption = `${order.length < code.of ? `${order.length} of ${code.of} classes: those of the highest share. ` : ""}Frequency: share of the class's positions that hold the code. Share: of the code's occurrences, if all classes had as many images. Importance: mean where present, in standard deviations over an image. Rank: place in the class's contrast list of concept tokens (top_n ${atlas.run.top_n}), from 1. Intervals: 95 %, over images. Source: dictionary.parquet.`;
+  const caption = [
+    `${order.length < code.of ? `${order.length} of ${code.of} classes: those of the highest share. ` : ""}Frequency: share of the class's positions that hold the code. Share: of the code's occurrences, if all classes had as many images. Log-odds: natural logarithm of the odds that a position holds the code, in the class less in the other classes; +0.69 doubles the odds. Importance: mean where present, in standard deviations over an image. Rank: place in the class's contrast list of concept tokens, from 1 (the table counts from 0); the list counts the ${atlas.run.top_n} most important positions of each train image. Intervals: 95 %, over images, not corrected for the number of comparisons. Source: `,
+    source("dictionary.parquet"), ".",
+  ];
   return h("section", null, h("h2", null, "Classes"),
     order.length === 0 ? h("p", { className: "note" }, "The dictionary has no row of this code.") : h(React.Fragment, null,
       data.length > 0 && h(Plot, { spec: intervalSpec(data, "log-odds against the other classes", ["log-odds"]), data, label: `Log-odds of token ${token} by class` }),
@@ -126,10 +130,28 @@ function Causes({ code }) {
   };
   return h("section", null, h("h2", null, "Causes"),
     kinds.every(kind => measured(kind).length === 0)
-      ? h("p", { className: "note" }, "Not measured for this code. The run measures a limited number of codes (setting dictionary.causes.pairs): first those that mark a class, then the first codes of every class by contrast.")
+      ? h("p", null, "Not measured for this code. ", measuredSentence())
       : h("div", { className: "columns" }, kinds.map(kind => h("div", { key: kind }, h("h3", null, { masked: "Masked", placed: "Put in place of other codes" }[kind]),
         h("p", null, text[kind]), h(Cause, { kind, rows, measured: measured(kind) })))),
-    h("p", { className: "note" }, "Change of the judges' probability of the class, in percentage points; mean over judges and images, 95 % interval over images. Random control of the same area. Source: dictionary.parquet."));
+    h("p", null, causesTogether()),
+    h("p", { className: "note" }, "Change of the judges' probability of the class, in percentage points; mean over judges and images, 95 % interval over images, not corrected for the number of codes. Random control of the same area. Source: ", source("dictionary.parquet"), "."));
+}
+
+// Which pairs were measured, of how many.
+function measuredSentence() {
+  const { pairs, marking, marked } = atlas.run.measured;
+  return `The run measures ${count(pairs)} of ${count(atlas.run.pairs)} pairs of a code and a class; the setting dictionary.causes.pairs limits their number. `
+    + `Codes that mark a class come first: ${count(marking)} of ${count(marked)} are measured${pairs > marking ? `, and ${count(pairs - marking)} of the first codes of every class by contrast` : ""}.`;
+}
+
+// What all measured pairs show; nothing where none has two images.
+function causesTogether() {
+  const { masked, placed } = atlas.run.measured;
+  const said = [
+    masked?.images && `Masking lowers the judges' probability of the class more than random masks of equal area do for ${count(masked.lower)} of ${count(masked.images)}, and less for ${count(masked.higher)}.`,
+    placed?.images && `Put in place of other codes, the code raises it more than a random code does for ${count(placed.higher)} of ${count(placed.images)}, and less for ${count(placed.lower)}.`,
+  ].filter(Boolean);
+  return said.length > 0 && `All measured pairs of a code and a class, with at least two images: ${said.join(" ")}`;
 }
 
 function Cause({ kind, rows, measured }) {

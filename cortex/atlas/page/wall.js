@@ -4,7 +4,9 @@
 const GAP = 3;
 const STEPS = 50; // of the slider of importance
 const SORTS = { likeness: "likeness", frequency: "frequency", importance: "importance", number: "number", odds: "log-odds of the class" };
-const wallMemory = { address: null, scroll: 0, active: 0 };
+const MARKS = 0; // the kind of codes that mark a class
+// Where the wall was left, and whether a person comes to it now: then it takes the focus.
+const wallMemory = { address: null, scroll: 0, active: 0, entered: false };
 
 // Which codes are shown, in their order, by the address's query and the rows of the chosen class.
 function chosenCodes(query, rows) {
@@ -18,7 +20,7 @@ function chosenCodes(query, rows) {
     const above = rows.token.map((token, row) => row).filter(row => rows.log_odds_low?.[row] > 0);
     odds = new Map(above.map(row => [rows.token[row], rows.log_odds[row]]));
     scores = Object.fromEntries(rows.token.map((token, row) => [token, rows[`importance/${by}`]?.[row]]));
-    places = order.filter(token => odds.has(token));
+    places = order.filter(token => filter.kind === MARKS ? marks(token, Number(query.get("class"))) : odds.has(token));
   }
   const found = places.filter(token => (filter.kind === null || kind[token] === filter.kind)
     && (filter.images === null || images[token] >= filter.images)
@@ -75,10 +77,10 @@ function Wall({ address }) {
   return h("main", { className: "wall-page" },
     h("h1", null, "Codes of the run ", atlas.run.run),
     h("p", { className: "lead" }, atlas.run.patches
-      ? "Each picture is a code of the codebook as the generator draws it: the patch closest to the mean of its patches in the test images. "
+      ? "Each picture is a code of the codebook as the generator draws it: the patch closest to the mean of its patches in the test images. A code looks different beside other codes. "
       : `Each field is a code of the codebook. ${atlas.run.tilings.length > 1 ? "Tokens of several scales have no patch of their own. " : "The run keeps no test images. "}`,
-    query.get("sort") ? "" : "Neighbours have similar codebook vectors. ",
-    label !== null && `Shown are codes whose log-odds for the class ${className(label)} are above zero with their 95 % interval.`),
+    query.get("sort") ? "" : "Adjacent codes on this page have similar codebook vectors. ",
+    label !== null && (query.get("kind") === String(MARKS) ? `Shown are codes that mark the class ${className(label)}.` : `Shown are codes whose log-odds for the class ${className(label)} are above zero with their 95 % interval.`)),
     h(Filters, { query, shown: tokens.length }),
     h(KindLegend),
     part instanceof Error ? h("p", { className: "waiting" }, part.message)
@@ -86,12 +88,13 @@ function Wall({ address }) {
         : h(Tiles, { tokens, hash: location.hash }));
 }
 
-const KindLegend = () => h("p", { className: "legend" }, atlas.run.kinds.map((kind, place) =>
-  h("span", { key: kind }, h("i", { className: `kind-${place}` }), kind)));
+const KindLegend = () => h("p", { className: "legend" },
+  atlas.run.kinds.map((kind, place) => h("span", { key: kind }, h("i", { className: `kind-${place}` }), kind)),
+  h("span", null, h("i", { className: "kind-0 short" }), `short bar: label of a probability below ${SURE}`));
 
 // Only rows near the window are in the document: a codebook may have 16,384 codes and more.
 function Tiles({ tokens, hash }) {
-  const place = useRef(null), focusing = useRef(false);
+  const place = useRef(null), focusing = useRef(false), quiet = useRef(false);
   const saved = useRef(wallMemory.address === hash ? wallMemory.scroll : -1); // where the wall was left; null once there
   const [width, setWidth] = useState(0);
   const [range, setRange] = useState([0, 1]);
@@ -119,8 +122,12 @@ function Tiles({ tokens, hash }) {
     };
     if (width && saved.current !== null) {
       scrollTo(0, Math.max(0, saved.current));
-      focusing.current = saved.current >= 0;
+      quiet.current = saved.current < 0; // at first, the hint on keys stays
       saved.current = null;
+    }
+    if (width && wallMemory.entered) {
+      wallMemory.entered = false;
+      focusing.current = true;
     }
     look();
     addEventListener("scroll", look, { passive: true });
@@ -132,7 +139,7 @@ function Tiles({ tokens, hash }) {
   }, [columns, width, tokens]);
   useLayoutEffect(() => {
     if (focusing.current) place.current.querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
-    focusing.current = false;
+    focusing.current = quiet.current = false;
   });
 
   const move = event => {
@@ -149,22 +156,24 @@ function Tiles({ tokens, hash }) {
     setTold(tokens[next]);
     setRange(([first, last]) => [Math.min(first, Math.floor(next / columns)), Math.max(last, Math.floor(next / columns) + 1)]);
   };
-  const visible = width ? tokens.slice(range[0] * columns, range[1] * columns) : [];
+  const visible = width ? tokens.map((_, index) => index).slice(range[0] * columns, range[1] * columns) : [];
+  if (width && chosen >= 0 && !visible.includes(chosen)) visible.push(chosen); // the focus is not lost by scrolling
   return h(React.Fragment, null,
     h("div", { className: "wall", ref: place, style: { height: rows * step }, onKeyDown: move, role: "group", "aria-label": "Codes; arrow keys move, Enter opens" },
-      visible.map((token, offset) => {
-        const index = range[0] * columns + offset;
+      visible.map(index => {
+        const token = tokens[index];
         return h(Patch, {
           as: "a",
           key: token,
           token,
           size,
-          className: `tile kind-${atlas.codes.kind[token]}`,
+          className: `tile kind-${atlas.codes.kind[token]} ${isWeak(token) ? "weak" : ""}`,
           href: tokenAddress(token),
           style: { left: (index % columns) * step, top: Math.floor(index / columns) * step },
           tabIndex: index === chosen ? 0 : -1,
           "aria-label": `Token ${token}: ${kindSentence(token)}`,
-          onFocus: () => { setActive(index); setTold(token); },
+          onFocus: () => { setActive(index); quiet.current || setTold(token); },
+          onClick: () => { wallMemory.active = index; },
           onMouseEnter: () => setTold(token),
         });
       })),

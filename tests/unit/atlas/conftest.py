@@ -4,9 +4,7 @@ import json
 
 import pytest
 
-from cortex.atlas.settings import Atlas
-from cortex.atlas.write import write_atlas
-from tests.unit.atlas.run import EXTRACTORS, JUDGES, write_lookup
+from tests.unit.atlas.run import write_lookup, write_lookup_atlas
 
 
 def read_part(folder, name):
@@ -26,18 +24,7 @@ def looked_up(tmp_path_factory):
 @pytest.fixture(scope="session")
 def written(looked_up, generator_weights):
     """The folder of its atlas."""
-    write_atlas(
-        looked_up / "atlas" / "index.html",
-        looked_up,
-        extractors=tuple(f"{name}/average" for name in EXTRACTORS),
-        judges=tuple(JUDGES),
-        searched=tuple(f"{name}/0" for name in EXTRACTORS),
-        images="png",
-        settings=Atlas(images_per_class=2),
-        generator=generator_weights,
-        device="cpu",
-    )
-    return looked_up / "atlas"
+    return write_lookup_atlas(looked_up, generator_weights)
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,15 @@
 Its images are random; its dictionary is made by the commands of the dictionary.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from cortex.atlas.settings import Atlas
+from cortex.atlas.write import write_atlas
 from cortex.core.tables import write_table
 from cortex.core.weights import write_weights
 from cortex.data.manifest import write_manifest
@@ -20,6 +23,7 @@ from cortex.dictionary.settings import Kinds
 from cortex.dictionary.table import write_dictionary
 from cortex.generators.codebook_only import codebook_metadata
 from cortex.generators.spec import GeneratorSpec
+from cortex.run import SETTINGS
 from tests.unit.report.example import CLASSES, CODES, random_images, save, write_scores, write_shards
 
 EXTRACTORS, JUDGES, N, TOP_N = ["cnn", "resnet"], ["resnet", "vit"], [1, 2, 4], 5
@@ -28,6 +32,7 @@ NAMES = ("ant", EVIL, CJK, TWICE, TWICE, "river", "0")
 MARKED = {2: 20, 5: 21}  # classes, and the code that stands in most of their train images and hardly elsewhere
 ANOTHER = 6  # a class of which one train image holds the code of class 2
 SEARCHED = "test-000000"  # of class 0
+KINDS = Kinds(least_share=0.25)
 
 
 def train_grids():
@@ -118,9 +123,8 @@ def write_lookup(folder: Path) -> Path:
     vectors = {"codebook": torch.from_numpy(np.random.default_rng(1).normal(size=(CODES, 6)).astype(np.float32))}
     write_weights(codebook, vectors, codebook_metadata(GeneratorSpec(NAMES, (4, 4), CODES, 6)))
     describe_patches(folder / "patches.parquet", files.tokens, files.images, codes=CODES)
-    kinds = Kinds(least_share=0.25)
     described = folder / "patches.parquet"
-    describe_codes(folder / "codes.parquet", folder / "grids.npy", codebook, described, nearest=3, settings=kinds)
+    describe_codes(folder / "codes.parquet", folder / "grids.npy", codebook, described, nearest=3, settings=KINDS)
     for number, name in enumerate(EXTRACTORS):
         scores = [
             write_scores(folder / "importance" / "tis" / name / "average" / "test", table, number, True)
@@ -148,10 +152,30 @@ def write_lookup(folder: Path) -> Path:
         placed=(folder / "placed.parquet",),
         rows=1000,
     )
+    settings = {"generator": {"family": "taming", "weights": None}, "importance": {"method": ["tis"]}}
+    settings |= {"extractors": {name: {"seeds": 1} for name in EXTRACTORS}, "judges": {name: {} for name in JUDGES}}
+    (folder / SETTINGS).write_text(json.dumps(settings))
     (folder / "metrics").mkdir()
     write_table(folder / "metrics" / "comparisons.parquet", pa.Table.from_pylist(comparisons()))
     write_searches(folder)
     return folder
+
+
+def write_lookup_atlas(folder: Path, generator: Path) -> Path:
+    """The atlas of such a run, in the run's folder; the folder of the atlas."""
+    write_atlas(
+        folder / "atlas" / "index.html",
+        folder,
+        extractors=tuple(f"{name}/average" for name in EXTRACTORS),
+        judges=tuple(JUDGES),
+        searched=tuple(f"{name}/0" for name in EXTRACTORS),
+        images="png",
+        settings=Atlas(images_per_class=2),
+        kinds=KINDS,
+        generator=generator,
+        device="cpu",
+    )
+    return folder / "atlas"
 
 
 def write_searches(folder: Path) -> None:

@@ -97,8 +97,9 @@ def test_a_listed_token_that_marks_another_class_says_so(tab, part):
             number = int(token.locator("b").inner_text())
             other = codes["first"][number] if codes["kind"][number] == 0 else label
             notes = token.locator("small").all_inner_texts()
+            probably = "probably " if codes["sure"][number] < 0.9 else ""
             assert [note.partition(" (")[0] for note in notes] == (
-                [] if other == label else [f"marks {names[str(other)]}"]
+                [] if other == label else [f"{probably}marks {names[str(other)]}"]
             )
             flagged += other != label
     assert flagged
@@ -110,7 +111,7 @@ def test_the_probability_of_a_label_is_explained_beside_it(tab, part):
     sure = part("codes")["sure"][MARKED[2]]
     said = "above 0.99" if sure > 0.995 else f"{sure:.2f}"
     assert (
-        f"(probability {said} that this label is right, given the sample of images)"
+        f"(probability {said} that this class has at least 57 % of its occurrences, given the sample of images)"
         in page.locator(".lead").inner_text()
     )
 
@@ -158,9 +159,7 @@ def test_filters_stand_in_the_address_and_back_undoes_them(tab, part):
     )
     page.select_option("select[name=class]", "2")
     settle(page)
-    rows = part("classes/2")["rows"]
-    typical = {token for token, low in zip(rows["token"], rows["log_odds_low"], strict=True) if low and low > 0}
-    chosen = [token for token in marking if token in typical]
+    chosen = [token for token in marking if codes["first"][token] == 2]
     assert soon(page, lambda: tiles(page) == chosen) and page.url.endswith("#wall?kind=0&class=2")
     again = tab(page.url[page.url.index("#") :])
     assert tiles(again) == chosen
@@ -169,6 +168,21 @@ def test_filters_stand_in_the_address_and_back_undoes_them(tab, part):
     assert soon(page, lambda: tiles(page) == marking) and page.locator("select[name=class]").input_value() == ""
     page.get_by_text("Clear filters").click()
     assert soon(page, lambda: len(tiles(page)) == CODES)
+
+
+def test_a_class_shows_its_typical_codes_and_with_a_label_those_that_mark_it(tab, part):
+    codes, page = part("codes"), tab("#wall?class=2")
+    rows = part("classes/2")["rows"]
+    typical = {token for token, low in zip(rows["token"], rows["log_odds_low"], strict=True) if low and low > 0}
+    assert tiles(page) == [token for token in codes["order"] if token in typical]
+    shown = []
+    for label in part("run")["labels"]:
+        page.goto(page.url.partition("#")[0] + f"#wall?class={label}&kind=0")
+        expected = [token for token in codes["order"] if codes["kind"][token] == 0 and codes["first"][token] == label]
+        page.get_by_text(f"codes that mark the class {part('run')['classes'][str(label)]}.").wait_for()
+        assert soon(page, lambda expected=expected: tiles(page) == expected), label
+        shown += expected
+    assert len(shown) == codes["kind"].count(0)
 
 
 def test_sliders_filter_by_frequency_and_importance(tab, part):
@@ -184,6 +198,42 @@ def test_sliders_filter_by_frequency_and_importance(tab, part):
         assert 0 < len(expected) < CODES and soon(page, lambda expected=expected: tiles(page) == expected)
         slider.press("Home")
         assert soon(page, lambda: len(tiles(page)) == CODES) and name not in page.url
+
+
+def test_weak_labels_look_and_read_weaker_than_sure_ones(written, part, tmp_path, browser):
+    copy = shutil.copytree(written, tmp_path / "atlas")
+    sure = [0.9] * CODES
+    sure[MARKED[5]] = 0.89
+    write_part(copy, "codes", part("codes") | {"sure": sure})
+    page = browser.new_page()
+    page.goto((copy / "index.html").as_uri())
+    settle(page)
+    assert [each.get_attribute("href") for each in page.locator(".tile.weak").all()] == [f"#token/{MARKED[5]}"]
+    for label, said in ((5, "probably marks the class river"), (2, f"marks the class {CJK}")):
+        page.goto(page.url.partition("#")[0] + f"#token/{MARKED[label]}")
+        page.get_by_role("heading", name=f"Token {MARKED[label]}", exact=True).wait_for()
+        assert page.locator(".lead b").inner_text() == said
+    page.goto(page.url.partition("#")[0] + "#classes")
+    assert page.locator(".classes li").nth(5).inner_text() == "river 1, 1 weak"
+    page.close()
+
+
+def test_causes_say_what_is_measured_and_what_all_pairs_show(tab, part):
+    codes, rows = part("codes"), part("tokens/0")
+    other = next(token for token in codes["order"] if "masked" not in rows[token]["rows"] and codes["count"][token])
+    page = tab(f"#token/{other}")
+    said = page.locator("section", has_text="Causes").last.inner_text()
+    assert f"Not measured for this code. The run measures 2 of {part('run')['pairs']} pairs" in said
+    assert f"2 of {codes['kind'].count(0)} are measured." in said
+    assert "random masks of equal area do for 1 of 1, and less for 0." in said
+    assert "a random code does for 1 of 1, and less for 0." in said
+    page.goto(page.url.partition("#")[0] + "#about")
+    assert "for 1 of 1, and less for 0." in page.locator(".facts").inner_text()
+
+
+def test_filters_stand_in_one_row_with_their_labels_in_line(tab):
+    page = tab("", {"width": 1280, "height": 800})
+    assert len({top for _, top, *_ in boxes(page, ".filters label")}) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +256,13 @@ def test_deep_links_open_what_they_name(tab, address, title):
     assert page.locator("main b[onclick]").count() == 0
 
 
+def test_an_image_that_is_not_held_says_how_many_are_and_what_shows_more(tab, part):
+    facts = part("run")
+    said = tab("#image/nobody").locator("main").inner_text()
+    assert f"holds {len(facts['sample']['keys'])} of {facts['test_images']} test images: the first 2" in said
+    assert "atlas.images_per_class" in said and "cortex show class NAME --run results/zoo" in said
+
+
 def test_every_class_can_be_reached_from_the_list(tab):
     page = tab("#classes")
     links = page.locator(".classes a")
@@ -217,10 +274,40 @@ def test_every_class_can_be_reached_from_the_list(tab):
         settle(page)
 
 
+def test_the_wall_takes_the_focus_but_not_from_its_filters(tab):
+    page = tab()
+    order = tiles(page)
+    assert focused(page) == f"#token/{order[0]}" and "move with the arrow keys" in page.locator(".told").inner_text()
+    page.locator("select[name=class]").focus()
+    page.select_option("select[name=class]", "2")
+    settle(page)
+    assert page.evaluate("document.activeElement.name") == "class"
+    page.locator("nav a", has_text="About").click()
+    settle(page)
+    page.locator("nav a", has_text="Codes").click()
+    settle(page)
+    assert soon(page, lambda: focused(page) == f"#token/{order[0]}")
+
+
+def test_back_leads_to_the_place_where_a_page_was_left(tab):
+    page = tab(TOKEN, {"width": 1280, "height": 500})
+    link = page.locator("table a", has_text=CJK).first
+    link.scroll_into_view_if_needed()
+    place = page.evaluate("scrollY")
+    link.click()
+    settle(page)
+    assert place > 100 and page.evaluate("scrollY") == 0
+    page.go_back()
+    settle(page)
+    assert soon(page, lambda: page.evaluate("scrollY") == place)
+    page.go_forward()
+    settle(page)
+    assert page.evaluate("scrollY") == 0
+
+
 def test_the_keyboard_is_enough(tab):
     page = tab()
     order = tiles(page)
-    page.locator(".tile").first.focus()
     for key, place in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", CODES - 1), ("Home", 0)):
         page.keyboard.press(key)
         assert focused(page) == f"#token/{order[place]}"
@@ -331,6 +418,9 @@ def test_a_class_switches_methods_and_thresholds(tab, part):
     page.locator("input[name=n]").focus()
     page.keyboard.press("ArrowLeft")
     assert framed() == highest("tis/resnet", 4)
+    page.select_option("select[name=view]", "plain")
+    assert framed() == [set(), set()] and page.locator(".images .heat").count() == 0
+    page.select_option("select[name=view]", "frames")
     assert page.locator(".lists dd").first.locator("a.token").first.get_attribute("href") == f"#token/{MARKED[5]}"
     page.select_option("select[name=list]", "count")
     assert page.locator(".lists dd").first.locator("a.token").all_inner_texts() == [str(label + 1)] * 1

@@ -87,6 +87,8 @@ def test_the_images_of_a_token_are_those_of_the_highest_scores_of_all_test_image
     found = shown("token", str(token), "--images", "4")
     facts = found.parts["run"]
     assert found.page.name == "token-3.html" and facts["alone"]["address"] == "token/3"
+    assert facts["tables"] is None, "the page may lie anywhere"
+    assert facts["test_images"] == len(rows) and facts["measured"]["pairs"] == len(MARKED), "not those of the token"
     assert facts["sample"]["origin"] == "the 4 test images in which token 3 is most important"
     contexts = found.parts["tokens/0"][token]["contexts"]
     assert [facts["sample"]["keys"][each["image"]] for each in contexts] == expected[:4]
@@ -158,9 +160,12 @@ def test_names_of_nothing_are_refused(looked_up, written, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_without_an_atlas_is_refused(tmp_path):
+def test_a_run_without_an_atlas_is_refused(looked_up, tmp_path):
     from cortex.atlas.show import show
 
+    with pytest.raises(InputError, match=r"misspelt: not the folder of a run: it has no settings\.json"):
+        show("token", "3", run=tmp_path / "misspelt", output=tmp_path / "page.html")
+    shutil.copy(looked_up / "settings.json", tmp_path)
     with pytest.raises(InputError, match=r"run\.js: no such file; the run has no atlas, which snakemake atlas writes"):
         show("token", "3", run=tmp_path, output=tmp_path / "page.html")
 

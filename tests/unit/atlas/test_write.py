@@ -3,20 +3,35 @@
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from cortex.atlas import PAGE
 from cortex.atlas.settings import Atlas
-from cortex.atlas.write import write_atlas
+from cortex.atlas.write import best_first, measured_causes, write_atlas
 from cortex.core.errors import InputError
 from cortex.core.files import files_below
 from cortex.core.tables import read_table
 from cortex.data.decoded import read_decoded
 from cortex.data.tokens import read_tokens
+from cortex.report.cards import Cards
+from cortex.report.results import RunFiles
 from tests.manifests import leave_strays
-from tests.unit.atlas.run import CJK, CODES, EVIL, EXTRACTORS, JUDGES, MARKED, NAMES, SEARCHED, N
-from tests.unit.report.example import CLASSES
+from tests.unit.atlas.run import (
+    CJK,
+    CODES,
+    EVIL,
+    EXTRACTORS,
+    JUDGES,
+    KINDS,
+    MARKED,
+    NAMES,
+    SEARCHED,
+    N,
+    write_lookup_atlas,
+)
+from tests.unit.report.example import CLASSES, save
 
 EXPLAINED = [f"tis/{name}" for name in EXTRACTORS]
 
@@ -32,17 +47,7 @@ def test_the_page_loads_its_files_from_its_own_folder(written):
 def test_files_of_an_earlier_run_change_nothing(written, looked_up, generator_weights, tmp_path):
     folder = shutil.copytree(looked_up, tmp_path / "zoo")
     leave_strays(folder)
-    write_atlas(
-        folder / "atlas" / "index.html",
-        folder,
-        extractors=tuple(f"{name}/average" for name in EXTRACTORS),
-        judges=tuple(JUDGES),
-        searched=tuple(f"{name}/0" for name in EXTRACTORS),
-        images="png",
-        settings=Atlas(images_per_class=2),
-        generator=generator_weights,
-        device="cpu",
-    )
+    write_lookup_atlas(folder, generator_weights)
     files = [path.relative_to(written) for path in files_below(written)]
     assert [path.relative_to(folder / "atlas") for path in files_below(folder / "atlas")] == files
     for path in files:
@@ -58,6 +63,48 @@ def test_facts_of_the_run_are_stated(part):
     assert facts["sample"]["origin"].startswith("the first 2 test images of each class")
     assert facts["sample"]["labels"] == sorted([*range(CLASSES), *range(CLASSES)])
     assert (facts["least_images"], facts["top_n"]) == (1, 5)
+    assert (facts["test_images"], facts["tables"]) == (2 * CLASSES, "../")
+    assert facts["bounds"] == {"marks": pytest.approx(1 / 7 + 0.5 * 6 / 7), "shared": 1.5, "least_share": 0.25}
+    assert {name: facts["measured"][name] for name in ("pairs", "marking")} == {"pairs": 2, "marking": 2}
+    assert facts["measured"]["masked"] == {"images": 1, "lower": 1, "higher": 0}, "one pair has a single image"
+    assert facts["measured"]["placed"] == {"images": 1, "lower": 0, "higher": 1}
+
+
+def test_causes_are_counted_over_all_measured_pairs():
+    kinds = ["background", "marks a class", "marks a class", "shared by classes"]
+    codes = pa.table({"kind": kinds, "classes": [[], [3], [4], [4, 3]]})
+    none = np.nan
+    rows = {
+        "token": np.array([0, 1, 1, 2, 3]),
+        "label": np.array([3, 3, 4, 4, 4]),
+        "masked": np.array([-0.2, -0.1, none, -0.3, 0.1]),
+        "masked_images": np.array([2, 9, none, 1, 4]),
+        "masked_excess": np.array([-0.1, 0.2, none, -0.3, 0.0]),
+    }
+    assert measured_causes(codes, rows) == {
+        "pairs": 4,
+        "marking": 2,
+        "marked": 2,
+        "masked": {"images": 3, "lower": 1, "higher": 1},
+    }
+
+
+def test_the_extractor_of_the_report_comes_first(tmp_path):
+    names = ("cnn/average", "resnet/average", "transformer/0")
+    assert best_first(tmp_path, names) == list(names), "accuracies are unknown"
+    rows = [
+        {"extractor": name, "training": training, "split": split, "k": k, "accuracy": accuracy}
+        for name, training, split, k, accuracy in (
+            ("cnn", None, "test", 1, 0.7), ("resnet", None, "test", 1, 0.8), ("transformer", None, "test", 1, 0.75),
+            ("cnn", 0, "test", 1, 0.9), ("cnn", None, "validation", 1, 0.9), ("transformer", None, "test", 3, 0.9),
+        )
+    ]  # fmt: skip
+    (tmp_path / "metrics").mkdir()
+    save(tmp_path / "metrics" / "extractor_accuracy.parquet", rows)
+    assert best_first(tmp_path, names) == ["resnet/average", "cnn/average", "transformer/0"]
+    files = RunFiles(tmp_path, ("cnn/0", "resnet/0", "transformer/0"), (), (), (), ("tis",), 9)
+    files.__dict__["metrics"] = {"extractor_accuracy": rows}
+    assert Cards(files, (), 5, None).extractor == "resnet/0"
 
 
 def test_the_wall_has_every_code_with_the_values_of_the_tables(part, looked_up):
@@ -156,7 +203,7 @@ def test_without_images_and_judges_the_codes_and_classes_remain(looked_up, tmp_p
     (bare / "generator").mkdir(parents=True)
     for name in ("codes.parquet", "dictionary.parquet", "generator/codebook.safetensors"):
         (bare / name).write_bytes((looked_up / name).read_bytes())
-    write_atlas(bare / "atlas" / "index.html", bare, extractors=("cnn/0",), settings=Atlas())
+    write_atlas(bare / "atlas" / "index.html", bare, extractors=("cnn/0",), settings=Atlas(), kinds=KINDS)
     assert {path.name for path in (bare / "atlas" / "data").iterdir()} == {"run.js", "codes.js", "tokens", "classes"}
 
 
@@ -165,13 +212,13 @@ def test_a_folder_with_other_files_is_left_alone(looked_up, tmp_path):
     other.mkdir()
     (other / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="mine: holds files and is no atlas"):
-        write_atlas(other / "index.html", looked_up, extractors=("cnn/average",), settings=Atlas())
+        write_atlas(other / "index.html", looked_up, extractors=("cnn/average",), settings=Atlas(), kinds=KINDS)
     assert [path.name for path in other.iterdir()] == ["thesis.tex"]
 
 
 def test_the_page_has_its_own_name(looked_up, tmp_path):
     with pytest.raises(InputError, match=r"atlas\.html: the page is called index\.html, in a folder of its own"):
-        write_atlas(tmp_path / "atlas.html", looked_up, extractors=("cnn/average",), settings=Atlas())
+        write_atlas(tmp_path / "atlas.html", looked_up, extractors=("cnn/average",), settings=Atlas(), kinds=KINDS)
 
 
 def test_an_error_leaves_the_old_atlas(looked_up, tmp_path):
@@ -179,5 +226,5 @@ def test_an_error_leaves_the_old_atlas(looked_up, tmp_path):
     (page.parent / "data").mkdir(parents=True)
     (page.parent / "data" / "run.js").write_text("old")
     with pytest.raises(InputError):
-        write_atlas(page, looked_up, extractors=("none/0",), images="png", settings=Atlas())
+        write_atlas(page, looked_up, extractors=("none/0",), images="png", settings=Atlas(), kinds=KINDS)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["run.js"]
