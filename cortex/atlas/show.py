@@ -43,8 +43,7 @@ def show(
     """Write a page of one token or one class. The run must have an atlas.
 
     The atlas holds a sample of the test images. This page takes its images from all of them, and has all rows of a
-    token. It is one file that needs no other file and no network. Without --output, it is written into the current
-    folder.
+    token. It is one file that needs no other file and no network.
 
     Args:
         what: token or class.

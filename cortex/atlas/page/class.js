@@ -88,7 +88,7 @@ function TopCodes({ part }) {
       caption: [`Codes of the highest log-odds by the lower end of the 95 % interval; ${shown.length} of ${count(part.of)} codes that occur. Log-odds: natural logarithm of the odds that a position holds the code, in the class less in the other classes; intervals are not corrected for the number of comparisons. Columns as on the page of a token. Source: `, source("dictionary.parquet"), "."],
       heads: ["@Token", "@Label", "Images", "Frequency", "Share", "Log-odds", ...explained.map(name => `Importance, ${methodName(name)}`)],
       rows: shown.map(row => [
-        h(TokenLink, { token: rows.token[row], size: 28 }), kindSentence(rows.token[row]), count(rows.images[row]), percent(rows.share[row], 1), percent(rows.class_share[row]),
+        h(TokenLink, { token: rows.token[row], size: 28 }), h("span", { className: "said" }, kindSentence(rows.token[row])), count(rows.images[row]), percent(rows.share[row], 1), percent(rows.class_share[row]),
         interval(rows.log_odds[row], rows.log_odds_low[row], rows.log_odds_high[row], value => fixed(value)), ...explained.map(name => fixed(rows[`importance/${name}`]?.[row])),
       ]),
     }));

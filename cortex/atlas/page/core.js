@@ -167,7 +167,7 @@ const methodName = name => {
 const source = name => atlas.run.tables ? h("a", { key: name, href: atlas.run.tables + name }, name) : name;
 
 // A command that writes a page with images that the atlas does not hold.
-const showCommand = (what, name) => h("code", { key: "command" }, `cortex show ${what} ${name} --run results/${atlas.run.run}`);
+const showCommand = (what, name) => h("code", { key: "command" }, `cortex show ${what} ${name} --run ${quoted(`results/${atlas.run.run}`)}`);
 
 const SURE = 0.9; // labels of a lower probability are weak
 const isWeak = token => atlas.codes.sure[token] < SURE;
