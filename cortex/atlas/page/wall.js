@@ -156,7 +156,8 @@ function Tiles({ tokens, hash }) {
     setTold(tokens[next]);
     setRange(([first, last]) => [Math.min(first, Math.floor(next / columns)), Math.max(last, Math.floor(next / columns) + 1)]);
   };
-  const visible = width ? tokens.map((_, index) => index).slice(range[0] * columns, range[1] * columns) : [];
+  const first = range[0] * columns, last = Math.min(tokens.length, range[1] * columns);
+  const visible = Array.from({ length: width ? Math.max(0, last - first) : 0 }, (_, offset) => first + offset);
   if (width && chosen >= 0 && !visible.includes(chosen)) visible.push(chosen); // the focus is not lost by scrolling
   return h(React.Fragment, null,
     h("div", { className: "wall", ref: place, style: { height: rows * step }, onKeyDown: move, role: "group", "aria-label": "Codes; arrow keys move, Enter opens" },
