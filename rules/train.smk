@@ -17,7 +17,7 @@ rule train_extractor:
         ENVIRONMENT
     threads: gpus_of
     resources:
-        mem_mb=growing(4000, 6, times=gpus_of, more=lambda wildcards: training_mb(settings_of(wildcards.extractor))),
+        mem_mb=growing(4000, 2, times=gpus_of, more=lambda wildcards: training_mb(settings_of(wildcards.extractor))),
         runtime=growing(240, 3),
         gpu=GPUS and gpus_of,
     params:

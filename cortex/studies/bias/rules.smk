@@ -145,7 +145,7 @@ rule train_groups:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=growing(4000, 6, more=lambda wildcards: training_mb(BIAS.extractor, classes=2)),
+        mem_mb=growing(4000, 2, more=lambda wildcards: training_mb(BIAS.extractor, classes=2)),
         runtime=growing(60, 0.1),
         gpu=GPUS,
     params:

@@ -62,7 +62,7 @@ rule train_planted:
     resources:
         mem_mb=growing(
             4000,
-            6,
+            2,
             more=lambda wildcards: training_mb(settings_in(PLANTED.extractors, wildcards.extractor), PLANTED.classes),
         ),
         runtime=growing(60, 3),
