@@ -1,6 +1,6 @@
 """Five questions that the first screen answers, each in a sentence with its figures. ``answers.j2`` has the words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Answer:
         details: the answer with its figures, in sentences; the first says most.
         links: ids of the sections that have the numbers.
         measured: whether the run has what the answer needs.
+        added: what studies add, each text with the id of the study's section.
     """
 
     question: str
@@ -33,6 +34,7 @@ class Answer:
     details: list[str]
     links: list[str] = field(default_factory=list)
     measured: bool = True
+    added: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Evidence:
         levels: levels that were judged.
         reason: why other levels are missing.
         agreed: kind and top_n of the concept tokens that the page shows.
-        reliability: what the studies say about reliability, each a sentence and the study's name.
+        studies: what the studies add, by the answer: texts, each with the study's name.
     """
 
     metrics: Mapping[str, Rows]
@@ -55,7 +57,7 @@ class Evidence:
     levels: Sequence[str]
     reason: str
     agreed: ListName
-    reliability: Sequence[tuple[str, str]] = ()
+    studies: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
 
     def comparisons(self, level: str, baseline: str) -> list[Comparison]:
         """The comparisons of a level by the first method of importance, without the invalid ones."""
@@ -70,7 +72,7 @@ class Evidence:
 
 def answers(evidence: Evidence) -> list[Answer]:
     """The five answers."""
-    return [masking(evidence), concepts(evidence), searches(evidence), reliability(evidence), care(evidence)]
+    return [answer(evidence) for answer in QUESTIONS.values()]
 
 
 def masking(evidence: Evidence) -> Answer:
@@ -91,7 +93,7 @@ def concepts(evidence: Evidence) -> Answer:
 def searches(evidence: Evidence) -> Answer:
     """Do searched tokens convince the judges?"""
     beside = _beside(evidence, "codebook_level", "embedding")
-    facts = at.search_facts(beside) if beside else None
+    facts = at.search_facts(beside) | {"controlled": bool(evidence.studies.get("searches"))} if beside else None
     return _answer("searches", ["codebook-level"], evidence, "codebook_level", facts=facts)
 
 
@@ -101,10 +103,8 @@ def reliability(evidence: Evidence) -> Answer:
     facts = {
         "agreement": agreement_facts(evidence.metrics.get("agreement", []), evidence.agreed),
         "average": at.average_facts(image_level, EQUAL_AREA) if image_level else None,
-        "studies": [sentence for sentence, _ in evidence.reliability],
     }
-    links = ["reliability", *(f"{study}-topic" for _, study in evidence.reliability)]
-    return _answer("reliability", links, evidence, None, facts=facts)
+    return _answer("reliability", ["reliability"], evidence, None, facts=facts)
 
 
 def care(evidence: Evidence) -> Answer:
@@ -119,6 +119,11 @@ def care(evidence: Evidence) -> Answer:
         beside = at.at_equal_area(_beside(evidence, "concept_level", "frequency"))
         facts["hidden"] = max((one.method["masked_fraction"] for one in beside), default=None)
     return _answer("care", ["reliability"], evidence, None, facts=facts)
+
+
+QUESTIONS: dict[str, Callable[[Evidence], Answer]] = {
+    answer.__name__: answer for answer in (masking, concepts, searches, reliability, care)
+}
 
 
 def agreement_facts(rows: Rows, agreed: ListName) -> dict[str, float] | None:
@@ -155,8 +160,10 @@ def _accuracies(rows: Rows) -> tuple[float, float] | None:
 def _answer(name: str, links: list[str], evidence: Evidence, level: str | None, **facts: Any) -> Answer:
     """An answer in words: the macro ``name``, or that its level is missing; ``NAME_question`` has the question."""
     missing = level is not None and level not in evidence.levels
+    added: list[tuple[str, str]] = []
     if missing:
         finding, links = PROSE.finding("missing", reason=evidence.reason), []
     else:
         finding = PROSE.finding(name, **facts, **evidence.common)
-    return Answer(PROSE.text(f"{name}_question"), finding.headline, finding.details, links, not missing)
+        added = [(text, f"{study}-topic") for text, study in evidence.studies.get(name, ())]
+    return Answer(PROSE.text(f"{name}_question"), finding.headline, finding.details, links, not missing, added)

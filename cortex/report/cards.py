@@ -4,12 +4,11 @@ import base64
 import io
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,14 +17,15 @@ from cortex.data.decoded import decoded_of
 from cortex.data.layout import Layout
 from cortex.data.shard_reader import read_shard
 from cortex.data.tokens import read_tokens
+from cortex.dictionary.kinds import KINDS, MARKS
 from cortex.explain import IMPORTANCE
 from cortex.extractors.names import AVERAGE, split_name
 from cortex.report.figures.images import overlay
 from cortex.report.figures.style import Images
-from cortex.report.levels import typical_n
+from cortex.report.levels import span, typical_n
 from cortex.report.patches import typical_patches
 from cortex.report.results import ListName, Lists, RunFiles, claims, shown_list
-from cortex.report.rows import Row, select
+from cortex.report.rows import Row, mean, select
 
 FEW = 6  # classes on the first screen
 MOST = 30  # classes on the page
@@ -46,7 +46,10 @@ class Token:
         found_by: how many trainings have it among as many first tokens.
         frequent: whether it is among the class's most frequent tokens.
         images: test images of the class that hold it.
-        marks: name of another class that it marks, by the dictionary; None where it marks none.
+        kind: of the dictionary, such as "marks a class", which rests on frequencies alone.
+        most: name of the class of highest share, of a token that marks a class or that classes share; else None.
+        share: of this class.
+        own: whether this class is that of the list; True where there is none.
     """
 
     number: int
@@ -54,7 +57,15 @@ class Token:
     found_by: int = 0
     frequent: bool = True
     images: int = 0
-    marks: str | None = None
+    kind: str = ""
+    most: str | None = None
+    share: float = 0.0
+    own: bool = True
+
+    @property
+    def marks(self) -> str | None:
+        """Name of another class that it marks, by the dictionary."""
+        return self.most if self.kind == KINDS[MARKS] and not self.own else None
 
 
 @dataclass(frozen=True)
@@ -65,14 +76,14 @@ class Example:
         image, heat: the image, and the importance laid over it, as data URIs.
         size: width and height in pixels.
         boxes: left, top, width and height of the positions of highest importance, the highest first.
-        predicted: the class that the extractor reads; None where that is not known.
+        predicted: the classes that the shown trainings of the extractor read.
     """
 
     image: str
     heat: str
     size: tuple[int, int]
     boxes: list[tuple[float, float, float, float]]
-    predicted: int | None
+    predicted: list[int]
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,8 @@ class Card:
         lists: its tokens by list: extractor, kind of list.
         images: its test images.
         example: its first test image; None in a run without images.
-        misread: name of the class that the extractor takes the example for; None where it is right.
+        misread: other classes that the extractor takes the example for: their names, with the number of trainings.
+        judged: lowest and highest share of the test images of the class that a judge assigns to it; None without them.
         masked, random: at the image level, what masks of the important tokens, and random masks of equal area, change:
             probability_change, masked_fraction; None where nothing was judged.
     """
@@ -97,18 +109,10 @@ class Card:
     lists: dict[str, list[Token]]
     images: int
     example: Example | None = None
-    misread: str | None = None
+    misread: Mapping[str, int] = field(default_factory=dict)
+    judged: tuple[float, float] | None = None
     masked: Row | None = None
     random: Row | None = None
-
-    @property
-    def others(self) -> dict[str, list[int]]:
-        """First tokens that mark other classes, by the name of the class."""
-        found: dict[str, list[int]] = {}
-        for token in self.tokens:
-            if token.marks is not None:
-                found.setdefault(token.marks, []).append(token.number)
-        return found
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,7 @@ class Cards:
         found = []
         for label in self.labels:
             example = examples.get(label)
-            misread = example.predicted if example and example.predicted not in (None, label) else None
+            misread = Counter(self.name(read) for read in example.predicted if read != label) if example else {}
             frequent = self.files.frequent.get(label, ())
             first = [of.get(label, ())[:FIRST] for of in own]
             found.append(
@@ -193,7 +197,8 @@ class Cards:
                     },
                     self._held[label][EVERY],
                     example,
-                    None if misread is None else self.name(misread),
+                    misread,
+                    self._judged(label),
                     changes.get((label, IMPORTANCE)),
                     changes.get((label, EQUAL_AREA)),
                 )
@@ -214,17 +219,20 @@ class Cards:
                 found[label].update([EVERY, *np.unique(tokens).tolist()])
         return found
 
+    def _judged(self, label: int) -> tuple[float, float] | None:
+        """Lowest and highest share of the class's test images that a judge assigns to it."""
+        of_judges = [select(rows, label=label) for rows in self.files.readings.values()]
+        return span(mean(row["predicted"] == label for row in rows) for rows in of_judges) if of_judges else None
+
     def _with_classes(self, label: int, tokens: Sequence[Token]) -> list[Token]:
-        """The tokens of a class, with the test images that hold them and other classes that they mark."""
-        marked, held = self.files.marked, self._held[label]
-        return [
-            replace(
-                one,
-                images=held[one.number],
-                marks=self.name(marked[one.number]) if marked.get(one.number, label) != label else None,
-            )
-            for one in tokens
-        ]
+        """The tokens of a class, with the test images that hold them and what the dictionary says of them."""
+        found = []
+        for one in tokens:
+            code = self.files.codes.get(one.number, {"kind": "", "classes": []})
+            most = code["classes"][0] if code["classes"] else None
+            said = {} if most is None else {"most": self.name(most), "share": code["class_share"], "own": most == label}
+            found.append(replace(one, images=self._held[label][one.number], kind=code["kind"], **said))
+        return found
 
     def _lists(self) -> dict[str, Lists]:
         """Lists of concept tokens by a title, of every method and extractor, and the most frequent tokens."""
@@ -251,33 +259,43 @@ class Cards:
             return {}
         scores = self.files.scores(self.extractor)
         folder = self.files.run / "data" / "test" / "images"
-        return first_examples(scores, [folder / f"{path.stem}.npy" for path in scores], self.labels)
+        trainings = self.trainings if self.averaged else [self.extractor]
+        read_by = [self.files.scores(training) for training in trainings]
+        return first_examples(scores, [folder / f"{path.stem}.npy" for path in scores], self.labels, read_by)
 
 
-def first_examples(scores: Sequence[Path], images: Sequence[Path], labels: Sequence[int]) -> dict[int, Example]:
+def first_examples(
+    scores: Sequence[Path], images: Sequence[Path], labels: Sequence[int], read_by: Sequence[Sequence[Path]] = ()
+) -> dict[int, Example]:
     """The first test image of every label with its importance; files after the last of them are not read.
 
     Args:
         scores: importance files, a shard each.
         images: decoded images of these shards.
         labels: of the classes.
+        read_by: importance files of the trainings whose readings of an image count, of each as ``scores``.
     """
     found: dict[int, Example] = {}
-    for path, decoded in zip(scores, images, strict=True):
+    for place, (path, decoded) in enumerate(zip(scores, images, strict=True)):
         shard = read_tokens(path, [IMPORTANCE])
         pixels = decoded_of(shard, decoded)
-        reads: Sequence[int | None] = [None] * len(shard)
-        if "predicted" in pq.read_schema(path).names:  # averaged scores have no reading
-            reads = read_table(path, ["predicted"])["predicted"].to_pylist()
+        reads = [_readings(files[place]) for files in read_by]
         for row, label in enumerate(shard.labels.tolist()):
             if label in labels and label not in found:
-                found[label] = example(np.asarray(pixels[row]), shard.scores[IMPORTANCE][row], shard.layout, reads[row])
+                read = [of_training[shard.keys[row]] for of_training in reads]
+                found[label] = example(np.asarray(pixels[row]), shard.scores[IMPORTANCE][row], shard.layout, read)
         if len(found) == len(labels):
             break
     return found
 
 
-def example(image: Images, scores: NDArray[np.floating], layout: Layout, predicted: int | None) -> Example:
+def _readings(path: Path) -> dict[str, int]:
+    """The class that a training reads, by the key of the image."""
+    rows = read_table(path, ["key", "predicted"])
+    return dict(zip(rows["key"].to_pylist(), rows["predicted"].to_pylist(), strict=True))
+
+
+def example(image: Images, scores: NDArray[np.floating], layout: Layout, predicted: list[int]) -> Example:
     """An image with the importance ``[P]`` of its tokens."""
     height, width = image.shape[:2]
     highest = np.argsort(-scores, kind="stable")[:OUTLINED]

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jinja2
 import pyarrow.parquet as pq
@@ -19,14 +19,14 @@ from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
 from cortex.report import TEMPLATES, words
-from cortex.report.answers import Answer, Evidence, answers
+from cortex.report.answers import QUESTIONS, Answer, Evidence, answers
 from cortex.report.cards import FEW, Cards
 from cortex.report.pictures import read_pictures
 from cortex.report.real_pictures import real_pictures
 from cortex.report.results import LEVELS, RunFiles, read_rows
 from cortex.report.rows import Rows, groups
 from cortex.report.sections import level_section, models_section, overlap_section
-from cortex.report.study_sections import find_studies, reliability, study_pictures, study_section
+from cortex.report.study_sections import added_to_answers, find_studies, study_pictures, study_section
 from cortex.report.tables import full_table, mark_invalid
 from cortex.studies.base import Study
 
@@ -91,7 +91,9 @@ def write_report(
     cards = Cards(files, spec.class_names, top_n, shard, spec.scales)
     drawn = study_pictures(run / "figures", found, study_figures)
     topics = {
-        name: study_section(study, files.metrics[name], read_tables(run, study), drawn[name], invalid)
+        name: study_section(
+            study, files.metrics[name], read_tables(run, study) | stated(settings, study), drawn[name], invalid
+        )
         for name, study in found.items()
     }
     evidence = Evidence(
@@ -101,7 +103,7 @@ def write_report(
         files.levels,
         f"The run has no {'decoder' if judges else 'judges'}.",
         cards.shown,
-        reliability(topics),
+        added_to_answers(topics, QUESTIONS),
     )
     answered = answers(evidence)
     measured = files.metrics.get("reconstruction", [])
@@ -147,6 +149,12 @@ def first_findings(answered: Sequence[Answer], most: int = 3) -> list[str]:
 def read_tables(run: Path, study: Study) -> dict[str, Rows]:
     """Tables beside the metrics that a study's section reads, by name."""
     return {name: read_rows(run / path) for name, path in study.tables.items()}
+
+
+def stated(settings: Sequence[str], study: Study) -> dict[str, Any]:
+    """Settings of the run that a study's section states, by its parameter; None where they are not given."""
+    given = dict(setting.partition("=")[::2] for setting in settings)
+    return {name: json.loads(given.get(key, "null")) for name, key in study.stated.items()}
 
 
 def facts(spec: GeneratorSpec, cards: Cards, shards: Rows, source: Source) -> dict[str, str]:

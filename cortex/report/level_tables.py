@@ -169,9 +169,14 @@ def agreement_table(rows: Rows, top_n: int) -> Table:
         cells = found.setdefault(tuple(row.get(name) for name in names), {})
         cells[pair] = Cell(words.estimate(row), row["value"])
     for place, cells in found.items():
-        named = [number(value.replace("_", " ") if isinstance(value, str) else value) for value in place]
+        named = [number(_measure(value) if isinstance(value, str) else value) for value in place]
         table.rows.append([*named, *(cells.get(pair, Cell("–")) for pair in pairs)])
     return table
+
+
+def _measure(name: str) -> str:
+    """A measure of agreement in words."""
+    return "centred correlation" if name == "own_correlation" else name.replace("_", " ")
 
 
 def _setting(one: Comparison, name: str) -> Any:

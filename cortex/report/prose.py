@@ -5,6 +5,7 @@ details, each on a line that begins with ``- ``. Line breaks count as spaces. Th
 """
 
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,16 @@ class Prose:
         return heading, note, table
 
     def topic(
-        self, findings: list[Finding], tables: list[tuple[str, str, Table]], reliability: str = "", **facts: Any
+        self,
+        findings: list[Finding],
+        tables: list[tuple[str, str, Table]],
+        answers: Mapping[str, str] | None = None,
+        **facts: Any,
     ) -> Topic:
         """A topic with the words of the macros ``title``, ``link``, ``lead`` (of the facts) and ``limits``."""
         _, *limits = _items(self._macros.limits())
         title, link, lead = self.text("title"), self.text("link"), self.text("lead", **facts)
-        return Topic(title, link, lead, findings, tables, limits, reliability)
+        return Topic(title, link, lead, findings, tables, limits, answers or {})
 
 
 def _items(text: str) -> list[str]:

@@ -18,7 +18,6 @@ import pyarrow.dataset as ds
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table
 from cortex.data.manifest import manifest_of, shards_of
-from cortex.dictionary.kinds import KINDS, MARKS
 from cortex.extractors.names import AVERAGE, join_name, split_name
 from cortex.report.rows import Row, Rows, groups, select
 
@@ -164,11 +163,10 @@ class RunFiles:
         return read_lists(self.run / "tokens" / "frequency.parquet", self.tokens)["count", None]
 
     @cached_property
-    def marked(self) -> Mapping[int, int]:
-        """The class that a token marks, by token, of those that mark one."""
-        rows = read_table(self.run / "codes.parquet", ["token", "kind", "classes"])
-        marking = rows.filter(pc.equal(rows["kind"], KINDS[MARKS])).to_pylist()
-        return {row["token"]: row["classes"][0] for row in marking}
+    def codes(self) -> Mapping[int, Row]:
+        """What the dictionary says of a token: kind, classes and class_share."""
+        rows = read_table(self.run / "codes.parquet", ["token", "kind", "classes", "class_share"]).to_pylist()
+        return {row["token"]: row for row in rows}
 
     @cached_property
     def readings(self) -> dict[str, list[Row]]:

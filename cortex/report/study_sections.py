@@ -1,10 +1,12 @@
 """Sections of the studies: each study's own page function says its metrics, without the report knowing the study."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from cortex.core.errors import InputError, shown
 from cortex.report import folder_of
 from cortex.report.pictures import Picture, read_study_pictures
 from cortex.report.results import Reader, claims
@@ -62,21 +64,21 @@ def study_pictures(folder: Path, studies: Mapping[str, Study], figures: Sequence
 
 
 def study_section(
-    study: Study, rows: Rows, tables: Mapping[str, Rows], pictures: list[Picture], invalid: Sequence[Reader]
+    study: Study, rows: Rows, more: Mapping[str, Any], pictures: list[Picture], invalid: Sequence[Reader]
 ) -> StudySection:
     """A study's section.
 
     Args:
         study: the study.
         rows: its metrics, of which the section shows those over all trainings.
-        tables: the study's further tables, by name.
+        more: the study's further tables, and settings that it states, by name.
         pictures: its figures.
         invalid: extractors and judges of the run at chance level.
     """
     module, _, function = study.page.partition(":")
     section: Callable[..., Topic] = getattr(importlib.import_module(module), function)
     depends = [reader for reader in invalid if _depends(study, rows, reader)]
-    topic = section(claims(rows), **tables)
+    topic = section(claims(rows), **more)
     marked = [(heading, note, mark_invalid(table, depends)) for heading, note, table in topic.tables]
     return StudySection(replace(topic, tables=marked), pictures, depends)
 
@@ -88,6 +90,22 @@ def _depends(study: Study, rows: Rows, reader: Reader) -> bool:
     return reader.kind == "judge" or any(map(reader.concerns, rows))
 
 
-def reliability(sections: Mapping[str, StudySection]) -> list[tuple[str, str]]:
-    """What the studies say about the reliability of the explanations: each a sentence and the study's name."""
-    return [(one.topic.reliability, name) for name, one in sections.items() if one.topic.reliability]
+def added_to_answers(
+    sections: Mapping[str, StudySection], questions: Iterable[str]
+) -> dict[str, list[tuple[str, str]]]:
+    """What the studies add to the answers of the first screen: by the answer, texts with the study's name.
+
+    Args:
+        sections: of the studies, by name.
+        questions: names of the answers.
+
+    Raises:
+        InputError: a study adds to an answer that there is not.
+    """
+    found: dict[str, list[tuple[str, str]]] = {question: [] for question in questions}
+    for name, one in sections.items():
+        for question, text in one.topic.answers.items():
+            if question not in found:
+                raise InputError(f"study {name}: answers has {shown(question)}: allowed: {', '.join(questions)}")
+            found[question] += [(text, name)] if text else []
+    return found

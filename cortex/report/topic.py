@@ -1,5 +1,6 @@
 """A section of the page that one table of metrics makes, as a study's ``page`` returns it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cortex.report.tables import Table
@@ -29,8 +30,8 @@ class Topic:
         findings: what the numbers say, losses named like wins.
         tables: the numbers, each table with its heading and a note on how to read it.
         limits: what the numbers do not say.
-        reliability: what the numbers say about the reliability of the run's own explanations, in one sentence, which
-            the first screen repeats; empty where they say nothing.
+        answers: what the numbers add to answers of the first screen, by the answer: masking, concepts, searches,
+            reliability, care; each in one to three sentences.
     """
 
     title: str
@@ -39,4 +40,4 @@ class Topic:
     findings: list[Finding]
     tables: list[tuple[str, str, Table]] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
-    reliability: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)

@@ -44,9 +44,11 @@ class Study:
             appends further files to ``STUDY_FILES``.
         commands: commands of these rules: name → (``module:function``, description).
         cost: ``module:function(settings, counts)`` that yields the plan's stages.
-        page: ``module:function(rows, **tables)`` that makes the page's section of the metrics' rows, and of those of
-            ``tables``.
+        page: ``module:function(rows, **tables, **stated)`` that makes the page's section of the metrics' rows, and of
+            those of ``tables``.
         tables: further tables that the section reads: the function's parameter → path in the run's folder.
+        stated: settings of the run that the section states: the function's parameter → key, such as
+            "importance.samples". It is None where the report was written without settings.
         figures: names of the section's figures in a run, ``figures(settings)``. The study's rules draw each to
             ``figures/<name>.png``; its caption is ``<name>.rst`` beside the page's module.
         order: place on the page.
@@ -64,5 +66,6 @@ class Study:
     cost: str = ""
     page: str = ""
     tables: Mapping[str, str] = field(default_factory=dict)
+    stated: Mapping[str, str] = field(default_factory=dict)
     figures: Callable[[Any], Sequence[str]] = lambda settings: ()
     order: int = 100

@@ -321,7 +321,7 @@ def test_its_page_says_what_is_left_out(unjudged):
     page = text_of(unjudged / "report.html")
     assert page.count("Not measured. The run has no judges.") == 3
     assert "Top-1 accuracy on the tokens" in page and "The most frequent code" in page
-    assert "most telling tokens" in page and "Judges classify" not in page
+    assert "most important tokens" in page and "Judges classify" not in page
     figures = {path.name for path in (unjudged / "figures").iterdir()}
     assert figures == {"training.svg", "samples.png", "importance.png"}
 

@@ -11,6 +11,7 @@ from cortex.report.topic import Finding, Topic
 from cortex.report.words import change
 
 PROSE = Prose(Path(__file__).with_name("page.j2"))
+RANDOM = "random"
 AXES = ("n", "masked_fraction", "masked_brightness")  # of the masking curves
 OPPOSITE = {"better": "worse", "worse": "better", "no difference found": "no difference found"}
 
@@ -29,7 +30,24 @@ def section(rows: Rows) -> Topic:
             PROSE.table("together", ranking(together, "extractor")),
             PROSE.table("each", ranking(each, "extractor", "judge")),
         ],
+        answers={"reliability": on_own_images(by_axis["n",])},
     )
+
+
+def on_own_images(rows: Rows) -> str:
+    """Which methods are better or worse than tis, and below random positions, on the run's own images.
+
+    Args:
+        rows: means over judges, of the areas under the curves over n.
+    """
+    compared = [row for row in rows if row["verdict"] is not None and row["method"] != RANDOM]
+    found = {verdict: _places(select(compared, verdict=verdict)) for verdict in ("better", "worse")}
+    below_random: dict[str, dict[str, list[str]]] = {}
+    for (extractor,), of_extractor in groups(rows, "extractor").items():
+        below = [row["method"] for row in of_extractor if _below_random(row, rows)]
+        above = [row["method"] for row in of_extractor if row["method"] not in (RANDOM, *below)]
+        below_random |= {extractor: {"below": below, "above": above}} if below else {}
+    return PROSE.text("on_own_images", **found, below_random=below_random)
 
 
 def finding(rows: Rows, axis: str, by_area: Rows) -> Finding:
@@ -60,11 +78,11 @@ def finding(rows: Rows, axis: str, by_area: Rows) -> Finding:
 
 def leads(by_area: Rows, by_brightness: Rows) -> dict[str, float] | None:
     """How far the first method is from random positions at equal brightness, beside how far at equal area."""
-    if not select(by_area, method="random"):
+    if not select(by_area, method=RANDOM):
         return None
     found = []
     for rows in (by_area, by_brightness):
-        chance = {row["extractor"]: row["auc"] for row in select(rows, method="random")}
+        chance = {row["extractor"]: row["auc"] for row in select(rows, method=RANDOM)}
         found.append(mean(chance[row["extractor"]] - row["auc"] for row in select(rows, rank=1)))
     return {"area": found[0], "brightness": found[1]}
 
@@ -96,5 +114,5 @@ def _places(rows: Rows) -> list[dict[str, Any]]:
 
 
 def _below_random(row: Row, rows: Rows) -> bool:
-    random = select(rows, method="random", extractor=row["extractor"])
+    random = select(rows, method=RANDOM, extractor=row["extractor"])
     return any(other["rank"] < row["rank"] for other in random)

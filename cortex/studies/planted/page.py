@@ -37,7 +37,7 @@ def section(rows: Rows, recommended: Rows, kinds: Rows) -> Topic:
             PROSE.table("codes", codes_table(rows)),
             PROSE.table("kinds", kinds_table(kinds)),
         ],
-        reliability=PROSE.text("recommended", best=recommended[0], tis=select(recommended, method=TIS)[0]),
+        answers={"reliability": PROSE.text("recommended", best=recommended[0], tis=select(recommended, method=TIS)[0])},
     )
 
 

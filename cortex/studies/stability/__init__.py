@@ -21,5 +21,6 @@ STUDY = Study(
     checks=_checks,
     cost="cortex.studies.stability.cost:costs",
     page="cortex.studies.stability.page:section",
+    stated={"copies": "importance.samples"},
     order=30,
 )

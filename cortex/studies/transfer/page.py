@@ -14,6 +14,7 @@ from cortex.studies.transfer.metrics import REFERENCES, WITH_PRIOR
 PROSE = Prose(Path(__file__).with_name("page.j2"))
 NOT_MADE_WITH = ("extractors", "judges")
 CHANCE = "random_codes"
+WITHOUT_SEARCH = (CHANCE, "pasted_region", "drawn_region")
 
 
 class Metrics:
@@ -93,7 +94,23 @@ def section(rows: Rows) -> Topic:
             PROSE.table("values", values_table(metrics)),
             PROSE.table("compared", compared_table(metrics)),
         ],
+        answers=control(metrics),
     )
+
+
+def control(metrics: Metrics) -> dict[str, str]:
+    """What the judges read without a search, by the same choice of the best step as the answer about searches."""
+    reached = metrics.averages("judges", selection="best")
+    best = {name: reached[metrics.names[name]] for name in WITHOUT_SEARCH if metrics.names[name] in reached}
+    if CHANCE not in best:
+        return {}
+    compared = [
+        row["verdict"]
+        for method in metrics.methods
+        for row in metrics.all(method, "judges", baseline=CHANCE, selection="best")
+    ]
+    names = {metrics.names[name]: value for name, value in best.items()}
+    return {"searches": PROSE.text("control", reached=names, verdicts=tally(compared))}
 
 
 def standing(metrics: Metrics, maker: str, method: str) -> str:
@@ -144,7 +161,7 @@ def without_search(metrics: Metrics) -> list[Finding]:
     """What regions that took no search reach, and whether searches do better."""
     if "judges" not in metrics.kinds:
         return []
-    references = [name for name in ("pasted_region", "drawn_region", CHANCE) if metrics.all(name, "own")]
+    references = [name for name in WITHOUT_SEARCH if metrics.all(name, "own")]
     return [
         PROSE.finding(
             "without_search",

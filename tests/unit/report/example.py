@@ -236,6 +236,7 @@ def codes():
             "token": token,
             "kind": "marks a class" if 0 < token <= 2 else "background",
             "classes": [token - 1] * (0 < token <= 2),
+            "class_share": 0.75,
         }
         for token in range(CODES)
     ]

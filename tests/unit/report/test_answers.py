@@ -60,11 +60,17 @@ def test_every_answer_has_its_figures():
         "class by 30 points, masks of frequent tokens (30 %) by 30 points. No difference is found in any of 8 "
         "combinations.",
     )
-    assert searches[0] == "In part"
+    assert searches[0] == "In part: above 50 % for 2 of 4 pairs"
     assert "from 12 % to 55 % on average (lowest 40 %, highest 70 %, of 4 pairs" in searches[1]
     assert "the baseline, to 25 %. Searched tokens win in 4 of 4 pairs and lose in none." in searches[1]
+    assert searches[1].endswith(
+        "No control was computed: the run has no study of what random tokens reach in the same region."
+    )
     assert reliability[0] == "Two trainings share 2.5 of 5 concept tokens"  # 2 by cnn, 3 by resnet
-    assert "correlation of 0.50, 0.25 after each position's mean rank over the images is subtracted." in reliability[1]
+    assert (
+        "correlation of 0.50. The centred correlation, which subtracts each position's mean rank over the images "
+        "first, is 0.25."
+    ) in reliability[1]
     assert (
         "averaged over trainings lower the judges' probability of the class by 22 points, those of single trainings "
         "by 18" in reliability[1]
@@ -125,11 +131,17 @@ def test_missing_levels_say_why():
     assert "Without judges, nothing tests the explanations of the extractors." in text_of(found[4])
 
 
-def test_studies_add_to_the_reliability():
-    sentence = "The truth is known there."
-    reliability = answers(dataclasses.replace(EVIDENCE, reliability=[(sentence, "planted")]))[3]
-    assert text_of(reliability).endswith(sentence)
-    assert reliability.links == ["reliability", "planted-topic"]
+def test_studies_add_to_answers():
+    studies = {
+        "searches": [("Random codes reach more.", "mine")],
+        "reliability": [("Truth is known.", "a"), ("Or not.", "b")],
+    }
+    masking, _, searches, reliability, _ = answers(dataclasses.replace(EVIDENCE, studies=studies))
+    assert masking.added == []
+    assert searches.added == [("Random codes reach more.", "mine-topic")] and "No control" not in text_of(searches)
+    assert reliability.added == [("Truth is known.", "a-topic"), ("Or not.", "b-topic")]
+    missing = answers(dataclasses.replace(EVIDENCE, studies=studies, levels=()))[2]
+    assert missing.added == [] and not missing.measured
 
 
 def test_agreement_is_that_of_the_shown_lists():

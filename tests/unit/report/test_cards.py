@@ -83,7 +83,12 @@ def test_tokens_say_in_how_many_test_images_they_occur_and_what_else_they_mark(c
     # Token 1 marks class 0, which is an ant, token 2 class 1.
     first, second = cards.all[:2]
     assert [(token.number, token.marks) for token in first.tokens[:3]] == [(1, None), (2, "bee"), (3, None)]
-    assert first.others == {"bee": [2]} and second.others == {}
+    assert [(token.kind, token.most, token.own) for token in first.tokens[:3]] == [
+        ("marks a class", "ant", True),
+        ("marks a class", "bee", False),
+        ("background", None, True),
+    ]
+    assert {token.share for token in first.tokens} == {0.75, 0.0}
     assert [token.marks for token in second.lists["most frequent"][:3]] == ["ant", None, None]
 
 
@@ -99,19 +104,21 @@ def test_changes_are_means_over_the_images_of_the_class(cards):
     assert cards.all[0].masked == {"probability_change": pytest.approx(-0.4), "masked_fraction": pytest.approx(0.2)}
     assert cards.all[0].random["probability_change"] == pytest.approx(-0.12)
     assert cards.all[1].masked["probability_change"] == pytest.approx(-0.1)
+    assert [card.judged for card in cards.all[:3]] == [(1, 1), (0.5, 0.5), (1, 1)]  # of 2 images
 
 
-def test_an_image_that_is_read_as_another_class_says_so(run):
+def test_an_image_that_is_read_as_another_class_says_so(cards, run):
+    assert [card.misread for card in cards.all] == [{"bee": 3}, {}, *[{"bee": 3}] * 5]
     single = cards_of(run)
     object.__setattr__(single, "extractor", "resnet/0")
-    assert [card.misread for card in single.all] == ["bee", None, *["bee"] * 5]
+    assert [card.misread for card in single.all] == [{"bee": 1}, {}, *[{"bee": 1}] * 5]
     assert {token.found_by for token in single.all[0].tokens} == {1, 3}
 
 
 def test_a_run_without_judges_or_images_has_tokens_alone(run):
     bare = dataclasses.replace(cards_of(run, judges=(), levels=()), shard=None)
     for card in bare.all:
-        assert card.example is card.masked is card.random is None
+        assert card.example is card.masked is card.random is card.judged is None
         assert [token.patch for token in card.tokens] == [""] * 5
 
 
@@ -119,10 +126,11 @@ def test_examples_are_found_in_the_first_shards(run):
     scores = run.files.scores["tis", "cnn/0"]
     first = read_tokens(scores[0]).labels.tolist()
     missing = [scores[0], scores[1].with_name("gone.parquet")]
-    assert list(first_examples(missing, run.files.images, first[:1])) == first[:1]
-    assert len(first_examples(scores, run.files.images, range(CLASSES))) == CLASSES
+    assert list(first_examples(missing, run.files.images, first[:1], [scores])) == first[:1]
+    found = first_examples(scores, run.files.images, range(CLASSES), [scores, scores])
+    assert len(found) == CLASSES and found[0].predicted == [1, 1]
     with pytest.raises(InputError, match="gone"):
-        first_examples(missing, run.files.images, range(CLASSES))
+        first_examples(missing, run.files.images, range(CLASSES), [scores])
 
 
 def test_a_typical_patch_is_that_of_a_pixel_loop(run):

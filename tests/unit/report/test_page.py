@@ -13,9 +13,11 @@ from docutils.core import publish_parts
 from cortex.core.errors import InputError
 from cortex.core.tables import write_table
 from cortex.report import CAPTIONS, TEMPLATES, page_fingerprint, settings_in_words
+from cortex.report.answers import QUESTIONS
 from cortex.report.draw.images import draw_reconstruction
-from cortex.report.html import load_page, origin, write_report
+from cortex.report.html import load_page, origin, stated, write_report
 from cortex.report.pictures import FIGURES, caption
+from cortex.report.study_sections import StudySection, added_to_answers
 from cortex.report.tables import Cell, Table
 from cortex.report.topic import Finding, Topic
 from cortex.studies.base import Study, StudySettings
@@ -37,7 +39,9 @@ def section(rows, more=()):
     found = Finding(f"{row['extractor']} got {row['value']}.", ["Not much."])
     table = Table(["extractor", "value"], 1, [[Cell(row["extractor"]), Cell(str(row["value"]), row["value"])]])
     tables = [("A table", "A note", table)]
-    return Topic(f"Does {EVIL} matter?", "Mine", "One lead.", [found], tables, ["One limit."], "It is sure.")
+    return Topic(
+        f"Does {EVIL} matter?", "Mine", "One lead.", [found], tables, ["One limit."], {"reliability": "It is sure."}
+    )
 
 
 def written(run, path, **changes):
@@ -70,7 +74,10 @@ def test_the_page_links_to_the_atlas_beside_it(run, tmp_path):
     (tmp_path / "atlas").mkdir()
     (tmp_path / "atlas" / "index.html").touch()
     beside = [link["href"] for link in written(run, tmp_path).all("a")]
-    assert "atlas/index.html" not in links and sorted(beside) == sorted([*links, "atlas/index.html"])
+    assert not any(link.startswith("atlas/") for link in links)
+    more = [link for link in beside if link.startswith("atlas/index.html#token/")]
+    assert sorted(beside) == sorted([*links, "atlas/index.html", *more])
+    assert {f"atlas/index.html#token/{number}" for number in range(1, 5)} < set(more)
 
 
 def test_every_figure_is_inlined_with_its_caption_and_alternative_text(run, page):
@@ -111,7 +118,7 @@ def test_judges_have_a_row_for_every_class(run, page):
 
 
 def test_tokens_that_mark_another_class_say_so(page):
-    assert "Token 2 marks bee. Masking important tokens" in page.words
+    assert "marks it, 75" in page.words and "marks bee, 75" in page.words  # on the cards
     assert "marks ant" in page.words and "0/2" in page.words
 
 
@@ -122,7 +129,10 @@ def test_classes_have_a_sentence_with_their_own_figures(page):
         "probability of the class by 40 points, random masks of equal area by 12."
     ) in text
     assert "Shown without selection: the first 6 of 7 classes, the first test image of each." in text
-    assert "method tis and the extractor resnet, the most accurate one, averaged over its 3 trainings." in text
+    assert "Importance: the token importance score (tis), the slope of" in text
+    assert "by the extractor resnet, the most accurate one, a mean over its 3 trainings." in text
+    assert "ant all 3 trainings read bee" in text and "bee all 3" not in text
+    assert "Judges read 50 % of its images rightly." in text  # bees: one of two is a cat
 
 
 def test_strings_of_others_are_escaped(run, page):
@@ -180,6 +190,20 @@ def test_studies_have_pages_of_their_own_in_their_order(run, tmp_path):
     assert {0.25, 0.75} <= set(shown.values)
     with pytest.raises(InputError, match="study 'gone': allowed: "):
         write_report(tmp_path / "other.html", run.folder, **run.arguments, studies=("gone",))
+
+
+def test_a_study_adds_only_to_answers_that_there_are():
+    told = StudySection(section([{"extractor": "cnn", "value": 0.25}]), [], [])
+    assert added_to_answers({"mine": told}, QUESTIONS)["reliability"] == [("It is sure.", "mine")]
+    wrong = replace(told, topic=replace(told.topic, answers={"truth": "Never."}))
+    with pytest.raises(InputError, match=r"study mine: answers has 'truth': allowed: masking, concepts, searches, "):
+        added_to_answers({"mine": wrong}, QUESTIONS)
+
+
+def test_a_study_states_settings_of_the_run():
+    study = replace(FIRST, stated={"copies": "importance.samples"})
+    assert stated(['run="tiny"', "importance.samples=20"], study) == {"copies": 20}
+    assert stated([], study) == {"copies": None} and stated([], FIRST) == {}
 
 
 def test_a_study_reads_further_tables_of_the_run(run, tmp_path, monkeypatch):
@@ -317,7 +341,7 @@ def test_a_run_with_one_training_has_no_verdict(run, tmp_path):
     assert shown.words.count("One training of each extractor gives no verdict.") == 3
     assert "Unknown from one training." in shown.words and "Agreement of trainings" not in shown.words
     assert "the most accurate one, training 0." in shown.words and "●" not in shown.text
-    assert "most telling tokens" in shown.words
+    assert "five most important tokens for the resnet" in shown.words
     assert "cnn (1 training) and resnet (1 training)" in shown.words
     assert not re.search(r"better in \d", shown.words)
 

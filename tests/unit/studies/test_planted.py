@@ -611,14 +611,14 @@ def ranking(method, precision, low, high, difference=0.0):
 @pytest.mark.parametrize(
     ("ranked", "end"),
     [
-        ([ranking("tis", 0.5, 0.4, 0.6), ranking("occlusion", 0.4, 0.3, 0.5)], "12 %). No other method finds more."),
+        ([ranking("tis", 0.5, 0.4, 0.6), ranking("occlusion", 0.4, 0.3, 0.5)], "12.5 %). No other method finds more."),
         ([ranking("occlusion", 0.5, 0.4, 0.6, 0.05), ranking("tis", 0.45, 0.3, 0.5)], "The difference can be chance."),
         ([ranking("occlusion", 0.2, 0.1, 0.3, 0.15), ranking("tis", 0.05, 0, 0.1)], "No method is above chance."),
     ],
 )
 def test_a_method_is_recommended_only_where_it_finds_more(ranked, end):
     left_out = " Left out: 7 of 36 trainings, which classify these grids no better than guessing."
-    told = section(rows_of("plain", "cnn", right=1.0, found=0.15), ranked, []).reliability
+    told = section(rows_of("plain", "cnn", right=1.0, found=0.15), ranked, []).answers["reliability"]
     assert told.replace("\xa0", " ").endswith(end + left_out) and "recommended" not in told
 
 
@@ -626,7 +626,7 @@ def test_no_method_is_recommended_where_nothing_was_learned():
     nothing = ("precision", "low", "high", "difference", "difference_low", "difference_high")
     ranked = [ranking("tis", 0.5, 0.4, 0.6) | dict.fromkeys(nothing) | {"precision_all": 0.1, "left_out": 36}]
     topic = section(rows_of("plain", "cnn", right=0.2, found=0.15), ranked, [])
-    assert topic.reliability.endswith("classifies better than guessing: no method is recommended.")
+    assert topic.answers["reliability"].endswith("classifies better than guessing: no method is recommended.")
     assert [cell.text for cell in topic.tables[0][2].rows[0]] == ["tis", "–", "–", "0.125", "0.10"]
 
 
@@ -653,10 +653,10 @@ def test_the_report_names_where_methods_fail():
     ]
     ranked = [ranking("occlusion", 0.5, 0.4, 0.6, difference=0.2), ranking("tis", 0.3, 0.05, 0.45)]
     topic = section(rows, ranked, KINDS)
-    assert topic.reliability.replace("\xa0", " ") == (
-        "On synthetic grids with known truth, 50 % of the positions that occlusion finds most important hold a token "
-        "of the class (tis: 30 %; chance: 12 %). So occlusion is the recommended method. Left out: 7 of 36 "
-        "trainings, which classify these grids no better than guessing."
+    assert topic.answers["reliability"].replace("\xa0", " ") == (
+        "On synthetic grids with known ground truth, 50 % of the positions that occlusion finds most important hold a "
+        "token of the class (tis: 30 %; chance: 12.5 %). So occlusion is the recommended method there; the run's own "
+        "images have no known truth. Left out: 7 of 36 trainings, which classify these grids no better than guessing."
     )
     said = [(finding.headline.replace("\xa0", " "), " ".join(finding.details)) for finding in topic.findings]
     assert "as many positions as are planted: 15.0 % (cnn), 60.0 % (transformer)." in said[0][0]

@@ -129,6 +129,12 @@ def test_the_report_names_the_smallest_number_that_is_enough():
         "of the 5 highest positions: cnn 10, overlap 0.80 (0.79 to 0.81); resnet more than 20, overlap 0.70 (0.69 to "
         "0.71)."
     )
+    noise = (
+        "Noisy copies of an image with which two sets of noise share at least 80 % of its 5 highest positions: "
+        "cnn 10, resnet more than 20."
+    )
+    assert found.answers == {"reliability": noise}
+    assert topic.section(rows, copies=7).answers == {"reliability": f"{noise} The scores of the run use 7."}
     none = topic.section([row for row in rows if row["extractor"] == "resnet"] + rows[-1:])
     assert none.findings[0].headline.endswith("positions: resnet more than 20, overlap 0.70 (0.69 to 0.71).")
 

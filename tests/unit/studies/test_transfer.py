@@ -364,10 +364,22 @@ def test_the_page_counts_what_transfers_and_names_what_does_not():
             rows.append(metric(extractor, method, kind, -0.2, pasted, "pasted_region", reader=reader))
     for extractor in ("cnn", "resnet"):
         rows += [metric(extractor, "pasted_region", kind, 0.45) for kind in ("own", "extractors", "judges")]
+    assert section(rows).answers == {}  # no control at the best step
+    for method, value in (("token_selection", 0.4), ("random_codes", 0.375), ("pasted_region", 0.5)):
+        rows += [metric(extractor, method, "judges", value, selection="best") for extractor in ("cnn", "resnet")]
+    rows += [
+        metric(extractor, "token_selection", "judges", 0.1, "no difference found", "random_codes", selection="best")
+        for extractor in ("cnn", "resnet")
+    ]
     told = section(rows)
+    assert told.answers["searches"].replace("\xa0", " ") == (
+        "Control: regions that took no search raise it to 38 % (random codes), 50 % (region of another image of the "
+        "target class), by each judge's best of as many draws as a search has recorded steps. Searches against random "
+        "codes: no difference found in all 2 searches."
+    )
     first, read, free, unknown = told.findings
     assert first.headline.startswith("1 of 4 codebook searches transfers to the other extractors and the judges: ")
-    assert "0 exceed the region of another image" in first.headline
+    assert "None of 4 exceeds the region of another image" in first.headline
     assert first.details == [
         "Transfers to the judges only: embedding optimisation with cnn.",
         "Raises the target for its own extractor only: token selection with resnet.",
