@@ -27,12 +27,11 @@ def judges_table(histories: Mapping[str, Rows], accuracy: Rows, image_level: Row
     """Judges: accuracy on held-out real images and on the run's, and the probability of these images' labels."""
     readings = groups(accuracy, "split", "k")
     headings = [f"top-{k}, {split} images" for split, k in readings]
-    table = Table(
-        ["judge", "epochs", "top-1, held-out real images", *headings, "probability of the class, unmasked"], 1
-    )
+    trained = ["epochs", "top-1, held-out real images"] if any(histories.values()) else []
+    table = Table(["judge", *trained, *headings, "probability of the class, unmasked"], 1)
     for judge, history in histories.items():
         last = history[-1] if history else {"epoch": None, "held_out_top1": None}  # pretrained
-        cells = [number(last["epoch"]), share(last["held_out_top1"])]
+        cells = [number(last["epoch"]), share(last["held_out_top1"])] if trained else []
         for group in readings.values():
             cells.append(_accuracy(next(iter(select(group, judge=judge)), None)))
         seen = next(iter(select(image_level, judge=judge)), None)

@@ -76,7 +76,7 @@ def draw_search(
                 for image, key in zip(_decode(model, edited_grids(split.grids[rows], *new)), keys, strict=True)
             ]
     class_name = class_names(generator, family)
-    titles = [f"{short(class_name(row['source']))} → {short(class_name(row['target']))}" for row in chosen]
+    titles = [f"{short(class_name(row['source']))} →\n{short(class_name(row['target']))}" for row in chosen]
     save_figure(figures.search(originals, titles, edited, _region(positions, split.layout, originals[0])), output)
 
 

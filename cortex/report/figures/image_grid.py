@@ -18,12 +18,20 @@ class ImageGrid:
         tiles: rows of images uint8 ``[H, W, 3]``; None, and what a row is shorter than others, stays white.
         labels: one a row, written on its left.
         text_below: leave room for a line of text below every tile.
+        lines_above: lines of text above the first row.
     """
 
     LEFT, TOP, LINE = 1.1, 0.3, 0.17  # inches: of the labels, of what is written above, of a line of text
     COLUMNS = 8  # tiles are never larger than with so many
 
-    def __init__(self, tiles: Sequence[Sequence[Images | None]], labels: Sequence[str], *, text_below: bool = False):
+    def __init__(
+        self,
+        tiles: Sequence[Sequence[Images | None]],
+        labels: Sequence[str],
+        *,
+        text_below: bool = False,
+        lines_above: int = 1,
+    ):
         self.height, self.width = next(tile for row in tiles for tile in row if tile is not None).shape[:2]
         columns = max(self.COLUMNS, *map(len, tiles))
         self.gap = math.ceil(self.width / 8)
@@ -31,7 +39,7 @@ class ImageGrid:
         scale = (WIDTH - self.LEFT - 0.05) / across  # inches a pixel
         self.gap_below = math.ceil(self.LINE / scale) + self.gap if text_below else self.gap
         down = len(tiles) * (self.height + self.gap_below)
-        size = self.TOP + down * scale
+        size = self.TOP + self.LINE * (lines_above - 1) + down * scale
         self.figure = Figure(figsize=(WIDTH, size))
         self.axes = self.figure.add_axes((self.LEFT / WIDTH, 0, across * scale / WIDTH, down * scale / size))
         canvas = np.full((down, across, 3), 255, np.uint8)

@@ -98,12 +98,13 @@ def search(
 
     Args:
         originals: uint8 ``[H, W, 3]`` each.
-        titles: one a column, e.g. "one → seven".
+        titles: one a column, e.g. "one →\nseven".
         edited: by the row's label, for every column the image and the target's probability before and after.
         region: top, left, height and width of the replaced region, in pixels.
     """
     tiles = [list(originals), *[[image for image, _, _ in row] for row in edited.values()]]
-    shown = ImageGrid(tiles, ["original", *edited], text_below=True)
+    lines = max(title.count("\n") + 1 for title in titles)
+    shown = ImageGrid(tiles, ["original", *edited], text_below=True, lines_above=lines)
     for column, title in enumerate(titles):
         shown.write_above(column, title)
         for row in range(len(tiles)):

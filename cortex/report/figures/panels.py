@@ -22,7 +22,7 @@ VERDICT_COLOURS = {"better": BLUE, "worse": VERMILION, "no difference found": FA
 def training(
     extractors: Mapping[str, Mapping[str, Sequence[float]]], judges: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
-    """Training curves: the extractors' losses and validation accuracy, the judges' held-out accuracy.
+    """Training curves: the extractors' losses and validation accuracy, the held-out accuracy of trained judges.
 
     Args:
         extractors: by name, such as cnn/0, the columns of its history (epoch, train_loss, val_loss, val_top1). The
@@ -30,7 +30,7 @@ def training(
         judges: by name, the columns of its history (epoch, held_out_top1).
     """
     figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
-    losses, accuracy, held_out = figure.subplots(1, 3)
+    losses, accuracy, *rest = figure.subplots(1, 3 if judges else 2)
     names = list(dict.fromkeys(split_name(trained)[0] for trained in extractors))
     colours = dict(zip(names, _series(), strict=False))
     for trained, history in extractors.items():
@@ -42,19 +42,20 @@ def training(
         losses.plot(epochs[best], history["val_loss"][best], "o", color=colour)
         accuracy.plot(epochs, history["val_top1"], color=colour)
         accuracy.plot(epochs[best], history["val_top1"][best], "o", color=colour)
-    # Judges have colours of their own: one may be called what an extractor is called.
-    for (name, history), colour in zip(judges.items(), islice(_series(), len(names), None), strict=False):
-        held_out.plot(history["epoch"], history["held_out_top1"], color=colour, label=f"judge {name}", marker=".")
     losses.set(title="Extractors: loss", xlabel="epoch", ylabel="nats (dotted: train)", yscale="log")
     losses.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     losses.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     accuracy.set(title="Extractors: validation top-1", xlabel="epoch")
-    held_out.set(title="Judges: top-1 on held-out real images", xlabel="epoch")
-    for axes in (losses, accuracy, held_out):
+    for held_out in rest:
+        # Judges have colours of their own: one may be called what an extractor is called.
+        for (name, history), colour in zip(judges.items(), islice(_series(), len(names), None), strict=False):
+            held_out.plot(history["epoch"], history["held_out_top1"], color=colour, label=f"judge {name}", marker=".")
+        held_out.set(title="Judges: top-1 on held-out real images", xlabel="epoch")
+    for axes in (losses, accuracy, *rest):
         _whole_numbers(axes)
-    for axes in (losses, held_out) if judges else (losses,):
+    for axes in (losses, *rest):
         axes.legend()
-    for axes in (accuracy, held_out):
+    for axes in (accuracy, *rest):
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
     return figure
 

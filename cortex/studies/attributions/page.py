@@ -98,7 +98,7 @@ def ranking(rows: Rows, *names: str) -> Table:
             for axis in AXES:
                 row = at[axis, method]
                 interval = f"{change(row['auc_low'])} to {change(row['auc_high'])}"
-                text = f"{change(row['auc'])} ({interval}), rank {row['rank']}"
+                text = f"{change(row['auc'])}, rank {row['rank']} ({interval})"
                 cells.append(Cell(text, row["auc"], row["rank"] == 1))
                 cells.append(Cell(row["verdict"] or "–", best=row["verdict"] == "better"))
             table.rows.append(cells)

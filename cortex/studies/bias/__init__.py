@@ -71,6 +71,7 @@ STUDY = Study(
     },
     cost="cortex.studies.bias.cost:costs",
     page="cortex.studies.bias.page:section",
+    stated={"property_name": "studies.bias.property"},
     figures=lambda settings: () if settings.property is None else ("bias_property",),
     order=70,
 )

@@ -1,5 +1,6 @@
 """Bias: reported against true lean, and what neutral images lean to (METHOD.md, section 7)."""
 
+import inspect
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from cortex.report.rows import Row, Rows, distinct, groups, mean, select
 from cortex.report.tables import Cell, Table
 from cortex.report.topic import Finding, Topic
 from cortex.report.words import decimal
+from cortex.studies.bias.settings import PROPERTIES
 
 PROSE = Prose(Path(__file__).with_name("page.j2"))
 RIGHT, WRONG, NONE = "right", "wrong", "none"
@@ -43,8 +45,13 @@ DELTA = Scale("delta", "low", "high", 0.0)
 SHARE = Scale("share", "share_low", "share_high", 0.5)
 
 
-def section(rows: Rows) -> Topic:
-    """The section of the rows of metrics/bias.parquet."""
+def section(rows: Rows, property_name: str | None = None) -> Topic:
+    """The section of the rows of metrics/bias.parquet.
+
+    Args:
+        rows: its rows.
+        property_name: the setting studies.bias.property.
+    """
     overall = select(rows, label=None)
     known, unknown = select(overall, set="mixture"), select(rows, true_share=None)
     published = recovered(known, DELTA)[::-1]  # of the list count first, as it was published
@@ -65,7 +72,13 @@ def section(rows: Rows) -> Topic:
         [*told, *findings] if any(map(_at_chance, rows)) else [*findings, *told],
         tables,
         property=_property_words(rows) if by_property else None,
+        meaning=meaning(property_name) if by_property and property_name else "",
     )
+
+
+def meaning(name: str) -> str:
+    """What a property of pictures is, by the first paragraph of its function's docstring; empty where it has none."""
+    return (inspect.getdoc(PROPERTIES.load(name)) or "").partition("\n\n")[0]
 
 
 def told_apart(rows: Rows) -> Finding:

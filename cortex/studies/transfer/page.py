@@ -227,7 +227,7 @@ def values_table(metrics: Metrics) -> Table:
     """The means, a method a row, a block of rows an extractor."""
     kinds = [PROSE.text("readers", kind=kind) for kind in metrics.kinds]
     headings = ["its own extractor", *kinds, "the judges, best", "log-likelihood"]
-    table = Table(["extractor", "method", *headings, "verdict"], 2)
+    table = Table(["extractor", "method", "verdict", *headings], 2)
     for maker in metrics.makers:
         for method, name in metrics.names.items():
             if not metrics.has(maker, method):
@@ -239,7 +239,7 @@ def values_table(metrics: Metrics) -> Table:
                 metrics.at(maker, method, "prior", reader="target", measure="log_likelihood"),
             ]
             verdict = standing(metrics, maker, method) if method in metrics.methods else "–"
-            table.rows.append([Cell(maker), Cell(name), *map(interval, cells), Cell(verdict)])
+            table.rows.append([Cell(maker), Cell(name), Cell(verdict), *map(interval, cells)])
     return table
 
 

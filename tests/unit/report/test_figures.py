@@ -156,3 +156,4 @@ def test_trainings_of_an_extractor_share_its_colour():
     assert colours[0] == colours[1] != colours[2]
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["cnn", "resnet"]
     assert figure.axes[2].get_lines()[0].get_color() not in colours
+    assert len(panels.training({"cnn/0": history}, {}).axes) == 2  # no empty panel of judges

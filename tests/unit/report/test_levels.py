@@ -134,6 +134,9 @@ def test_a_judge_trained_elsewhere_is_shown_without_a_history():
     ]
     seen = [{"judge": "b16", "probability": 0.25, "probability_change": -0.5}]
     (row,) = level_tables.judges_table({"b16": []}, accuracy, seen).rows
+    assert [plain(cell.text) for cell in row] == ["b16", "90.0 % (83.8 to 93.1)", "0.750"]
+    trained = {"b16": [], "own": [{"epoch": 2, "held_out_top1": 0.5}]}
+    row, _ = level_tables.judges_table(trained, accuracy, seen).rows
     assert [plain(cell.text) for cell in row] == ["b16", "–", "–", "90.0 % (83.8 to 93.1)", "0.750"]
 
 

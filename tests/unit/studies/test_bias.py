@@ -22,7 +22,7 @@ from cortex.extractors.codebook import load_codebook, look_up
 from cortex.extractors.network import load_extractor
 from cortex.studies.bias.effect import measure_bias
 from cortex.studies.bias.groups import group_classes
-from cortex.studies.bias.page import section
+from cortex.studies.bias.page import meaning, section
 from cortex.studies.bias.resample import cliffs_delta, interval, place_between, resample
 from cortex.studies.bias.settings import GroupTokens, NeutralSets
 from cortex.studies.bias.tokens import SCHEMA, find_group_tokens, group_lists
@@ -379,6 +379,11 @@ def test_the_report_counts_leans_that_are_right_wrong_and_none():
         "0.40 [0.30, 0.60]",
         "0.60 [0.40, 0.80]",
     ]
+
+
+def test_a_property_is_defined_by_its_own_description():
+    assert meaning("haze").startswith("The blue haze of photographs from above: ")
+    assert meaning("brightness") == "Mean luminance, 0 (black) to 255."
 
 
 def test_the_report_says_what_neutral_images_lean_to_and_where_nothing_can_be_said():
