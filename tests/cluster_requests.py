@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,8 +37,9 @@ def requested(job: Any, resource: str) -> str:
     return f"{base:,} + {more:.3g} a MB of {'the input' if of_all else 'the largest file'}"
 
 
-def requests(config: Path, target: str = "full") -> dict[str, tuple[str, str]]:
-    """Memory and time that the rules of a target request, by rule; of rules whose jobs differ, of the first one."""
+@contextmanager
+def planned_jobs(config: Path, target: str) -> Iterator[list[Any]]:
+    """All jobs of a target, as Snakemake plans them in this folder."""
     with SnakemakeApi(OutputSettings(dryrun=True)) as api:
         for handler in logger.handlers:
             handler.setLevel(logging.WARNING)
@@ -47,7 +49,12 @@ def requests(config: Path, target: str = "full") -> dict[str, tuple[str, str]]:
         planned.dag(DAGSettings(targets={target}, forceall=True)).execute_workflow(
             "dryrun", execution_settings=ExecutionSettings(lock=False, ignore_incomplete=True)
         )
-        jobs = sorted(planned._workflow.dag.jobs, key=lambda job: (job.rule.name, str(job.wildcards)))
+        yield sorted(planned._workflow.dag.jobs, key=lambda job: (job.rule.name, str(job.wildcards)))
+
+
+def requests(config: Path, target: str = "full") -> dict[str, tuple[str, str]]:
+    """Memory and time that the rules of a target request, by rule; of rules whose jobs differ, of the first one."""
+    with planned_jobs(config, target) as jobs:
         of_rule = {job.rule.name: job for job in reversed(jobs) if "mem_mb" in job.rule.resources}
         return {name: (requested(job, "mem_mb"), requested(job, "runtime")) for name, job in of_rule.items()}
 
