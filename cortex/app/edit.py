@@ -208,13 +208,15 @@ def take_picture(path: Path, key: str | None, model: Generator) -> Picture:
         return Picture(path.stem, model.encode(torch.from_numpy(pixels[None]))[0].cpu().numpy(), pixels, None)
     if key is None:
         raise InputError(f"{path}: a tar has many images: --key says which")
+    example = ""
     for sample in read_shard(path, images="any", codes=len(model.codebook)):
+        example = example or f", such as {sample.key}"
         if sample.key == key:
             if sample.grid.shape != model.spec.grid:
                 raise InputError(f"{path}: grids of {sample.grid.shape}; the generator's are {model.spec.grid}")
             image = None if sample.image is None else _fitted(sample.image, path, model.spec.image)
             return Picture(sample.key, sample.grid.astype(np.int64), image, sample.label)
-    raise InputError(f"{path}: no image {key!r}; --key is that of one of its images")
+    raise InputError(f"{path}: no image {key!r}; --key is that of one of its images{example}")
 
 
 def _fitted(image: NDArray[np.uint8], path: Path, shape: tuple[int, int]) -> NDArray[np.uint8]:

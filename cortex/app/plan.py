@@ -48,7 +48,8 @@ def print_plan(config: Path, *, flops: float | None = None, bandwidth: float | N
 
     Times are lower bounds: all jobs in sequence, at the full rate. Rates of GPUs are those of bfloat16; importance,
     searches and judges compute in float32 and take longer. Divide times by the number of GPUs. The plan reads only
-    the shapes of the generator. It counts all files, whether they exist or not.
+    the shapes of the generator. It counts all files, whether they exist or not. A dash stands for a rule that states no
+    cost, an empty cell for none, or for less than a tenth of a second.
 
     Args:
         config: config file of the run.
