@@ -30,6 +30,7 @@ SMALLER = {
     "cortex convert-generator": "--grid 8 8",
     "cortex import-extractor": "--grid-height 8 --grid-width 12",
     "cortex import-scores": "--grid-height 2 --grid-width 3",
+    "cortex concept-tokens": "--top-n 1 5",  # grids of 6 positions
     "cortex edit": "--to seven",
     "cortex run": "--dry-run",
 }
