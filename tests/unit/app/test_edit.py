@@ -374,7 +374,7 @@ def test_what_does_not_fit_the_run_is_named(tiny_run, generator_weights, three, 
         ({"image": shard}, r"000000\.tar: a tar has many images: --key says which"),
         (
             {"image": shard, "key": "test-0003-000000"},
-            r"000000\.tar: no image 'test-0003-000000'; --key is .*, such as test-0000-000000",
+            r"000000\.tar: no image 'test-0003-000000'; --key is .*, such as test-0001-000000",
         ),
         ({"key": "test-0001-000000"}, r"--key = 'test-0001-000000': only with a tar"),
         ({"extractor": "cnn_deep"}, r"cnn_deep/0/model\.safetensors: no such weights file"),
