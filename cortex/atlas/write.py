@@ -133,7 +133,7 @@ def measured_causes(codes: pa.Table, rows: Columns) -> dict[str, Any]:
     Returns:
         pairs (measured), marking (of these, those of a code that marks the class), marked (codes that mark a class);
         for each intervention, images (pairs of two images at least), and of these lower and higher: those whose effect
-        is below, or above, that of the random control.
+        is below, or above, that of the random control by the 95 % interval.
     """
     marks = pc.equal(codes["kind"], KINDS[MARKS]).to_numpy()
     first = np.array([labels[0] if labels else -1 for labels in codes["classes"].to_pylist()])
@@ -143,8 +143,9 @@ def measured_causes(codes: pa.Table, rows: Columns) -> dict[str, Any]:
     found: dict[str, Any] = {"pairs": len(tokens), "marking": int(marking.sum()), "marked": int(marks.sum())}
     for name in CAUSES:
         if name in rows:
-            excess = rows[f"{name}_excess"][rows[f"{name}_images"] >= 2]
-            found[name] = {"images": len(excess), "lower": int((excess < 0).sum()), "higher": int((excess > 0).sum())}
+            several = rows[f"{name}_images"] >= 2
+            low, high = (rows[f"{name}_excess_{end}"][several] for end in ("low", "high"))
+            found[name] = {"images": len(low), "lower": int((high < 0).sum()), "higher": int((low > 0).sum())}
     return found
 
 

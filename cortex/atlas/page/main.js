@@ -20,7 +20,7 @@ const quoted = word => /^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'",
 
 // The address that a searched text stands for.
 function searched(text) {
-  const wanted = text.trim(), { run } = atlas;
+  const wanted = text.trim().replace(/^(token|code|class|image)\s+/i, ""), { run } = atlas;
   if (/^\d+$/.test(wanted) && Number(wanted) < run.codes) return tokenAddress(Number(wanted));
   const lower = wanted.toLowerCase();
   const label = labelOf(wanted) ?? run.labels.find(each => className(each).toLowerCase().startsWith(lower)) ?? run.labels.find(each => className(each).toLowerCase().includes(lower));

@@ -73,7 +73,7 @@ function Contexts({ token, code }) {
               h(ImageThumb, { part, row: image, positions, best: position })),
             h("figcaption", null, className(sample.labels[image]), h("br"), `score ${fixed(score)}`));
         })),
-    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image. It explains the image's own class, whatever class the code marks.`,
+    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image, not less the image's mean. It explains the image's own class, whatever class the code marks.`,
       !atlas.run.alone && [" Other images can matter more. A page with images from all test images: ", showCommand("token", token), "."]));
 }
 
@@ -148,10 +148,10 @@ function measuredSentence() {
 function causesTogether() {
   const { masked, placed } = atlas.run.measured;
   const said = [
-    masked?.images && `Masking lowers the judges' probability of the class more than random masks of equal area do for ${count(masked.lower)} of ${count(masked.images)}, and less for ${count(masked.higher)}.`,
-    placed?.images && `Put in place of other codes, the code raises it more than a random code does for ${count(placed.higher)} of ${count(placed.images)}, and less for ${count(placed.lower)}.`,
+    masked?.images && `Masking lowers the judges' probability of the class more than random masks of equal area do for ${count(masked.lower)} of ${count(masked.images)} pairs, and less for ${count(masked.higher)}.`,
+    placed?.images && `Put in place of other codes, the code raises it more than a random code does for ${count(placed.higher)} of ${count(placed.images)} pairs, and less for ${count(placed.lower)}.`,
   ].filter(Boolean);
-  return said.length > 0 && `All measured pairs of a code and a class, with at least two images: ${said.join(" ")}`;
+  return said.length > 0 && `All measured pairs of a code and a class, with at least two images: ${said.join(" ")} Of the other pairs, the 95 % interval of the difference holds 0.`;
 }
 
 function Cause({ kind, rows, measured }) {

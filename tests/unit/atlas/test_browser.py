@@ -75,8 +75,8 @@ def test_causes_say_what_is_measured_and_what_all_pairs_show(tab, part):
     said = page.locator("section", has_text="Causes").last.inner_text()
     assert f"Not measured for this code. The run measures 2 of {part('run')['pairs']} pairs" in said
     assert f"2 of {codes['kind'].count(0)} are measured." in said
-    assert "random masks of equal area do for 1 of 1, and less for 0." in said
-    assert "a random code does for 1 of 1, and less for 0." in said
+    assert "random masks of equal area do for 1 of 1 pairs, and less for 0." in said
+    assert "a random code does for 1 of 1 pairs, and less for 0." in said
     page.goto(page.url.partition("#")[0] + "#about")
     assert "for 1 of 1, and less for 0." in page.locator(".facts").inner_text()
 

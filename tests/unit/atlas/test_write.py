@@ -79,7 +79,8 @@ def test_causes_are_counted_over_all_measured_pairs():
         "label": np.array([3, 3, 4, 4, 4]),
         "masked": np.array([-0.2, -0.1, none, -0.3, 0.1]),
         "masked_images": np.array([2, 9, none, 1, 4]),
-        "masked_excess": np.array([-0.1, 0.2, none, -0.3, 0.0]),
+        "masked_excess_low": np.array([-0.3, 0.1, none, -0.5, -0.1]),
+        "masked_excess_high": np.array([-0.1, 0.3, none, -0.1, 0.1]),
     }
     assert measured_causes(codes, rows) == {
         "pairs": 4,
