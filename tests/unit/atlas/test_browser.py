@@ -78,7 +78,7 @@ def test_causes_say_what_is_measured_and_what_all_pairs_show(tab, part):
     assert "random masks of equal area do for 1 of 1 pairs, and less for 0." in said
     assert "a random code does for 1 of 1 pairs, and less for 0." in said
     page.goto(page.url.partition("#")[0] + "#about")
-    assert "for 1 of 1, and less for 0." in page.locator(".facts").inner_text()
+    assert "for 1 of 1 pairs, and less for 0." in page.locator(".facts").inner_text()
 
 
 @pytest.mark.parametrize(
