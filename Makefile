@@ -31,7 +31,7 @@ bench: .venv/dev
 	$(BIN)/python -m tests.bench
 
 # The paper's numbers of images through all rules, with small networks: time and memory by rule, and how they grow. It can
-# be interrupted, and goes on. About an hour and a half on two cores, 4 GB.
+# be interrupted, and goes on. About an hour on two cores, 4 GB.
 rehearsal: .venv/dev
 	$(BIN)/python -m tests.rehearsal
 
