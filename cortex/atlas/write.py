@@ -34,8 +34,7 @@ from cortex.extractors.names import split_name
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
-from cortex.report.results import claims
-from cortex.report.rows import select
+from cortex.report.results import most_accurate
 
 STATED = {LEAST: "least_images", PAIRS: "pairs", TOP_N: "top_n"}
 MARK = Path("data") / "run.js"  # a folder that has it is an atlas
@@ -116,9 +115,7 @@ def best_first(run: Path, extractors: tuple[str, ...]) -> list[str]:
     path = run / "metrics" / "extractor_accuracy.parquet"
     if not path.exists():
         return list(extractors)
-    rows = select(claims(read_table(path).to_pylist()), split="test")
-    least_k = min(row["k"] for row in rows)
-    best = max(select(rows, k=least_k), key=lambda row: row["accuracy"])["extractor"]
+    best = most_accurate(read_table(path).to_pylist())
     return sorted(extractors, key=lambda name: split_name(name)[0] != best)
 
 

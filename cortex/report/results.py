@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from cortex.core.errors import InputError
-from cortex.core.tables import read_table
+from cortex.core.tables import check_columns, read_table
 from cortex.data.manifest import manifest_of, shards_of
 from cortex.extractors.names import AVERAGE, join_name, split_name
 from cortex.report.rows import Row, Rows, groups, select
 
 LEVELS = ("image_level", "concept_level", "codebook_level")
+COMPARED = ("level", "attribution", "extractor", "training", "judge", "baseline", "setting", "area", "label", "verdict")
 _COLUMNS = {"list": pa.types.is_string} | dict.fromkeys(("label", "rank", "token"), pa.types.is_integer)
 Lists = Mapping[int, Sequence[int]]  # tokens by label, the first first
 READING = ["label", "predicted"]
@@ -42,10 +43,24 @@ def read_comparisons(path: Path) -> list[Row]:
     """The comparisons over all images. Those of single classes, 200 times as many of 1000 classes, stay in the file.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing or damaged, or is of other columns.
     """
-    rows: list[Row] = read_table(path).filter(pc.field("label").is_null()).to_pylist()
+    table = read_table(path)
+    check_columns(path, table, COMPARED)
+    rows: list[Row] = table.filter(pc.field("label").is_null()).to_pylist()
     return rows
+
+
+def most_accurate(rows: Rows) -> str:
+    """The extractor of highest accuracy on test images, at the least k.
+
+    Args:
+        rows: of metrics/extractor_accuracy.parquet.
+    """
+    of_test = select(claims(rows), split="test")
+    at_least_k = select(of_test, k=min(row["k"] for row in of_test))
+    best: str = max(at_least_k, key=lambda row: row["accuracy"])["extractor"]
+    return best
 
 
 def claims(rows: Rows) -> list[Row]:

@@ -17,7 +17,7 @@ function Token({ name }) {
         ? `The code occurs ${count(codes.count[token])} times in ${count(codes.images[token])} train images: ${percent(codes.share[token])} of all positions. `
         : "The code does not occur in the train images. ",
       codes.first[token] >= 0 && [`${percent(codes.class_share[token])} of its occurrences are in images of `,
-        h("a", { key: "class", href: classAddress(codes.first[token]) }, className(codes.first[token])), ", if all classes had as many images."]),
+        h("a", { key: "class", href: classAddress(codes.first[token]) }, className(codes.first[token])), ", where every class counts as equally many images."]),
     !code ? h("p", { className: "waiting" }, "Loading …") : h(React.Fragment, null,
       h("div", { className: "columns" }, atlas.run.patches && h(Drawn, { token }), h(Place, { code })),
       h(Nearest, { code }),

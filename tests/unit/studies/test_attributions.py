@@ -323,11 +323,11 @@ def test_the_page_names_what_tis_loses_against(ranked):
         "No difference found: occlusion (cnn).",
     ]
     assert topic.answers == {
-        "reliability": "On the run's own images, by the judges' probabilities under masks of n positions: better than "
-        "tis: gradient (cnn); worse: none."
+        "reliability": "On the run's own images, judges compare the methods by masks of n positions. Better than tis: "
+        "gradient (cnn). Worse: none."
     }
     last = [row | {"rank": {1: 4, 4: 1}.get(row["rank"], row["rank"])} for row in rows]  # random first, gradient last
-    assert section(last).answers["reliability"].endswith("Ranked below random positions: every method with cnn.")
+    assert section(last).answers["reliability"].endswith("Behind random positions in rank, which is not tested: every method with cnn.")
     assert len(topic.findings) == 3
     of = {(row["curve_axis"], row["method"]): row["auc"] for row in rows if row["judge"] is None}
     lead = {axis: of[axis, "random"] - of[axis, "gradient"] for axis in ("masked_fraction", "masked_brightness")}
