@@ -327,7 +327,11 @@ def test_the_page_names_what_tis_loses_against(ranked):
         "gradient (cnn). Worse: none."
     }
     last = [row | {"rank": {1: 4, 4: 1}.get(row["rank"], row["rank"])} for row in rows]  # random first, gradient last
-    assert section(last).answers["reliability"].endswith("Behind random positions in rank, which is not tested: every method with cnn.")
+    assert (
+        section(last)
+        .answers["reliability"]
+        .endswith("Behind random positions in rank, which is not tested: every method with cnn.")
+    )
     assert len(topic.findings) == 3
     of = {(row["curve_axis"], row["method"]): row["auc"] for row in rows if row["judge"] is None}
     lead = {axis: of[axis, "random"] - of[axis, "gradient"] for axis in ("masked_fraction", "masked_brightness")}
