@@ -216,8 +216,8 @@ rule agreement:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=growing(2000, 8),
-        runtime=growing(20, 0.5),
+        mem_mb=growing(2000, 1),
+        runtime=growing(20, 0.1),
     params:
         scores=lambda wildcards, input: in_words(input.scores),
         options=options(

@@ -1,8 +1,7 @@
 """Concept tokens of the shared classes: every run's own, and the overlap where runs share a codebook."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +9,7 @@ import pyarrow as pa
 from cortex.compare.runs import LISTED, ComparedRun
 from cortex.compare.shared import Shared
 from cortex.compare.tables import REAL, TEXT, WHOLE, Row
-from cortex.evaluate.agreement import FIRST, Found, on_tokens, pseudo_values, read_lists
+from cortex.evaluate.agreement import FIRST, Lists, on_tokens, pseudo_values, read_lists
 from cortex.evaluate.estimates import Estimates, Values, over_trainings
 from cortex.evaluate.two_samples import over_pairs
 from cortex.explain.concept_tokens import LISTS
@@ -45,8 +44,6 @@ OVERLAP = pa.schema(
         ("high", REAL),
     ]
 )
-NO_SCORES = np.empty((0, 0), np.float32)
-Lists = Mapping[tuple[Any, ...], Sequence[int]]  # tokens by kind of list, top_n, and label or number of the class
 
 
 def token_rows(shared: Shared) -> list[Row]:
@@ -104,26 +101,23 @@ def overlap_rows(shared: Shared) -> list[Row]:
     return rows
 
 
-def relabelled(lists: Lists, labels: Sequence[int], top_n: Sequence[int]) -> Found:
+def relabelled(lists: Lists, labels: Sequence[int], top_n: Sequence[int]) -> Lists:
     """A training's lists by the number of the shared class; a class without a token has an empty list."""
-    return Found(
-        NO_SCORES,
-        {
-            (kind, n, number): lists.get((kind, n, label), [])
-            for kind, n in product(LISTS, top_n)
-            for number, label in enumerate(labels)
-        },
-    )
+    return {
+        (kind, n, number): lists.get((kind, n, label), [])
+        for kind, n in product(LISTS, top_n)
+        for number, label in enumerate(labels)
+    }
 
 
-def within(trainings: Sequence[Found], firsts: Sequence[int]) -> Estimates:
+def within(trainings: Sequence[Lists], firsts: Sequence[int]) -> Estimates:
     """Overlaps of two trainings of a run, means over pairs, classes as units."""
     pairs = combinations(range(len(trainings)), 2)
     found = {pair: on_tokens(trainings[pair[0]], trainings[pair[1]], firsts).values for pair in pairs}
     return over_trainings(pseudo_values(found))
 
 
-def across(mine: Sequence[Found], theirs: Sequence[Found], firsts: Sequence[int]) -> Estimates:
+def across(mine: Sequence[Lists], theirs: Sequence[Lists], firsts: Sequence[int]) -> Estimates:
     """Overlaps of a training of a run and one of another, means over pairs, classes as units."""
     values: Values = np.array([[on_tokens(one, other, firsts).values for other in theirs] for one in mine])
     return over_pairs(values)

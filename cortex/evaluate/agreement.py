@@ -11,15 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy import stats
 
 from cortex.core.errors import InputError
 from cortex.core.tables import read_table, write_table
-from cortex.data.tokens import read_tokens
+from cortex.data.tokens import iterate_tokens, read_tokens
 from cortex.evaluate.estimates import Estimates, over_images, over_trainings
 from cortex.explain import IMPORTANCE
 from cortex.explain.concept_tokens import LISTS
-from cortex.explain.rank_agreement import own_rank_correlation, rank_correlation, top_overlap
-from cortex.extractors.names import by_extractor
+from cortex.explain.rank_agreement import row_correlation
+from cortex.explain.ranks import ranks
+from cortex.extractors.names import by_extractor, join_name
 
 SCHEMA = pa.schema(
     [
@@ -40,19 +42,9 @@ SCHEMA = pa.schema(
 )
 FIRST = (5, 10, 20)  # concept tokens of a list that are compared, as far as lists go
 LIST = ("list", "top_n")  # columns that tell the lists of a class apart
-
-
-@dataclass(frozen=True)
-class Found:
-    """What one training found.
-
-    Args:
-        scores: of the test images, float32 ``[N, P]``.
-        lists: concept tokens, the first first, by the columns :data:`LIST` and the label.
-    """
-
-    scores: NDArray[np.float32]
-    lists: Mapping[tuple[Any, ...], Sequence[int]]
+AT_ONCE = 1000  # images whose ranks are in memory at a time
+Lists = Mapping[tuple[Any, ...], Sequence[int]]  # concept tokens, the first first, by the columns LIST and the label
+Pair = tuple[str, str]  # trained extractors, such as cnn/0
 
 
 @dataclass(frozen=True)
@@ -103,52 +95,63 @@ def measure_agreement(
             f"{len(tokens)} files of concept tokens: at least two extractors, and as many files of each are needed"
         )
     shards = len(scores) // len(tokens)
-    found: dict[str, dict[tuple[str], Found]] = {}
-    first, lists = read_tokens(scores[:shards], [IMPORTANCE]), read_lists(tokens[0]).keys()
-    for place, (attribution, word, path) in enumerate(zip(attributions, extractors, tokens, strict=True)):
-        images = read_tokens(scores[place * shards : (place + 1) * shards], [IMPORTANCE], like=first)
-        explained = Found(images.scores[IMPORTANCE], read_lists(path))
-        if explained.lists.keys() != lists:
+    lists: dict[str, dict[str, Lists]] = {}
+    files: dict[str, dict[str, list[Path]]] = {}
+    for place, (attribution, name, path) in enumerate(zip(attributions, extractors, tokens, strict=True)):
+        lists.setdefault(attribution, {})[name] = read_lists(path)
+        files.setdefault(attribution, {})[name] = scores[place * shards : (place + 1) * shards]
+        if lists[attribution][name].keys() != lists[attributions[0]][extractors[0]].keys():
             raise InputError(f"{path}: not the lists and classes of {tokens[0]}")
-        found.setdefault(attribution, {})[(word,)] = explained
     alone = partial(over_images, resamples=resamples, seed=seed)
     rows = [
         {"attribution": attribution, **row}
-        for attribution, of_attribution in found.items()
-        for row in compare_trained(of_attribution, alone)
+        for attribution, of_attribution in lists.items()
+        for row in compare_trained(of_attribution, files[attribution], scores[:shards], alone)
     ]
     write_table(output, pa.Table.from_pylist(rows, SCHEMA))
 
 
 def compare_trained(
-    found: Mapping[tuple[str], Found], alone: Callable[[NDArray[np.float64]], Estimates]
+    lists: Mapping[str, Lists],
+    files: Mapping[str, Sequence[Path]],
+    first: Sequence[Path],
+    alone: Callable[[NDArray[np.float64]], Estimates],
 ) -> list[dict[str, Any]]:
     """Rows of one attribution.
 
     Args:
-        found: by trained extractor.
+        lists: concept tokens by trained extractor.
+        files: importance files by trained extractor.
+        first: importance files whose images those of all others must be.
         alone: estimates of two trainings, over images or classes.
     """
-    trained = {name: of_training for (name, *_), of_training in by_extractor(found).items()}
-    longest = max(len(tokens) for each in found.values() for tokens in each.lists.values())
+    trained = {name: [*of] for (name,), of in by_extractor({(name,): None for name in lists}).items()}
+    inside = {name: [*combinations(of_training, 2)] for name, of_training in trained.items()}
+    across = [((one, trained[one][0]), (other, trained[other][0])) for one, other in combinations(trained, 2)]
+    within = [((name, one), (name, other)) for name, pairs in inside.items() for one, other in pairs]
+    words = {pair: (join_name(*pair[0]), join_name(*pair[1])) for pair in [*within, *across]}
+
+    longest = max(len(tokens) for of_training in lists.values() for tokens in of_training.values())
     firsts = [n for n in FIRST if n <= longest] or [longest]
+    sizes = sorted({place[LIST.index("top_n")] for of_training in lists.values() for place in places_of(of_training)})
+    positions = on_positions(files, first, [*words.values()], sizes)
+    agreements = {
+        pair: [positions[names], on_tokens(lists[names[0]], lists[names[1]], firsts)] for pair, names in words.items()
+    }
     rows: list[dict[str, Any]] = []
-    for name, of_training in trained.items():
-        pairs = {
-            pair: agree(of_training[pair[0]], of_training[pair[1]], firsts) for pair in combinations(of_training, 2)
-        }
-        for (one, other), agreements in pairs.items():
-            rows += rows_of(agreements, alone, (name, one), (name, other))
-        if pairs:
-            rows += rows_of(of_all(pairs), over_trainings, (name, None), (name, None))
-    for one, other in combinations(trained, 2):
-        (training, mine), (other_training, theirs) = (next(iter(trained[name].items())) for name in (one, other))
-        rows += rows_of(agree(mine, theirs, firsts), alone, (one, training), (other, other_training))
+    for name, pairs in inside.items():
+        of_pairs = {(one, other): agreements[(name, one), (name, other)] for one, other in pairs}
+        for (one, other), found in of_pairs.items():
+            rows += rows_of(found, alone, (name, one), (name, other))
+        if of_pairs:
+            rows += rows_of(of_all(of_pairs), over_trainings, (name, None), (name, None))
+    for one_training, other_training in across:
+        rows += rows_of(agreements[one_training, other_training], alone, one_training, other_training)
     return rows
 
 
 def read_lists(path: Path) -> dict[tuple[Any, ...], list[int]]:
-    """The lists of a file of concept tokens, as :class:`Found` has them; those that the file lacks are empty.
+    """The lists of a file of concept tokens by the columns :data:`LIST` and the label; missing ones are empty.
 
     They are as long as they are compared: a file of 1000 classes has some thousand tokens of each.
     """
@@ -161,37 +164,65 @@ def read_lists(path: Path) -> dict[tuple[Any, ...], list[int]]:
     return lists
 
 
-def agree(one: Found, other: Found, firsts: Sequence[int]) -> list[Agreement]:
-    """How far two trainings agree: on the positions of every image, and on the first concept tokens of every class."""
-    sizes = sorted({place[LIST.index("top_n")] for place in places_of(one)})
-    return [on_positions(one, other, sizes), on_tokens(one, other, firsts)]
-
-
-def places_of(found: Found) -> list[tuple[Any, ...]]:
+def places_of(lists: Lists) -> list[tuple[Any, ...]]:
     """The columns :data:`LIST` of the lists of a class."""
-    return sorted({key[:-1] for key in found.lists})
+    return sorted({key[:-1] for key in lists})
 
 
-def on_positions(one: Found, other: Found, sizes: Sequence[int]) -> Agreement:
-    """Correlations of the scores, and overlaps of the highest positions at some n."""
-    scores = one.scores, other.scores
-    measures: dict[tuple[str, int | None], NDArray[np.float64]] = {
-        ("correlation", None): rank_correlation(*scores),
-        ("own_correlation", None): own_rank_correlation(*scores),
-        **{("overlap", n): top_overlap(*scores, n) for n in sizes},
-    }
+def on_positions(
+    files: Mapping[str, Sequence[Path]], first: Sequence[Path], pairs: Sequence[Pair], sizes: Sequence[int]
+) -> dict[Pair, Agreement]:
+    """Correlations of the scores, and overlaps of the highest positions at some n, of pairs of trained extractors.
+
+    Files are read twice, for the mean ranks of every position first. One shard of every extractor is in memory.
+
+    Args:
+        files: importance files by trained extractor, a file a shard.
+        first: importance files whose images those of all others must be.
+        pairs: trained extractors to compare.
+        sizes: numbers of highest positions.
+
+    Raises:
+        InputError: files of a shard are not of the same images.
+    """
+    mean_ranks = {name: mean_ranks_of(paths) for name, paths in files.items()}
+    values: dict[Pair, list[NDArray[np.float64]]] = {pair: [] for pair in pairs}
+    for path, *of_shard in zip(first, *files.values(), strict=True):
+        images = read_tokens(path, [])
+        scores = [read_tokens(each, [IMPORTANCE], like=images).scores[IMPORTANCE] for each in of_shard]
+        for start in range(0, len(images), AT_ONCE):
+            parts = dict(zip(files, (each[start : start + AT_ONCE] for each in scores), strict=True))
+            ranked = {name: stats.rankdata(part, axis=1) for name, part in parts.items()}
+            own = {name: rank - mean_ranks[name] for name, rank in ranked.items()}
+            highest = {name: ranks(part) for name, part in parts.items()}
+            for (one, other), found in values.items():
+                correlations = [row_correlation(of[one], of[other]) for of in (ranked, own)]
+                overlaps = [((highest[one] < n) & (highest[other] < n)).sum(1) / n for n in sizes]
+                found.append(np.stack([*correlations, *overlaps]))
+    measures = [("correlation", None), ("own_correlation", None), *(("overlap", n) for n in sizes)]
     columns = [{"measure": measure, **dict.fromkeys(LIST), "n": n} for measure, n in measures]
-    return Agreement(columns, np.stack([*measures.values()]))
+    return {pair: Agreement(columns, np.concatenate(found, axis=1)) for pair, found in values.items()}
 
 
-def on_tokens(one: Found, other: Found, firsts: Sequence[int]) -> Agreement:
+def mean_ranks_of(paths: Sequence[Path]) -> NDArray[np.float64]:
+    """Mean rank of every position over the images of some importance files, ``[P]``; 1 is the lowest score."""
+    total, count = np.zeros(()), 0
+    for part in iterate_tokens(paths, [IMPORTANCE]):
+        scores = part.scores[IMPORTANCE]
+        for start in range(0, len(part), AT_ONCE):
+            total = total + stats.rankdata(scores[start : start + AT_ONCE], axis=1).sum(0)
+        count += len(part)
+    return total / count
+
+
+def on_tokens(one: Lists, other: Lists, firsts: Sequence[int]) -> Agreement:
     """Overlaps of the first tokens of every class, list by list: of as many as the longer of two short lists has."""
     columns, values = [], []
     for place in places_of(one):
-        keys = sorted(key for key in one.lists if key[:-1] == place)
+        keys = sorted(key for key in one if key[:-1] == place)
         for n in firsts:
             columns.append({"measure": "token_overlap", **dict(zip(LIST, place, strict=True)), "n": n})
-            both = [({*one.lists[key][:n]}, {*other.lists[key][:n]}) for key in keys]
+            both = [({*one[key][:n]}, {*other[key][:n]}) for key in keys]
             values.append([len(mine & theirs) / max(len(mine), len(theirs), 1) for mine, theirs in both])
     return Agreement(columns, np.array(values))
 

@@ -12,7 +12,7 @@ def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
 
     Equal scores share their mean rank. Scores that are the same everywhere rank nothing: their correlation counts as 0.
     """
-    return _correlation(stats.rankdata(one, axis=1), stats.rankdata(other, axis=1))
+    return row_correlation(stats.rankdata(one, axis=1), stats.rankdata(other, axis=1))
 
 
 def own_rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -21,10 +21,10 @@ def own_rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating])
     What all images have in common, such as ranks that strides and borders decide, does not count.
     """
     ranked = (stats.rankdata(scores, axis=1) for scores in (one, other))
-    return _correlation(*(rank - rank.mean(0) for rank in ranked))
+    return row_correlation(*(rank - rank.mean(0) for rank in ranked))
 
 
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def row_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
     """Pearson's correlation of each row of ``[N, P]``; 0 where a row has no spread."""
     one, other = (values - values.mean(1, keepdims=True) for values in (one, other))
     size = np.sqrt((one**2).sum(1) * (other**2).sum(1))
