@@ -62,7 +62,7 @@ def build_extractor(name: str, *, scales: Sequence[int] = (), **arguments: Any) 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # layers of a very narrow network
             network: nn.Module = EXTRACTORS.load(name)(**defaults | arguments | read)
-    except (TypeError, AssertionError) as error:
+    except (TypeError, AssertionError, RuntimeError) as error:  # of a layer of a size below zero: RuntimeError
         raise InputError(f"extractor {name}: {reason_of(error)}") from None
     return Composed(Composition(scales, arguments["channels"]), network) if scales else network
 

@@ -1,5 +1,6 @@
 """The one interface of all judges: images in, class logits out."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,9 @@ def build_judge(name: str, arguments: dict[str, Any]) -> nn.Module:
         InputError: no such network, or it cannot be built.
     """
     try:
-        network: nn.Module = JUDGES.load(name)(**arguments)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # load_into refuses such a layer
+            network: nn.Module = JUDGES.load(name)(**arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise InputError(f"judge {name}: {str(error).partition(chr(10))[0]}") from None
     return network

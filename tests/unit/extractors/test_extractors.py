@@ -250,6 +250,9 @@ def test_files_that_are_not_extractors_are_named(tmp_path):
     save_extractor(path, "cnn", settings, removed)
     with pytest.raises(InputError, match=r"model.safetensors: 1 missing weights: fc3.bias$"):
         load_extractor(path, torch.device("cpu"))
+    save_extractor(path, "resnet", {**settings, **SMALL["resnet"], "width": -1}, state)
+    with pytest.raises(InputError, match=r"model.safetensors: not an extractor's weights: extractor resnet: .*-1"):
+        load_extractor(path, torch.device("cpu"))
     write_weights(path, state, {})
     with pytest.raises(InputError, match=r"model.safetensors: not an extractor's"):
         load_extractor(path, torch.device("cpu"))

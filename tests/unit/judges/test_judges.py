@@ -64,6 +64,8 @@ def stated(**changes):
         (stated(arguments=3), r"judge.safetensors: not a judge's weights: its 'judge' is wrong: TypeError"),
         (stated(arguments={"classes": 2, "depth": 3}), r"judge.safetensors: not a judge's weights: judge vit: .*depth"),
         (stated(arguments={"classes": 2, "heads": 5}), r"judge.safetensors: not a judge's weights: judge vit: "),
+        (stated(network="resnet", arguments={"classes": 0}), r"judge.safetensors: \d+ missing weights: "),
+        (stated(network="resnet", arguments={"classes": -1}), r"judge.safetensors: not a judge's weights: .*-1"),
         (stated(class_names=[1, 2]), r"judge.safetensors: not a judge's weights: .*class_names are text"),
         (stated(outputs=[0, 2]), r"judge.safetensors: not a judge's weights: .*outputs = \(0, 2\)"),
         (stated(outputs=[0, -2]), r"judge.safetensors: not a judge's weights: .*outputs = \(0, -2\)"),
