@@ -87,9 +87,10 @@ def fits(error: float, plain: float) -> bool:
 
 def reconstructions(model: Generator, images: Tokens) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
     """Rows of images and their decoded tokens uint8 ``[B, H, W, 3]``, some at a time."""
+    grids = torch.from_numpy(images.grids)
     for start in range(0, len(images), DECODED):
         rows = slice(start, start + DECODED)
-        yield rows, model.decode(torch.from_numpy(images.grids[rows])).cpu().numpy()
+        yield rows, model.decode(grids[rows]).cpu().numpy()
 
 
 def _row(

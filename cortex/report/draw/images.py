@@ -143,12 +143,12 @@ def first_of_classes(
     found: dict[int, list[tuple[Images, NDArray[np.int64]]]] = {}
     for table, path in zip(tokens, images, strict=True):
         of_shard = read_tokens(table)
-        pixels = decoded_of(of_shard, path)
+        pixels, grids = decoded_of(of_shard, path), of_shard.grids
         for row, label in enumerate(of_shard.labels.tolist()):
             if label in found or len(found) < classes:
                 of_class = found.setdefault(label, [])
                 if len(of_class) < per_class:
-                    of_class.append((np.asarray(pixels[row]), of_shard.grids[row]))
+                    of_class.append((np.asarray(pixels[row]), grids[row].copy()))  # not a view of the shard
         if len(found) == classes and all(len(of_class) == per_class for of_class in found.values()):
             break
     return dict(sorted(found.items()))

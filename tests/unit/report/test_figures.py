@@ -41,6 +41,7 @@ def test_examples_are_the_first_of_each_class_and_little_is_read(run):
     assert list(found) == [first]
     ((image, grid),) = found[first]
     assert np.array_equal(image, samples[0].image) and np.array_equal(grid, samples[0].grid)
+    assert grid.base is None  # a view would keep all grids of the shard
     missing = [run.files.tokens[0], Path("not-there.parquet")]
     assert len(first_of_classes(missing, run.files.images, 1, 1)) == 1  # found in the first shard
     every = first_of_classes(run.files.tokens, run.files.images, 9, 9)
