@@ -1,8 +1,8 @@
 "use strict";
-// A class: its concept tokens, its images with importance, and what masking does to the judges.
+// A class: codes that mark it, typical codes, concept tokens, images with importance, and the effect of masking on the judges.
 
 const LISTS = { contrast: "important more often than in other classes", count: "most often important (the published list)" };
-const LISTED = 20;
+const LISTED = 20, TYPICAL = 10;
 
 function ClassPage({ name }) {
   const label = labelOf(name);
@@ -12,12 +12,25 @@ function ClassPage({ name }) {
   const { run } = atlas;
   return h("main", null,
     h("h1", null, className(label), h("span", { className: "soft" }, ` class ${label}`)),
-    !run.alone && h("p", { className: "lead" }, h("a", { href: `#wall?class=${label}` }, "Its codes on the wall")),
     !part ? h("p", { className: "waiting" }, "Loading …") : h(React.Fragment, null,
+      h(Marking, { label }),
+      h(TypicalCodes, { part, label }),
       h(ConceptTokens, { rows: part.rows, label }),
       run.sample && h(ClassImages, { label }),
-      run.judges.length > 0 && h(Masking, { changes: part.changes }),
-      h(TopCodes, { part })));
+      run.judges.length > 0 && h(Masking, { changes: part.changes })));
+}
+
+// The codes whose label is that they mark the class: the first answer to what its tokens are.
+function Marking({ label }) {
+  const { codes, run } = atlas, { bounds } = run;
+  const found = codes.kind.map((_, token) => token).filter(token => marks(token, label)).sort((a, b) => codes.class_share[b] - codes.class_share[a]);
+  const bound = `at least ${percent(bounds.marks)} of its occurrences are in images of the class, where every class counts as equally many images`;
+  return h("section", null, h("h2", null, "Codes that mark the class"),
+    found.length > 0 && h("div", { className: "row tokens" }, found.slice(0, 2 * LISTED).map(token => h(TokenLink, { key: token, token, note: `${percent(codes.class_share[token])}${isWeak(token) ? ", weak" : ""}` }))),
+    h("p", { className: "note" }, found.length > 0
+      ? `${count(found.length)} ${found.length === 1 ? "code marks" : "codes mark"} the class: ${bound}. Below each code: this share. Weak: a label of a probability below ${SURE}. `
+      : `No code marks the class. A code marks it if ${bound}. `,
+    found.length > 0 && !run.alone && h("a", { href: `#wall?class=${label}&kind=${MARKS}` }, "These codes on the wall")));
 }
 
 function ConceptTokens({ rows, label }) {
@@ -25,10 +38,11 @@ function ConceptTokens({ rows, label }) {
   const ranks = name => rows[`${list}_rank/${name}`] || [];
   const tokens = name => rows.token.map((token, row) => [ranks(name)[row], token]).filter(pair => !missing(pair[0])).sort((a, b) => a[0] - b[0]).slice(0, LISTED);
   return h("section", null, h("h2", null, "Concept tokens"),
+    h("p", null, "Codes that are important for an extractor in images of the class. Many of them occur in other classes, too."),
     h(Choice, { name: "list", label: "List", value: list, onChange: setList, options: Object.entries(LISTS) }),
     h("dl", { className: "lists" }, atlas.run.explained.map(name => h(React.Fragment, { key: name }, h("dt", null, methodName(name)),
-      h("dd", { className: "row tokens" }, tokens(name).map(([, token]) => h(TokenLink, { key: token, token, note: marksOther(token, label) })), tokens(name).length === 0 && h("span", { className: "note" }, "none"))))),
-    h("p", { className: "note" }, `The first ${LISTED} codes of each list, the first one on the left; important: among the ${atlas.run.top_n} highest positions of a train image. A note such as “marks forest”: by its label, the token marks another class. Scores: ${atlas.run.scores.join(", ")}. Source: `, source("dictionary.parquet"), "."));
+      h("dd", { className: "row tokens" }, tokens(name).map(([, token]) => h(TokenLink, { key: token, token, note: shortLabel(token) })), tokens(name).length === 0 && h("span", { className: "note" }, "none"))))),
+    h("p", { className: "note" }, `The first ${LISTED} codes of each list, the first one on the left; important: among the ${atlas.run.top_n} highest positions of a train image. Below each code: its label. Scores: ${atlas.run.scores.join(", ")}. Source: `, source("dictionary.parquet"), "."));
 }
 
 function ClassImages({ label }) {
@@ -80,16 +94,18 @@ function ConceptMasks({ rows }) {
   }));
 }
 
-function TopCodes({ part }) {
-  const { rows } = part, { explained } = atlas.run;
-  const shown = rows.token.map((_, row) => row).filter(row => rows.log_odds_low?.[row] > 0).slice(0, LISTED);
+function TypicalCodes({ part, label }) {
+  const { rows } = part, { explained, alone } = atlas.run;
+  const typical = rows.token.map((_, row) => row).filter(row => rows.log_odds_low?.[row] > 0), shown = typical.slice(0, TYPICAL);
   return h("section", null, h("h2", null, "Typical codes"),
     shown.length === 0 ? h("p", { className: "note" }, "No code has log-odds whose 95 % interval is above zero.") : h(Table, {
-      caption: [`Codes of the highest log-odds by the lower end of the 95 % interval; ${shown.length} of ${count(part.of)} codes that occur. Log-odds: natural logarithm of the odds that a position holds the code, in the class less in the other classes; intervals are not corrected for the number of comparisons. Columns as on the page of a token. Source: `, source("dictionary.parquet"), "."],
-      heads: ["@Token", "@Label", "Images", "Frequency", "Share", "Log-odds", ...explained.map(name => `Importance, ${methodName(name)}`)],
+      caption: [`Codes that are more frequent in the class than in the other classes, by the lower end of the interval of their log-odds: ${shown.length} of ${count(typical.length)}. `,
+        !alone && typical.length > shown.length && [h("a", { key: "all", href: `#wall?class=${label}&sort=odds` }, "All on the wall"), ". "],
+        `Share: share of the code's occurrences that are in the class, where every class counts as equally many images. Log-odds: natural logarithm of the odds that a position holds the code, in the class less in the other classes, with 95 % intervals, not corrected for the number of comparisons. Images: train images of the class that hold the code. Frequency: share of the class's positions that hold it. ${IMPORTANCE_UNIT} Source: `, source("dictionary.parquet"), "."],
+      heads: ["@Token", "@Label", "Share", "Log-odds", "Images", "Frequency", ...explained.map(name => `Importance, ${methodName(name)}`)],
       rows: shown.map(row => [
-        h(TokenLink, { token: rows.token[row], size: 28 }), h("span", { className: "said" }, kindSentence(rows.token[row])), count(rows.images[row]), percent(rows.share[row], 1), percent(rows.class_share[row]),
-        interval(rows.log_odds[row], rows.log_odds_low[row], rows.log_odds_high[row], value => fixed(value)), ...explained.map(name => fixed(rows[`importance/${name}`]?.[row])),
+        h(TokenLink, { token: rows.token[row], size: 28 }), h("span", { className: "said" }, kindSentence(rows.token[row])), percent(rows.class_share[row]),
+        interval(rows.log_odds[row], rows.log_odds_low[row], rows.log_odds_high[row], value => fixed(value)), count(rows.images[row]), percent(rows.share[row], 1), ...explained.map(name => fixed(rows[`importance/${name}`]?.[row])),
       ]),
     }));
 }

@@ -174,11 +174,14 @@ const isWeak = token => atlas.codes.sure[token] < SURE;
 const marks = (token, label) => atlas.codes.kind[token] === 0 && atlas.codes.first[token] === label;
 const probably = token => isWeak(token) ? "probably " : "";
 
-// The other class that a token marks, beside the class of a list; nothing where it marks none or this one.
-function marksOther(token, label) {
+// A token's label in a few words.
+function shortLabel(token) {
   const { kind, first } = atlas.codes;
-  return kind[token] === 0 && first[token] >= 0 && first[token] !== label ? `${probably(token)}marks ${toldApart(first[token])}` : null;
+  return `${probably(token)}${["", "shared", "background", "hardly used"][kind[token]] || `marks ${toldApart(first[token])}`}`;
 }
+
+// What importance in a table is.
+const IMPORTANCE_UNIT = "Importance: mean score where the code stands, as a multiple of the standard deviation of an image's scores.";
 
 // How sure the label is, and of what.
 function sureSentence(token) {

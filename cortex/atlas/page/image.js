@@ -66,7 +66,7 @@ const pictureScale = size => Math.min(size, document.documentElement.clientWidth
 function At({ token, position, score, rank }) {
   return h(React.Fragment, null, h(Patch, { token, size: 56 }), h("span", null,
     h("b", null, `Token ${token}`), `: ${kindSentence(token)}.`, h("br"),
-    `${spotName(position)}. Importance ${fixed(score)} standard deviations${rank < 0 ? "" : `, rank ${rank + 1}`}.`));
+    `${spotName(position)}. Importance: ${fixed(score)} times the standard deviation of the image's scores${rank < 0 ? "" : `, rank ${rank + 1}`}.`));
 }
 
 function Judged({ part, place, method, n, share }) {

@@ -73,7 +73,7 @@ function Contexts({ token, code }) {
               h(ImageThumb, { part, row: image, positions, best: position })),
             h("figcaption", null, className(sample.labels[image]), h("br"), `score ${fixed(score)}`));
         })),
-    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, in standard deviations over the image, not less the image's mean. It explains the image's own class, whatever class the code marks.`,
+    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, as a multiple of the standard deviation of the image's scores. It explains the image's own class, whatever class the code marks.`,
       !atlas.run.alone && [" Other images can matter more. A page with images from all test images: ", showCommand("token", token), "."]));
 }
 
@@ -103,7 +103,7 @@ function Classes({ token, code }) {
   }));
   const rank = (name, row) => missing(rows[`contrast_rank/${name}`]?.[row]) ? "–" : rows[`contrast_rank/${name}`][row] + 1;
   const caption = [
-    `${order.length < code.of ? `${order.length} of ${code.of} classes: those of the highest share. ` : ""}Frequency: share of the class's positions that hold the code. Share: of the code's occurrences, if all classes had as many images. Log-odds: natural logarithm of the odds that a position holds the code, in the class less in the other classes; +0.69 doubles the odds. Importance: mean where present, in standard deviations over an image. Rank: place in the class's contrast list of concept tokens, from 1 (the table counts from 0); the list counts the ${atlas.run.top_n} most important positions of each train image. Intervals: 95 %, over images, not corrected for the number of comparisons. Source: `,
+    `${order.length < code.of ? `${order.length} of ${code.of} classes: those of the highest share. ` : ""}Frequency: share of the class's positions that hold the code. Share: share of the code's occurrences that are in the class, where every class counts as equally many images. Log-odds: natural logarithm of the odds that a position holds the code, in the class less in the other classes; +0.69 doubles the odds. ${IMPORTANCE_UNIT} Rank: place in the class's contrast list of concept tokens, from 1 (the table counts from 0); the list counts the ${atlas.run.top_n} most important positions of each train image. Intervals: 95 %, over images, not corrected for the number of comparisons. Source: `,
     source("dictionary.parquet"), ".",
   ];
   return h("section", null, h("h2", null, "Classes"),
@@ -166,7 +166,7 @@ function Cause({ kind, rows, measured }) {
   return h(React.Fragment, null, h(Legend, { series }),
     h(Plot, { spec: intervalSpec(data, "change of probability, points", series), data, label: `Change of the judges' probability: ${series.join(", ")}` }),
     h(Table, {
-      heads: ["@Class", "Images", ...series, "Difference"],
-      rows: measured.map(row => [toldApart(rows.label[row]), count(rows[`${kind}_images`][row]), ...["", "_random", "_excess"].map(which => interval(...["", "_low", "_high"].map(end => rows[`${kind}${which}${end}`]?.[row]), points))]),
+      heads: ["@Class", "Difference", ...series, "Images"],
+      rows: measured.map(row => [toldApart(rows.label[row]), ...["_excess", "", "_random"].map(which => interval(...["", "_low", "_high"].map(end => rows[`${kind}${which}${end}`]?.[row]), points)), count(rows[`${kind}_images`][row])]),
     }));
 }

@@ -40,21 +40,44 @@ def test_tables_fit_a_screen(tab):
         assert [each for each in wide if each > 0] == [], address
 
 
-def test_a_listed_token_that_marks_another_class_says_so(tab, part):
-    codes, names, flagged = part("codes"), part("run")["classes"], 0
+def test_a_listed_token_has_its_label(tab, part):
+    codes, names, kinds = part("codes"), part("run")["classes"], set()
     for label in part("run")["labels"]:
         page = tab(f"#class/{label}")
         settle(page)
         for token in page.locator(".lists .token").all():
             number = int(token.locator("b").inner_text())
-            other = codes["first"][number] if codes["kind"][number] == 0 else label
-            notes = token.locator("small").all_inner_texts()
+            kind, other = codes["kind"][number], names.get(str(codes["first"][number]))
+            said = (f"marks {other}", "shared", "background", "hardly used")[kind]
             probably = "probably " if codes["sure"][number] < 0.9 else ""
-            assert [note.partition(" (")[0] for note in notes] == (
-                [] if other == label else [f"{probably}marks {names[str(other)]}"]
-            )
-            flagged += other != label
-    assert flagged
+            (note,) = token.locator("small").all_inner_texts()
+            assert note.partition(" (")[0] == probably + said
+            kinds.add(kind)
+    assert len(kinds) > 1
+
+
+def test_a_class_begins_with_the_codes_that_mark_it(tab, part):
+    codes, classes = part("codes"), part("run")["classes"]
+    for label in part("run")["labels"]:
+        page = tab(f"#class/{label}")
+        settle(page)
+        first = page.locator("main section").first
+        assert first.locator("h2").inner_text() == "Codes that mark the class"
+        marking = [t for t, kind in enumerate(codes["kind"]) if kind == 0 and codes["first"][t] == label]
+        marking.sort(key=lambda token: -codes["class_share"][token])
+        assert [int(each) for each in first.locator(".token b").all_inner_texts()] == marking
+        if not marking:
+            assert first.locator("p").inner_text().startswith("No code marks the class.")
+            continue
+        shares = [round(100 * codes["class_share"][token]) for token in marking]
+        notes = [note.partition(",")[0] for note in first.locator(".token small").all_inner_texts()]
+        assert notes == [f"{share} %" for share in shares]
+        first.get_by_text("These codes on the wall").click()
+        page.locator(".wall").wait_for()
+        assert {*page.locator(".wall a").evaluate_all("all => all.map(e => e.hash)")} == {
+            f"#token/{t}" for t in marking
+        }
+        assert classes[str(label)] in page.locator(".lead").inner_text()
 
 
 def test_the_probability_of_a_label_is_explained_beside_it(tab, part):
@@ -172,7 +195,7 @@ def test_a_cause_of_one_image_has_a_dash_for_its_interval(tab):
     page = tab(f"#token/{MARKED[5]}")
     causes = page.locator("section", has_text="Causes").last
     (cells,) = [row.locator("td").all_inner_texts() for row in causes.locator("table").first.locator("tbody tr").all()]
-    assert cells == ["1", "−30.0 (–)", "−10.0 (–)", "−20.0 (–)"]
+    assert cells == ["−20.0 (–)", "−30.0 (–)", "−10.0 (–)", "1"]
     assert causes.locator(".plot .role-mark.mark-symbol path").count() == 2 * 2, "this code and the control, twice"
     assert "NaN" not in page.content() and "null" not in page.locator("main").inner_text()
     page.goto(page.url.partition("#")[0] + f"#token/{CODES - 1}")
@@ -208,7 +231,7 @@ def test_a_class_switches_methods_and_thresholds(tab, part):
     page.select_option("select[name=view]", "frames")
     assert page.locator(".lists dd").first.locator("a.token").first.get_attribute("href") == f"#token/{MARKED[5]}"
     page.select_option("select[name=list]", "count")
-    assert page.locator(".lists dd").first.locator("a.token").all_inner_texts() == [str(label + 1)] * 1
+    assert page.locator(".lists dd").first.locator("a.token b").all_inner_texts() == [str(label + 1)]
     masks = page.locator("main").inner_text()
     assert "−5.0 (−50.0 to +25.0) worse" in masks, "of concept tokens, at a fifth of the area"
 
