@@ -24,7 +24,7 @@ from cortex.report.figures.images import overlay
 from cortex.report.figures.style import Images
 from cortex.report.levels import span, typical_n
 from cortex.report.patches import typical_patches
-from cortex.report.results import ListName, Lists, RunFiles, most_accurate, shown_list
+from cortex.report.results import ListName, Lists, RunFiles, shown_list
 from cortex.report.rows import Row, mean, select
 
 FEW = 6  # classes on the first screen
@@ -136,7 +136,7 @@ class Cards:
     @cached_property
     def extractor(self) -> str:
         """The extractor of highest accuracy on test images, as its training or its averaged scores."""
-        return self.files.shown(most_accurate(self.files.metrics["extractor_accuracy"]))
+        return self.files.shown(self.files.best)
 
     @property
     def averaged(self) -> bool:

@@ -87,6 +87,7 @@ def write_report(
     files = RunFiles(
         run, extractors, judges, levels if judges else (), tuple(found), methods, tokens, source == "pictures"
     )
+    files.check()
     invalid = [reader for reader in files.readers if not reader.valid]
     cards = Cards(files, spec.class_names, top_n, shard, spec.scales)
     drawn = study_pictures(run / "figures", found, study_figures)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from cortex.core.errors import InputError
+from cortex.core.errors import InputError, shown
 from cortex.core.tables import check_columns, read_table
 from cortex.data.manifest import manifest_of, shards_of
 from cortex.extractors.names import AVERAGE, join_name, split_name
@@ -146,6 +146,25 @@ class RunFiles:
     methods: tuple[str, ...]
     tokens: int
     real: bool = False
+
+    def check(self) -> None:
+        """Raise an InputError unless the run has the extractors, the judges and the methods."""
+        rows = self.metrics["extractor_accuracy"]
+        judged = self.metrics["judge_accuracy"] if self.judges else []
+        known = {
+            "extractors": {join_name(row["extractor"], row["training"]) for row in rows if row["training"] is not None},
+            "judges": {row["judge"] for row in judged},
+            "methods": {folder.name for folder in (self.run / "tokens").iterdir() if folder.is_dir()},
+        }
+        for option, names in known.items():
+            if missing := [name for name in getattr(self, option) if name not in names]:
+                raise InputError(f"--{option} {shown(missing[0])}: {self.run} has: {', '.join(sorted(names))}")
+
+    @property
+    def best(self) -> str:
+        """The extractor of the highest accuracy."""
+        mine = {split_name(name)[0] for name in self.extractors}
+        return most_accurate([row for row in self.metrics["extractor_accuracy"] if row["extractor"] in mine])
 
     @property
     def method(self) -> str:
@@ -292,4 +311,5 @@ def shown_list(lists: Mapping[ListName, Any], top_n: int) -> ListName:
     for kind in ("contrast", "count"):
         if (kind, top_n) in lists:
             return kind, top_n
-    raise InputError(f"no tokens for top_n = {top_n}")
+    allowed = sorted({n for _, n in lists if n is not None})
+    raise InputError(f"top_n = {top_n}: concept tokens of the run: {', '.join(map(str, allowed))}")

@@ -56,6 +56,21 @@ def copy_of(run, folder, without=()):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"extractors": ("cnn/0", "cnn/9")}, "--extractors 'cnn/9': .* has: cnn/0, "),
+        ({"judges": ("vit", "gone")}, "--judges 'gone': .* has: .*vit"),
+        ({"methods": ("gone",)}, "--methods 'gone': .* has: .*tis"),
+        ({"top_n": 99}, "top_n = 99: concept tokens of the run: "),
+    ],
+)
+def test_names_that_the_run_does_not_have_are_refused(run, tmp_path, changes, told):
+    with pytest.raises(InputError, match=told):
+        write_report(tmp_path / "report.html", run.folder, **run.arguments | changes)
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_page_needs_no_other_file_and_no_network(page):
     for tag, attributes in page.tags:
         assert tag != "script"

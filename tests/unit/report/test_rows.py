@@ -39,7 +39,7 @@ def test_the_first_method_of_importance_is_shown():
 def test_contrast_lists_are_shown_where_there_are_any():
     assert shown_list({("count", 5): 0, ("contrast", 5): 0, ("contrast", 1): 0}, 5) == ("contrast", 5)
     assert shown_list({("count", 1): 0, ("count", 5): 0, ("contrast", 1): 0}, 5) == ("count", 5)
-    with pytest.raises(InputError, match="no tokens for top_n = 3"):
+    with pytest.raises(InputError, match="top_n = 3: concept tokens of the run: "):
         shown_list({("count", 5): 0}, 3)
 
 
