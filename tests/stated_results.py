@@ -148,7 +148,7 @@ class Stated:
         """Kinds of codes, the codes that mark each class, and effects of single codes."""
         codes, rows = (pd.read_parquet(self.run / f"{name}.parquet") for name in ("codes", "dictionary"))
         for kind, of_kind in codes.groupby("kind"):
-            print(f"{kind}: {len(of_kind)}, of these less than 95 % sure {(of_kind.sure < 0.95).sum()}")
+            print(f"{kind}: {len(of_kind)}, of these of a probability below 0.9: {(of_kind.sure < 0.9).sum()}")
         marking = rows[rows.token.isin(codes.token[codes.kind == "marks a class"])]
         marking = marking.loc[marking.groupby("token").class_share.idxmax()]
         for name, of_class in marking.groupby("class_name"):

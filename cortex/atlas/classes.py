@@ -1,5 +1,6 @@
 """Classes in the atlas: their codes, and what masking does to the judges."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,13 @@ NAMED = [
 ENDS = ("difference", "low", "high")
 
 
-def write_class_parts(folder: Path, labels: list[int], rows: Columns, comparisons: pa.Table | None) -> None:
+def write_class_parts(
+    folder: Path,
+    labels: list[int],
+    rows: Columns,
+    comparisons: pa.Table | None,
+    judged: Mapping[int, list[dict[str, Any]]],
+) -> None:
     """Write the part of every class, ``classes/LABEL``: rows of the dictionary, and what masking does to the judges.
 
     Args:
@@ -38,6 +45,7 @@ def write_class_parts(folder: Path, labels: list[int], rows: Columns, comparison
         labels: the classes.
         rows: columns of the dictionary.
         comparisons: rows of the metrics; None in a run without judges.
+        judged: how many test images of a class every judge assigns to it; see :func:`judged_right`.
     """
     order = np.lexsort((-np.nan_to_num(rows["log_odds_low"], nan=-np.inf), rows["label"]))
     starts = np.searchsorted(rows["label"][order], labels)
@@ -51,6 +59,7 @@ def write_class_parts(folder: Path, labels: list[int], rows: Columns, comparison
         of_class = order[start:end]
         kept = of_class[(np.arange(len(of_class)) < ROWS) | listed[of_class]]
         part = {"of": len(of_class), "rows": columns_at(rows, kept), "changes": changes.get(label, [])}
+        part["judged"] = judged.get(label, [])
         write_part(folder, f"classes/{label}", part)
 
 
@@ -69,6 +78,19 @@ def by_label(comparisons: pa.Table) -> dict[int, list[dict[str, Any]]]:
     ends = [plain(numbers(rows[name])) for name in ENDS]
     for row, *values in zip(rows.select(NAMED).to_pylist(), *ends, strict=True):
         found.setdefault(row["label"], []).append({**row, **dict(zip(ENDS, values, strict=True))})
+    return found
+
+
+def judged_right(run: Path, judges: Iterable[str]) -> dict[int, list[dict[str, Any]]]:
+    """By class: a row for every judge, with how many of the class's test images it assigns to it, and of how many."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for judge in judges:
+        table = read_table(run / "evaluation" / "judge_accuracy" / f"{judge}.parquet", ["label", "predicted"])
+        labels, predicted = (table[name].to_numpy() for name in ("label", "predicted"))
+        for label in np.unique(labels).tolist():
+            of_class = labels == label
+            row = {"judge": judge, "right": int((predicted[of_class] == label).sum()), "of": int(of_class.sum())}
+            found.setdefault(label, []).append(row)
     return found
 
 

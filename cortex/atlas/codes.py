@@ -33,7 +33,9 @@ def wall_columns(codes: pa.Table, rows: Columns, order: NDArray[np.int64]) -> di
         rows: columns of the dictionary.
         order: of the codes by likeness.
     """
-    first = [labels[0] if labels else -1 for labels in codes["classes"].to_pylist()]
+    classes = codes["classes"].to_pylist()
+    first = [labels[0] if labels else -1 for labels in classes]
+    shared = {token: labels for token, labels in enumerate(classes) if len(labels) > 1}
     shown = ("sure", "class_share", "count", "images", "share", "spread", "contexts")
     found = {name: plain(numbers(codes[name])) for name in shown if name in codes.column_names}
     kinds = [KINDS.index(kind) for kind in codes["kind"].to_pylist()]
@@ -42,7 +44,7 @@ def wall_columns(codes: pa.Table, rows: Columns, order: NDArray[np.int64]) -> di
         for name in rows
         if name.startswith(f"{IMPORTANCE}/")
     }
-    return {"order": order.tolist(), "kind": kinds, "first": first, **found, "importance": importance}
+    return {"order": order.tolist(), "kind": kinds, "first": first, "shared": shared, **found, "importance": importance}
 
 
 def mean_by_code(

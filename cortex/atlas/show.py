@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 from tyro.conf import Positional
 
-from cortex.atlas.classes import read_comparisons, write_class_parts
+from cortex.atlas.classes import judged_right, read_comparisons, write_class_parts
 from cortex.atlas.codes import wall_columns, with_patches_of, write_code_parts, write_patches
 from cortex.atlas.images import write_image_parts
 from cortex.atlas.libraries import copy_libraries
@@ -75,7 +75,7 @@ def show(
             write_code_parts(folder, codes, rows, sample, alone=number)
             tokens, described = [number, *codes["nearest"][number].as_py()], [number]
         else:
-            write_class_parts(folder, [number], rows, read_comparisons(run))
+            write_class_parts(folder, [number], rows, read_comparisons(run), judged_right(run, facts["judges"]))
             tokens, described = read_part(folder, f"classes/{number}")["rows"].get("token", []), []
         if sample:
             tokens += np.unique(sample.images.tokens).tolist()

@@ -1,7 +1,7 @@
 """The atlas as a folder."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from cortex.atlas.classes import read_comparisons, write_class_parts
+from cortex.atlas.classes import judged_right, read_comparisons, write_class_parts
 from cortex.atlas.codes import CAUSES, Columns, measured_rows, wall_columns, write_code_parts, write_patches
 from cortex.atlas.images import write_image_parts
 from cortex.atlas.libraries import copy_libraries
@@ -37,6 +37,13 @@ from cortex.generators.spec import GeneratorSpec
 from cortex.report.results import most_accurate
 
 STATED = {LEAST: "least_images", PAIRS: "pairs", TOP_N: "top_n"}
+Source = Literal["drawn", "imported", "pictures"]
+SOURCES: dict[Source, str] = {
+    "drawn": "The images are drawn by the generator; they are no photographs. The class of an image is the one that "
+    "the generator was asked to draw: an image can fail to show it.",
+    "imported": "The images are decoded from imported tokens; they are no photographs.",
+    "pictures": "The images are real pictures, in tokens of the generator's encoder.",
+}
 MARK = Path("data") / "run.js"  # a folder that has it is an atlas
 
 
@@ -49,6 +56,7 @@ def write_atlas(
     judges: tuple[str, ...] = (),
     searched: tuple[str, ...] = (),
     images: ImageFormat | None = None,
+    source: Source = "drawn",
     settings: Atlas,
     kinds: Kinds,
     family: str = DEFAULT_FAMILY,
@@ -67,6 +75,7 @@ def write_atlas(
         judges: names of the judges.
         searched: trained extractors whose codebook searches are shown; omit if the run has no decoder.
         images: format of the pictures, png, jpeg or webp; omit if the run has no test images.
+        source: the test images are drawn by the generator, imported as grids, or real pictures that were encoded.
         settings: what the atlas holds.
         kinds: bounds of the kinds of codes, which the pages state.
         family: generator family: a registered name, or module:Attribute.
@@ -95,12 +104,12 @@ def write_atlas(
     facts |= {"explained": list(explained), "scores": list(explained.values()), "judges": judges}
     facts["test_images"] = len(test.images) if images else 0
     origin = f"the first {settings.images_per_class} test images of each class (setting atlas.images_per_class)"
-    facts["sample"] = sample.stated(origin) if sample else None
+    facts |= {"sample": sample.stated(origin) if sample else None, "source": SOURCES[source]}
     with whole_folder(folder) as temporary:
         write_part(temporary, "run", {**facts, "patches": write_patches(temporary, codes)})
         write_part(temporary, "codes", wall_columns(codes, rows, order))
         write_code_parts(temporary, codes, rows, sample)
-        write_class_parts(temporary, facts["labels"], rows, read_comparisons(run))
+        write_class_parts(temporary, facts["labels"], rows, read_comparisons(run), judged_right(run, judges))
         if sample and images:
             seen = decode_searches(
                 run, sample, searched, next(iter(judges), None), family=family, generator=generator, device=device

@@ -32,6 +32,7 @@ MOST = 30  # classes on the page
 OUTLINED = 5  # positions of highest importance in an image
 FIRST = 5  # tokens on a card
 LISTED = 10  # tokens of a list
+SURE = 0.9  # labels of a lower probability are weak, as in the atlas
 EQUAL_AREA = "random_area"
 EVERY = -1  # all images of a class, in place of a token
 
@@ -50,6 +51,7 @@ class Token:
         most: name of the class of highest share, of a token that marks a class or that classes share; else None.
         share: of this class.
         own: whether this class is that of the list; True where there is none.
+        weak: whether the label has a probability below :data:`SURE`.
     """
 
     number: int
@@ -61,6 +63,7 @@ class Token:
     most: str | None = None
     share: float = 0.0
     own: bool = True
+    weak: bool = False
 
     @property
     def marks(self) -> str | None:
@@ -226,10 +229,12 @@ class Cards:
         """The tokens of a class, with the test images that hold them and what the dictionary says of them."""
         found = []
         for one in tokens:
-            code = self.files.codes.get(one.number, {"kind": "", "classes": []})
+            code = self.files.codes.get(one.number, {"kind": "", "classes": [], "sure": 1.0})
             most = code["classes"][0] if code["classes"] else None
             said = {} if most is None else {"most": self.name(most), "share": code["class_share"], "own": most == label}
-            found.append(replace(one, images=self._held[label][one.number], kind=code["kind"], **said))
+            found.append(
+                replace(one, images=self._held[label][one.number], kind=code["kind"], weak=code["sure"] < SURE, **said)
+            )
         return found
 
     def _lists(self) -> dict[str, Lists]:

@@ -20,7 +20,7 @@ from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
 from cortex.report import TEMPLATES, words
 from cortex.report.answers import QUESTIONS, Answer, Evidence, answers
-from cortex.report.cards import FEW, Cards
+from cortex.report.cards import FEW, SURE, Cards
 from cortex.report.pictures import read_pictures
 from cortex.report.real_pictures import real_pictures
 from cortex.report.results import LEVELS, RunFiles, read_rows
@@ -114,6 +114,7 @@ def write_report(
         files=files,
         cards=cards,
         few=FEW,
+        sure=SURE,
         facts=facts(spec, cards, read_rows(files.manifest), source),
         answers=answered,
         source=source,

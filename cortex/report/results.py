@@ -198,8 +198,8 @@ class RunFiles:
 
     @cached_property
     def codes(self) -> Mapping[int, Row]:
-        """What the dictionary says of a token: kind, classes and class_share."""
-        rows = read_table(self.run / "codes.parquet", ["token", "kind", "classes", "class_share"]).to_pylist()
+        """What the dictionary says of a token: kind, classes, class_share and sure."""
+        rows = read_table(self.run / "codes.parquet", ["token", "kind", "classes", "class_share", "sure"]).to_pylist()
         return {row["token"]: row for row in rows}
 
     @cached_property

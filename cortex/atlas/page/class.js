@@ -12,12 +12,23 @@ function ClassPage({ name }) {
   const { run } = atlas;
   return h("main", null,
     h("h1", null, className(label), h("span", { className: "soft" }, ` class ${label}`)),
+    part && part.judged.length > 0 && h(Judges, { judged: part.judged }),
     !part ? h("p", { className: "waiting" }, "Loading …") : h(React.Fragment, null,
       h(Marking, { label }),
       h(TypicalCodes, { part, label }),
       h(ConceptTokens, { rows: part.rows, label }),
       run.sample && h(ClassImages, { label }),
       run.judges.length > 0 && h(Masking, { changes: part.changes })));
+}
+
+const FEW_RIGHT = 0.6; // of the images, as on the cards of the report
+
+// How many images the judges assign to the class.
+function Judges({ judged }) {
+  const said = judged.map(({ judge, right, of }) => `${judge} ${count(right)} of ${count(of)}`).join(", ");
+  const few = judged.some(({ right, of }) => right < FEW_RIGHT * of);
+  return h("p", { className: few ? "lead warn" : "lead" }, `Test images that the judges assign to the class: ${said}.`,
+    few && " Effects of masks say little here: the images do not show the class, or the judges do not recognize it.");
 }
 
 // The codes whose label is that they mark the class: the first answer to what its tokens are.
@@ -53,7 +64,7 @@ function ClassImages({ label }) {
   const [view, setView] = useState("frames");
   const plain = view === "plain";
   if (part instanceof Error) return null;
-  return h("section", null, h("h2", null, "Images, and what is important in them"),
+  return h("section", null, h("h2", null, "Images, and what is important in them"), h("p", null, run.source),
     h("div", { className: "controls" },
       h(Choice, { name: "method", label: "Importance by", value: method, onChange: setMethod, options: run.explained.map(each => [each, methodName(each)]) }),
       h(Choice, { name: "view", label: "Show", value: view, onChange: setView, options: [["frames", "importance and frames"], ["plain", "the images alone"]] }),
@@ -88,7 +99,7 @@ function ConceptMasks({ rows }) {
   const pairs = rows.filter((row, place) => rows.findIndex(other => of(other) === of(row) && other.judge === row.judge) === place);
   const said = row => row && [interval(row.difference, row.low, row.high, points), ["better", "worse"].includes(row.verdict) && h("b", { key: "verdict" }, ` ${row.verdict}`)];
   return h(React.Fragment, null, h("h3", null, "Concept tokens of the class"), h(Table, {
-    caption: [`A judge's probability of the class changes when its contrast tokens are painted black. The list counts the ${atlas.run.top_n} most important positions of each train image. The table shows this change less the change by its frequent tokens, in percentage points, with 95 % intervals over ${rows[0].pairs} images. Columns: the area that both masks hide, as a share of the class's positions. Equal number: as many tokens in both masks, which can hide different areas. Intervals are not corrected for the number of comparisons. The words better and worse are; without one of them, a difference is not significant. Source: `, source("metrics/comparisons.parquet"), " (concept_level)."],
+    caption: [`A judge's probability of the class changes when its contrast tokens are painted black. The list counts the ${atlas.run.top_n} most important positions of each train image. The table shows this change less the change by its frequent tokens, in percentage points, with 95 % intervals over ${rows[0].pairs} images. Columns: the area that both masks hide, as a share of the class's positions. Equal number: as many tokens in both masks, which can hide different areas. Intervals are not corrected for the number of comparisons. The words better and worse stand where a difference is significant after this correction. Source: `, source("metrics/comparisons.parquet"), " (concept_level)."],
     heads: ["@Scores of", "@Judge", ...areas.map(area => missing(area) ? "equal number" : percent(area))],
     rows: pairs.map(pair => [methodName(of(pair)), pair.judge, ...areas.map(area => said(rows.find(row => of(row) === of(pair) && row.judge === pair.judge && row.area === area)))]),
   }));

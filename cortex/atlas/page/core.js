@@ -190,10 +190,17 @@ function sureSentence(token) {
   return `probability ${sure[token] > 0.995 ? "above 0.99" : fixed(sure[token])} ${what}`;
 }
 
+// The classes that share a code, that of the highest share first.
+function sharing(token) {
+  const labels = atlas.codes.shared[token] ?? [atlas.codes.first[token]];
+  const names = labels.slice(0, 3).map(className), more = labels.length - names.length;
+  return `most often ${names.join(", ")}${more > 0 ? ` and ${count(more)} more` : ""}`;
+}
+
 function kindSentence(token) {
   const { kind, first } = atlas.codes;
   const name = `${probably(token)}${atlas.run.kinds[kind[token]]}`;
   if (kind[token] === 0 && first[token] >= 0) return `${probably(token)}marks the class ${className(first[token])}`;
-  if (kind[token] === 1 && first[token] >= 0) return `${name}, highest share: ${className(first[token])}`;
+  if (kind[token] === 1 && first[token] >= 0) return `${probably(token)}shared by classes, ${sharing(token)}`;
   return name;
 }

@@ -10,7 +10,7 @@ function ImagePage({ name }) {
   const label = run.sample.labels[row];
   return h("main", null,
     h("h1", null, `Image ${name}`),
-    h("p", { className: "lead" }, "Class ", h("a", { href: classAddress(label) }, className(label)), ". ", part && h(Readings, { part, place: row - part.first })),
+    h("p", { className: "lead" }, "Class ", h("a", { href: classAddress(label) }, className(label)), ". ", part && h(Readings, { part, place: row - part.first }), h("span", { className: "soft" }, ` ${run.source}`)),
     !part ? h("p", { className: "waiting" }, "Loading …") : h(React.Fragment, { key: row },
       h(Looked, { part, row }),
       h(Searches, { part, row })));

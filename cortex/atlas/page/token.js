@@ -59,7 +59,7 @@ function Contexts({ token, code }) {
   const parts = useParts(labels.map(label => `images/${label}`));
   const by = new Map(parts instanceof Error ? [] : labels.map((label, place) => [label, parts?.[place]]));
   const size = Math.max(...sample.size), scale = 112 / (size * 0.62);
-  return h("section", null, h("h2", null, "Where it matters most"),
+  return h("section", null, h("h2", null, "Where it matters most, in images of all classes"),
     code.contexts.length === 0 ? h("p", { className: "note" }, `None of these ${sample.keys.length} images holds this code.`)
       : parts instanceof Error ? h("p", { className: "waiting" }, parts.message)
       : !parts ? h("p", { className: "waiting" }, "Loading …")
@@ -73,7 +73,7 @@ function Contexts({ token, code }) {
               h(ImageThumb, { part, row: image, positions, best: position })),
             h("figcaption", null, className(sample.labels[image]), h("br"), `score ${fixed(score)}`));
         })),
-    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, as a multiple of the standard deviation of the image's scores. It explains the image's own class, whatever class the code marks.`,
+    h("p", { className: "note" }, `Images: ${sample.origin}. Above: the position of this code with the highest score, enlarged. Below: the whole image, with all positions of this code framed. Score: importance at the position, mean of ${explained.map(methodName).join(", ")}, as a multiple of the standard deviation of the image's scores. It explains the image's own class, whatever class the code marks. ${atlas.run.source}`,
       !atlas.run.alone && [" Other images can matter more. A page with images from all test images: ", showCommand("token", token), "."]));
 }
 
@@ -111,9 +111,9 @@ function Classes({ token, code }) {
       data.length > 0 && h(Plot, { spec: intervalSpec(data, "log-odds against the other classes", ["log-odds"]), data, label: `Log-odds of token ${token} by class` }),
       h(Table, {
         caption,
-        heads: ["@Class", "Times", "Images", "Frequency", "Share", "Log-odds", ...explained.map(name => `Importance, ${methodName(name)}`), ...explained.map(name => `Rank, ${methodName(name)}`)],
+        heads: ["@Class", "Share", "Log-odds", "Times", "Images", "Frequency", ...explained.map(name => `Importance, ${methodName(name)}`), ...explained.map(name => `Rank, ${methodName(name)}`)],
         rows: order.map(row => [
-          h("a", { href: classAddress(rows.label[row]) }, toldApart(rows.label[row])), count(rows.count[row]), count(rows.images[row]), percent(rows.share[row], 1), percent(rows.class_share[row]), logOdds(row),
+          h("a", { href: classAddress(rows.label[row]) }, toldApart(rows.label[row])), percent(rows.class_share[row]), logOdds(row), count(rows.count[row]), count(rows.images[row]), percent(rows.share[row], 1),
           ...explained.map(name => fixed(rows[`importance/${name}`]?.[row])), ...explained.map(name => rank(name, row)),
         ]),
       })));

@@ -76,7 +76,7 @@ function Wall({ address }) {
   const tokens = useMemo(() => label !== null && !rows ? [] : chosenCodes(query, rows), [query.toString(), rows]);
   return h("main", { className: "wall-page" },
     h("h1", null, "Codes of the run ", atlas.run.run),
-    h("p", { className: "lead" }, atlas.run.patches
+    h("p", { className: "lead" }, "A token is one position of an image; its number is that of a code. ", atlas.run.patches
       ? "Each picture is a code of the codebook as the generator draws it: the patch closest to the mean of its patches in the test images. A code looks different beside other codes. "
       : `Each field is a code of the codebook. ${atlas.run.tilings.length > 1 ? "Tokens of several scales have no patch of their own. " : "The run keeps no test images. "}`,
     query.get("sort") ? "" : "Adjacent codes on this page have similar codebook vectors. ",

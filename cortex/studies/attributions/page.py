@@ -30,7 +30,7 @@ def section(rows: Rows) -> Topic:
             PROSE.table("together", ranking(together, "extractor")),
             PROSE.table("each", ranking(each, "extractor", "judge")),
         ],
-        answers={"reliability": on_own_images(by_axis["n",])},
+        answers={"reliability": on_own_images(by_axis["masked_fraction",])},
     )
 
 
@@ -38,9 +38,9 @@ def on_own_images(rows: Rows) -> str:
     """Which methods are better or worse than tis, and below random positions, on the run's own images.
 
     Args:
-        rows: means over judges, of the areas under the curves over n.
+        rows: means over judges, of the areas under the curves over the masked share.
     """
-    compared = [row for row in rows if row["verdict"] is not None and row["method"] != RANDOM]
+    compared = [row for row in rows if row["verdict"] is not None]
     found = {verdict: _places(select(compared, verdict=verdict)) for verdict in ("better", "worse")}
     below_random: dict[str, dict[str, list[str]]] = {}
     for (extractor,), of_extractor in groups(rows, "extractor").items():

@@ -137,7 +137,9 @@ def write_lookup(folder: Path) -> Path:
                 save(level / table.name, masks(labels))
     save(folder / "lists.parquet", lists())
     for judge in JUDGES:
-        rows = [{"key": f"test-{row:06d}", "predicted": int(label)} for row, label in enumerate(labels)]
+        rows = [
+            {"key": f"test-{row:06d}", "label": int(label), "predicted": int(label)} for row, label in enumerate(labels)
+        ]
         save(folder / "evaluation" / "judge_accuracy" / f"{judge}.parquet", rows)
     for name in ("masked", "placed"):
         save(folder / f"{name}.parquet", causes(name))

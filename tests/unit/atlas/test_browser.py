@@ -56,6 +56,15 @@ def test_a_listed_token_has_its_label(tab, part):
     assert len(kinds) > 1
 
 
+def test_a_class_says_how_many_images_the_judges_assign_to_it(tab, part):
+    page = tab("#class/river")
+    settle(page)
+    assert part("classes/5")["judged"] == [{"judge": name, "right": 2, "of": 2} for name in ("resnet", "vit")]
+    (said,) = page.locator("p.lead").all_inner_texts()
+    assert said == "Test images that the judges assign to the class: resnet 2 of 2, vit 2 of 2."
+    assert "no photographs" in page.locator("main").inner_text()
+
+
 def test_a_class_begins_with_the_codes_that_mark_it(tab, part):
     codes, classes = part("codes"), part("run")["classes"]
     for label in part("run")["labels"]:

@@ -230,13 +230,14 @@ def write_run(folder, labels, grids, images):
 
 
 def codes():
-    """Codes whose label is that of the class before them: code 1 marks class 0, code 2 class 1; others mark none."""
+    """Codes whose label is that of the class before them: code 1 marks class 0, code 2 probably class 1."""
     return [
         {
             "token": token,
             "kind": "marks a class" if 0 < token <= 2 else "background",
             "classes": [token - 1] * (0 < token <= 2),
             "class_share": 0.75,
+            "sure": 0.85 if token == 2 else 0.95,
         }
         for token in range(CODES)
     ]

@@ -146,8 +146,8 @@ def test_classes_have_a_sentence_with_their_own_figures(page):
     assert "Shown without selection: the first 6 of 7 classes, the first test image of each." in text
     assert "Importance: the token importance score (tis), the slope of" in text
     assert "by the extractor resnet, the most accurate one, a mean over its 3 trainings." in text
-    assert "ant all 3 trainings misread it as bee" in text and "bee all 3" not in text
-    assert "Judges read 50 % of its images rightly." in text  # bees: one of two is a cat
+    assert "ant all 3 trainings read it as bee" in text and "bee all 3" not in text
+    assert "Judges assign the class to 50 % of its images." in text  # bees: one of two is a cat
 
 
 def test_strings_of_others_are_escaped(run, page):

@@ -323,8 +323,8 @@ def test_the_page_names_what_tis_loses_against(ranked):
         "No difference found: occlusion (cnn).",
     ]
     assert topic.answers == {
-        "reliability": "On the run's own images, judges compare the methods by masks of n positions. Better than tis: "
-        "gradient (cnn). Worse: none."
+        "reliability": "On the run's own images, judges compare the methods by masks of equal area. Better than tis: "
+        "gradient (cnn). Worse than tis: random (cnn)."
     }
     last = [row | {"rank": {1: 4, 4: 1}.get(row["rank"], row["rank"])} for row in rows]  # random first, gradient last
     assert (

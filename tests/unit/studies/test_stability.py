@@ -130,7 +130,8 @@ def test_the_report_names_the_smallest_number_that_is_enough():
         "0.71)."
     )
     noise = (
-        "Noisy copies of an image with which two sets of noise share at least 80 % of its 5 highest positions: "
+        "The scores of an image are means over noisy copies of it. Copies that are needed until two sets of them "
+        "agree in 80 % of the 5 highest positions: "
         "cnn 10, resnet more than 20."
     )
     assert found.answers == {"reliability": noise}
