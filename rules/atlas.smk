@@ -46,7 +46,11 @@ rule atlas:
     params:
         options=options(
             {"run": RUN, "extractors": list(RANKED.values()), "methods": METHODS, "judges": JUDGES or None},
-            {"source": SOURCE, "images": CONFIG.data.images.test, "searched": SHOWN if SPEC.decodes else None} if PICTURES else {},
+            (
+                {"source": SOURCE, "images": CONFIG.data.images.test, "searched": SHOWN if SPEC.decodes else None}
+                if PICTURES
+                else {}
+            ),
             CONFIG.atlas,
             CONFIG.dictionary.kinds,
             GENERATOR,
