@@ -110,7 +110,8 @@ class Stated:
         """Probabilities of the target at the last step, by reader; likelihood of a token."""
         rows = self.table("transfer")
         last = rows[(rows.selection == "last") & rows.baseline.isna()]
-        last = last[last.measure.isin(["probability", "log_likelihood"])]
+        likely = (last.measure == "log_likelihood") & (last.reader == "target")  # the prior, given the target class
+        last = last[(last.measure == "probability") | likely]
         for (method, kind, measure), values in last.groupby(["method", "kind", "measure"]):
             self.say(f"transfer, {method}, {kind}, {measure}", values.value.mean())
         tested = rows[rows.verdict.notna() & (rows.selection == "last") & (rows.baseline == "random_codes")]
@@ -133,13 +134,14 @@ class Stated:
             self.say(f"planted, {row.method}: all but chance, all", row.precision, row.precision_all, percent=True)
         rows = self.table("planted")
         plain = rows[(rows.variant == "plain") & rows.method.notna() & (rows.truth == "planted")]
+        plain = plain[(plain.what != "positions") | (plain.split == "test")]
         accuracy = rows[(rows.variant == "plain") & (rows.measure == "accuracy") & (rows.split == "test")]
         self.by_extractor("planted, accuracy", accuracy, percent=True)
-        for (what, method, n, measure), values in plain[plain.list.fillna("count") == "count"].groupby(
-            ["what", "method", "n", "measure"]
+        for (what, kind, method, n, measure), values in plain.groupby(
+            ["what", "list", "method", "n", "measure"], dropna=False
         ):
             if (what, n) in {("positions", 8), ("codes", 4), ("codes", 8), ("codes", 16)}:
-                self.by_extractor(f"planted, {what}, {method}, {measure} of {n:g}", values, percent=True)
+                self.by_extractor(f"planted, {what}, list {kind}, {method}, {measure} of {n:g}", values, percent=True)
         searched = rows[(rows.method == "token_selection") & (rows.measure == "precision")]
         for (variant, truth), values in searched.groupby(["variant", "truth"]):
             self.by_extractor(f"planted, {variant}, tokens of token selection that are {truth}", values, percent=True)

@@ -44,7 +44,7 @@ function Place({ code }) {
       "aria-label": `Occurrences by position in a grid of ${rows} × ${columns}`,
     }, code.heat.slice(start, end).map((times, place) => h("i", { key: place, style: { opacity: times / most }, title: `${spotName(start + place)}: ${count(times)} times` }))))),
     h("p", { className: "note" }, `Occurrences by position in the train images, at most ${count(most)}. `,
-      several ? "One grid for each scale. " : `Mean place: row ${fixed(code.row + 1, 1)}, column ${fixed(code.column + 1, 1)}. `, "Source: ", source("codes.parquet"), "."));
+      several ? "One grid for each scale. " : `Mean place: row ${fixed(code.row + 1, 1)}, column ${fixed(code.column + 1, 1)} (from 1; the table counts from 0). `, "Source: ", source("codes.parquet"), "."));
 }
 
 function Nearest({ code }) {
