@@ -87,9 +87,9 @@ def judged_right(run: Path, judges: Iterable[str]) -> dict[int, list[dict[str, A
     for judge in judges:
         table = read_table(run / "evaluation" / "judge_accuracy" / f"{judge}.parquet", ["label", "predicted"])
         labels, predicted = (table[name].to_numpy() for name in ("label", "predicted"))
-        for label in np.unique(labels).tolist():
-            of_class = labels == label
-            row = {"judge": judge, "right": int((predicted[of_class] == label).sum()), "of": int(of_class.sum())}
+        images, right = np.bincount(labels), np.bincount(labels[predicted == labels], minlength=labels.max() + 1)
+        for label in np.flatnonzero(images).tolist():
+            row = {"judge": judge, "right": int(right[label]), "of": int(images[label])}
             found.setdefault(label, []).append(row)
     return found
 

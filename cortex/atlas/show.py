@@ -16,7 +16,7 @@ from cortex.atlas.libraries import copy_libraries
 from cortex.atlas.page_file import page_of_one_file, write_page
 from cortex.atlas.parts import read_part, write_part
 from cortex.atlas.sample import Sample, Split, read_test_split
-from cortex.atlas.write import dictionary_columns, measured_causes
+from cortex.atlas.write import PAGES, dictionary_columns, measured_causes
 from cortex.core.errors import InputError, shown
 from cortex.core.files import whole_file
 from cortex.core.tables import read_table
@@ -59,7 +59,7 @@ def show(
     number, address = find_token(name, facts) if what == "token" else find_label(name, facts)
     codes, rows = read_table(run / "codes.parquet"), dictionary_columns(read_table(run / "dictionary.parquet"))
     split = read_test_split(run, len(codes)) if facts["sample"] else None
-    facts |= {"measured": measured_causes(codes, rows), "test_images": len(split.images) if split else 0}
+    facts |= {**PAGES, "measured": measured_causes(codes, rows), "test_images": len(split.images) if split else 0}
     of_entry = rows["token" if what == "token" else "label"] == number
     rows = {column: values[of_entry] for column, values in rows.items()}
     explained = dict(zip(facts["explained"], facts["scores"], strict=True))

@@ -1,7 +1,7 @@
 """The atlas as a folder."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from cortex.core.provenance import provenance
 from cortex.core.tables import read_table
 from cortex.data.layout import Layout
 from cortex.data.pixels import ImageFormat
-from cortex.dictionary.kinds import KINDS, MARKS, marking_share
+from cortex.dictionary.kinds import KINDS, MARKS, SURE, marking_share
 from cortex.dictionary.settings import Kinds
 from cortex.dictionary.table import LEAST, PAIRS, TOP_N
 from cortex.explain import TIS
@@ -34,10 +34,10 @@ from cortex.extractors.names import split_name
 from cortex.generators import DEFAULT_FAMILY
 from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
-from cortex.report.results import most_accurate
+from cortex.report.results import FEW_RIGHT, Source, most_accurate
 
 STATED = {LEAST: "least_images", PAIRS: "pairs", TOP_N: "top_n"}
-Source = Literal["drawn", "imported", "pictures"]
+PAGES = {"sure": SURE, "few_right": FEW_RIGHT}  # bounds of what the pages call weak, and few
 SOURCES: dict[Source, str] = {
     "drawn": "The images are drawn by the generator; they are no photographs. The class of an image is the one that "
     "the generator was asked to draw: an image can fail to show it.",
@@ -173,6 +173,7 @@ def _facts(run: Path, spec: GeneratorSpec, dictionary: pa.Table, labels: NDArray
         "tilings": layout.tilings,
         "maskable": int(layout.maskable[0]),
         "kinds": KINDS,
+        **PAGES,
         "classes": names,
         "labels": np.unique(labels).tolist(),
         "rows": len(dictionary),

@@ -13,6 +13,7 @@ from cortex.explain.concept_tokens import DIGITS, covering
 
 KINDS = ("marks a class", "shared by classes", "background", "hardly used")
 MARKS, SHARED, BACKGROUND, UNUSED = range(len(KINDS))
+SURE = 0.9  # a label of a lower probability is weak
 
 
 @dataclass(frozen=True)

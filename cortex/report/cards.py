@@ -17,14 +17,14 @@ from cortex.data.decoded import decoded_of
 from cortex.data.layout import Layout
 from cortex.data.shard_reader import read_shard
 from cortex.data.tokens import read_tokens
-from cortex.dictionary.kinds import KINDS, MARKS
+from cortex.dictionary.kinds import KINDS, MARKS, SURE
 from cortex.explain import IMPORTANCE
 from cortex.extractors.names import AVERAGE, split_name
 from cortex.report.figures.images import overlay
 from cortex.report.figures.style import Images
 from cortex.report.levels import span, typical_n
 from cortex.report.patches import typical_patches
-from cortex.report.results import ListName, Lists, RunFiles, shown_list
+from cortex.report.results import FEW_RIGHT, ListName, Lists, RunFiles, shown_list
 from cortex.report.rows import Row, mean, select
 
 FEW = 6  # classes on the first screen
@@ -32,7 +32,6 @@ MOST = 30  # classes on the page
 OUTLINED = 5  # positions of highest importance in an image
 FIRST = 5  # tokens on a card
 LISTED = 10  # tokens of a list
-SURE = 0.9  # labels of a lower probability are weak, as in the atlas
 EQUAL_AREA = "random_area"
 EVERY = -1  # all images of a class, in place of a token
 
@@ -51,7 +50,7 @@ class Token:
         most: name of the class of highest share, of a token that marks a class or that classes share; else None.
         share: of this class.
         own: whether this class is that of the list; True where there is none.
-        weak: whether the label has a probability below :data:`SURE`.
+        weak: whether the label has a low probability (:data:`~cortex.dictionary.kinds.SURE`).
     """
 
     number: int
@@ -116,6 +115,11 @@ class Card:
     judged: tuple[float, float] | None = None
     masked: Row | None = None
     random: Row | None = None
+
+    @property
+    def seldom_recognized(self) -> bool:
+        """Whether a judge assigns few of the class's images to it."""
+        return self.judged is not None and self.judged[0] < FEW_RIGHT
 
 
 @dataclass(frozen=True)

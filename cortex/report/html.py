@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 import pyarrow.parquet as pq
@@ -13,6 +13,7 @@ from cortex.core.errors import InputError
 from cortex.core.files import whole_file
 from cortex.core.kept import kept_decisions
 from cortex.core.provenance import provenance
+from cortex.dictionary.kinds import SURE
 from cortex.explain import TIS
 from cortex.extractors.names import split_name
 from cortex.generators import DEFAULT_FAMILY
@@ -20,10 +21,10 @@ from cortex.generators.load import generator_spec
 from cortex.generators.spec import GeneratorSpec
 from cortex.report import TEMPLATES, words
 from cortex.report.answers import QUESTIONS, Answer, Evidence, answers
-from cortex.report.cards import FEW, SURE, Cards
+from cortex.report.cards import FEW, Cards
 from cortex.report.pictures import read_pictures
 from cortex.report.real_pictures import real_pictures
-from cortex.report.results import LEVELS, RunFiles, read_rows
+from cortex.report.results import FEW_RIGHT, LEVELS, RunFiles, Source, read_rows
 from cortex.report.rows import Rows, groups
 from cortex.report.sections import level_section, models_section, overlap_section
 from cortex.report.study_sections import added_to_answers, find_studies, study_pictures, study_section
@@ -31,7 +32,6 @@ from cortex.report.tables import full_table, mark_invalid
 from cortex.studies.base import Study
 
 ATLAS = "atlas/index.html"  # beside the page
-Source = Literal["drawn", "imported", "pictures"]
 ORIGINS: dict[Source, str] = {
     "drawn": "drawn by the generator",
     "imported": "imported",
@@ -115,6 +115,7 @@ def write_report(
         cards=cards,
         few=FEW,
         sure=SURE,
+        few_right=FEW_RIGHT,
         facts=facts(spec, cards, read_rows(files.manifest), source),
         answers=answered,
         source=source,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +21,8 @@ from cortex.data.manifest import manifest_of, shards_of
 from cortex.extractors.names import AVERAGE, join_name, split_name
 from cortex.report.rows import Row, Rows, groups, select
 
+Source = Literal["drawn", "imported", "pictures"]  # of the test images
+FEW_RIGHT = 0.6  # of a class's images: where a judge assigns fewer to the class, masks say little
 LEVELS = ("image_level", "concept_level", "codebook_level")
 COMPARED = ("level", "attribution", "extractor", "training", "judge", "baseline", "setting", "area", "label", "verdict")
 _COLUMNS = {"list": pa.types.is_string} | dict.fromkeys(("label", "rank", "token"), pa.types.is_integer)

@@ -21,12 +21,10 @@ function ClassPage({ name }) {
       run.judges.length > 0 && h(Masking, { changes: part.changes })));
 }
 
-const FEW_RIGHT = 0.6; // of the images, as on the cards of the report
-
 // How many images the judges assign to the class.
 function Judges({ judged }) {
   const said = judged.map(({ judge, right, of }) => `${judge} ${count(right)} of ${count(of)}`).join(", ");
-  const few = judged.some(({ right, of }) => right < FEW_RIGHT * of);
+  const few = judged.some(({ right, of }) => right < atlas.run.few_right * of);
   return h("p", { className: few ? "lead warn" : "lead" }, `Test images that the judges assign to the class: ${said}.`,
     few && " Effects of masks say little here: the images do not show the class, or the judges do not recognize it.");
 }
@@ -39,7 +37,7 @@ function Marking({ label }) {
   return h("section", null, h("h2", null, "Codes that mark the class"),
     found.length > 0 && h("div", { className: "row tokens" }, found.slice(0, 2 * LISTED).map(token => h(TokenLink, { key: token, token, note: `${percent(codes.class_share[token])}${isWeak(token) ? ", weak" : ""}` }))),
     h("p", { className: "note" }, found.length > 0
-      ? `${count(found.length)} ${found.length === 1 ? "code marks" : "codes mark"} the class: ${bound}. Below each code: this share. Weak: a label of a probability below ${SURE}. `
+      ? `${count(found.length)} ${found.length === 1 ? "code marks" : "codes mark"} the class: ${bound}. Below each code: this share. Weak: a label of a probability below ${atlas.run.sure}. `
       : `No code marks the class. A code marks it if ${bound}. `,
     found.length > 0 && !run.alone && h("a", { href: `#wall?class=${label}&kind=${MARKS}` }, "These codes on the wall")));
 }
@@ -133,6 +131,6 @@ function ClassesPage() {
   }, []);
   const words = ([all, weak]) => ` ${count(all)}${weak ? `, ${count(weak)} weak` : ""}`;
   return h("main", null, h("h1", null, "Classes"),
-    h("p", { className: "lead" }, `${count(run.labels.length)} classes; behind each, the number of codes that mark it. Weak: codes whose label has a probability below ${SURE}.`),
+    h("p", { className: "lead" }, `${count(run.labels.length)} classes; behind each, the number of codes that mark it. Weak: codes whose label has a probability below ${atlas.run.sure}.`),
     h("ul", { className: "classes" }, run.labels.map(label => h("li", { key: label }, h("a", { href: classAddress(label) }, toldApart(label)), h("span", { className: "soft" }, words(marked.get(label) || [0, 0]))))));
 }

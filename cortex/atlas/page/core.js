@@ -169,8 +169,8 @@ const source = name => atlas.run.tables ? h("a", { key: name, href: atlas.run.ta
 // A command that writes a page with images that the atlas does not hold.
 const showCommand = (what, name) => h("code", { key: "command" }, `cortex show ${what} ${name} --run ${quoted(`results/${atlas.run.run}`)}`);
 
-const SURE = 0.9; // labels of a lower probability are weak
-const isWeak = token => atlas.codes.sure[token] < SURE;
+// Labels of a low probability are weak.
+const isWeak = token => atlas.codes.sure[token] < atlas.run.sure;
 const marks = (token, label) => atlas.codes.kind[token] === 0 && atlas.codes.first[token] === label;
 const probably = token => isWeak(token) ? "probably " : "";
 

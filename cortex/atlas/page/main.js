@@ -69,7 +69,7 @@ function About() {
     h("ul", null, h("li", null, h("b", null, "marks a class"), `: one class has at least ${percent(bounds.marks)} of the code's occurrences, where every class counts as equally many images.`),
       h("li", null, h("b", null, "shared by classes"), `: two occurrences, in different images, have the same class at least ${fixed(bounds.shared, 1)} times as often as by chance.`), h("li", null, h("b", null, "background"), ": all other codes."),
       h("li", null, h("b", null, "hardly used"), `: fewer train images hold the code than ${percent(bounds.least_share)} of the mean number of train images of a class.`)),
-    h("p", null, `The probability of a label is the probability that it holds for its bound, given the sample of images. It says nothing of other settings of the bounds. A label of a probability below ${SURE} is called probable and has a short bar on the wall. The method's description, METHOD.md, defines labels, log-odds and causes in section 12.`),
+    h("p", null, `The probability of a label is the probability that it holds for its bound, given the sample of images. It says nothing of other settings of the bounds. A label of a probability below ${atlas.run.sure} is called probable and has a short bar on the wall. The method's description, METHOD.md, defines labels, log-odds and causes in section 12.`),
     h("h2", null, "Keys"),
     h("p", null, h("kbd", null, "←"), h("kbd", null, "→"), h("kbd", null, "↑"), h("kbd", null, "↓"), " move over the wall and over an image; ", h("kbd", null, "Enter"), " opens; ", h("kbd", null, "/"), " searches; ", h("kbd", null, "Escape"), " goes back."),
     h("h2", null, "Libraries"),

@@ -90,7 +90,7 @@ function Wall({ address }) {
 
 const KindLegend = () => h("p", { className: "legend" },
   atlas.run.kinds.map((kind, place) => h("span", { key: kind }, h("i", { className: `kind-${place}` }), kind)),
-  h("span", null, h("i", { className: "kind-0 short" }), `short bar: label of a probability below ${SURE}`));
+  h("span", null, h("i", { className: "kind-0 short" }), `short bar: label of a probability below ${atlas.run.sure}`));
 
 // Only rows near the window are in the document: a codebook may have 16,384 codes and more.
 function Tiles({ tokens, hash }) {
